@@ -2,8 +2,8 @@
 
 The operator's engine, a restart after a crash and anybody's audit run this same function. It keeps the phase of each slot under
 way with its stage values, and of everything settled only the running balances: whole nano-units and Wh by account.
-It checks what belongs to the order of events (phases, slots settled in sequence, sums of exactly zero); whether a stage value is
-*right* (a clearing, a signature) is the audit's question.
+It checks what belongs to the order of events (phases, slots settled in sequence, sums of exactly zero); whether a stage value
+is *right* (a clearing, a signature) is the audit's question.
 """
 
 from __future__ import annotations
