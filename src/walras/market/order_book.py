@@ -1,21 +1,23 @@
 """A limit order book as a value: `step(book, events) -> (book, result)`; the old book stays what it was.
 
-Rule: price, then time. An incoming order trades against the best resting price, at that price, and among equal prices against the
-order that rests longest; what is left rests, or lapses, as its type says. One lane a delivery slot: orders of different slots never
-meet, and every order of a slot expires when the slot's gate closes. Prices lie on a grid `lowest + i * tick`.
+Rule: price, then time. An incoming order trades against the best resting price, at that price, and among equal prices
+against the order that rests longest; what is left rests, or lapses, as its type says. One lane a delivery slot: orders of
+different slots never meet, and every order of a slot expires when the slot's gate closes. Prices lie on a grid `lowest +
+i * tick`.
 
 Order types (Harris, "Trading and Exchanges", 2003, chapter 4):
 
-limit                 trades up to its price, the rest rests until it is filled, cancelled or the gate closes: in a market for
-                      delivery "good until gate closure" is what a resting order is, so `good_until_gate_closure` names the same type
+limit                 trades up to its price, the rest rests until it is filled, cancelled or the gate closes. In a market
+                      for delivery "good until gate closure" is what a resting order is, so `good_until_gate_closure`
+                      names the same type
 market                trades at any price of the grid, the rest lapses
 immediate_or_cancel   trades up to its price, the rest lapses
 fill_or_kill          all at once within its price, or nothing
 post_only             rests, or is refused if it would trade
 
-An amendment that lowers the quantity at the same price keeps its place in the queue; any other loses it: the order leaves and enters
-again as a new one. Only the participant who entered an order may amend or cancel it. A refused event changes nothing; its status
-says why. Times never go backwards.
+An amendment that lowers the quantity at the same price keeps its place in the queue; any other loses it: the order leaves
+and enters again as a new one. Only the participant who entered an order may amend or cancel it. A refused event changes
+nothing; its status says why. Times never go backwards.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from walras.errors import Fault, InputError
 from walras.market import _order_kernel as kernel
-from walras.market.orders import Orders
 from walras.units import MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH, Int64, as_int64
 
 SelfTradePolicy = Literal["allow", "cancel_newest", "cancel_oldest", "cancel_both"]
@@ -88,8 +89,18 @@ class BookRules:
         limit = MAX_PRICE_MICRO_PER_KWH
         checks = (
             ("tick_micro_per_kwh", self.tick_micro_per_kwh, self.tick_micro_per_kwh >= 1, "1 or more"),
-            ("levels", self.levels, 1 <= self.levels * len(self.gate_closures) <= MAX_LEVELS, f"1 to {MAX_LEVELS} over all slots"),
-            ("lowest_price_micro_per_kwh", self.lowest_price_micro_per_kwh, self.lowest_price_micro_per_kwh >= -limit, f">= -{limit}"),
+            (
+                "levels",
+                self.levels,
+                1 <= self.levels * len(self.gate_closures) <= MAX_LEVELS,
+                f"1 to {MAX_LEVELS} over all slots",
+            ),
+            (
+                "lowest_price_micro_per_kwh",
+                self.lowest_price_micro_per_kwh,
+                self.lowest_price_micro_per_kwh >= -limit,
+                f">= -{limit}",
+            ),
             ("highest price", highest, highest <= limit, f"<= {limit}"),
             ("gate_closures", self.gate_closures, len(self.gate_closures) >= 1, "at least one slot"),
             ("self_trade", self.self_trade, self.self_trade in SELF_TRADE_POLICIES, "one of " + ", ".join(SELF_TRADE_POLICIES)),
@@ -131,8 +142,8 @@ class Book:
 class Events:
     """A batch of events, columns of equal length, applied row after row. Build it with `make_events`.
 
-    For a cancel only id, participant and time count; an amendment's quantity and price are the new ones; a clock event only moves
-    the time.
+    For a cancel only id, participant and time count; an amendment's quantity and price are the new ones; a clock event
+    only moves the time.
     """
 
     kind: NDArray[np.int8]
@@ -178,7 +189,8 @@ class Fills:
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """Quantity that left the market without a trade, one row each, in sequence. `table` is [6, n] int64; reasons index `REASONS`."""
+    """Quantity that left the market without a trade, one row each, in sequence. `table` is [6, n] int64; reasons index
+    `REASONS`."""
 
     table: Int64
 
@@ -211,7 +223,7 @@ def open_book(rules: BookRules, capacity: int = FIRST_CAPACITY) -> Book:
     lanes[:, kernel.BEST_BID] = -1
     lanes[:, kernel.BEST_ASK] = rules.levels
     lanes[:, kernel.GATE] = rules.gate_closures
-    marks = np.array([0, -1, 0, min(rules.gate_closures), -(2**63)], dtype=np.int64)
+    marks = np.array([0, -1, 0, min(rules.gate_closures), -(2**63), 0, 0], dtype=np.int64)
     return Book(
         rules,
         np.zeros((capacity, 8), dtype=np.int64),
@@ -237,8 +249,8 @@ def make_events(
 ) -> Events:
     """Validated columns; a single value stands for every row. Kinds and types are the codes of `KINDS` and `ORDER_TYPES`.
 
-    Raises InputError for unequal lengths and oversized quantities. What only the book can judge (an unknown order, a price off its
-    grid, a closed gate) is refused by `step`, event by event.
+    Raises InputError for unequal lengths and oversized quantities. What only the book can judge (an unknown order, a
+    price off its grid, a closed gate) is refused by `step`, event by event.
 
     >>> make_events([7, 8], side=[1, -1], quantity_wh=500, price_micro_per_kwh=200_000).count
     2
@@ -258,18 +270,22 @@ def make_events(
     for name, values in given.items():
         column = as_int64(np.atleast_1d(np.asarray(values)), name)
         columns[name] = as_int64(np.repeat(column, ids.size), name) if column.size == 1 != ids.size else column
-    faults = [Fault("events", name, int(c.size), f"{ids.size} rows, as id has") for name, c in columns.items() if c.size != ids.size]
+    faults = [
+        Fault("events", name, int(c.size), f"{ids.size} rows, as id has") for name, c in columns.items() if c.size != ids.size
+    ]
     for name, most in (("kind", 127), ("order_type", 127), ("side", 127), ("quantity_wh", MAX_ENERGY_WH)):
-        faults += [Fault(f"event row {r}", name, int(columns[name][r]), f"at most {most}") for r in _beyond(columns[name], most)]
+        faults += [
+            Fault(f"event row {r}", name, int(columns[name][r]), f"at most {most}") for r in _beyond(columns[name], most)
+        ]
     limit = MAX_PRICE_MICRO_PER_KWH
     prices = columns["price_micro_per_kwh"]
     faults += [Fault(f"event row {r}", "price_micro_per_kwh", int(prices[r]), f"+-{limit}") for r in _beyond(prices, limit)]
     if faults:
         raise InputError("events", faults)
-    for name in ("kind", "order_type", "side"):
-        columns[name] = columns[name].astype(np.int8)  # type: ignore[assignment]
-        columns[name].flags.writeable = False
-    return Events(columns["kind"], columns["order_type"], columns["side"], ids, *(columns[n] for n in list(given)[3:]))  # type: ignore[arg-type]
+    small = [columns.pop(name).astype(np.int8) for name in ("kind", "order_type", "side")]
+    for code in small:
+        code.flags.writeable = False
+    return Events(small[0], small[1], small[2], ids, *columns.values())
 
 
 def _beyond(column: Int64, most: int) -> NDArray[np.intp]:
@@ -280,8 +296,8 @@ def step(book: Book, events: Events) -> tuple[Book, StepResult]:
     """The book after the events, and what they did. `book` itself is unchanged.
 
     >>> book = open_book(BookRules(0, 1_000, 500))
-    >>> book, _ = step(book, make_events([1, 2], side=-1, participant=[1, 2], quantity_wh=1000, price_micro_per_kwh=[200_000, 180_000]))
-    >>> book, done = step(book, make_events([3], side=1, participant=3, quantity_wh=1500, price_micro_per_kwh=210_000))
+    >>> book, _ = step(book, make_events([1, 2], side=-1, quantity_wh=1000, price_micro_per_kwh=[200_000, 180_000]))
+    >>> book, done = step(book, make_events([3], side=1, quantity_wh=1500, price_micro_per_kwh=210_000))
     >>> done.fills.energy_wh.tolist(), done.fills.price_micro_per_kwh.tolist()      # the cheaper first, each at its own price
     ([1000, 500], [180000, 200000])
     """
@@ -292,20 +308,27 @@ def step(book: Book, events: Events) -> tuple[Book, StepResult]:
     if live + count > nodes.shape[0]:
         nodes, table = _make_room(nodes, table, live + count)
     levels, words, lanes, marks = book.levels.copy(), book.words.copy(), book.lanes.copy(), book.marks.copy()
-    # An event trades with each order that it uses up and at most one more; an order is used up once: live + 2 * count bounds both.
+    # An event trades with each order that it uses up and at most one more, and an order is used up once: live + 2 * count
+    # bounds the fills; the removals likewise.
     fills = np.empty((8, live + 2 * count), dtype=np.int64)
     removed = np.empty((6, live + 2 * count), dtype=np.int64)
     status = np.zeros(count, dtype=np.int8)
     filled = np.zeros(count, dtype=np.int64)
-    n_fills, n_removed = kernel.run_events(
+    kernel.run_events(
         nodes,
         levels,
         words,
         lanes,
         table,
         marks,
-        (rules.lowest_price_micro_per_kwh, rules.tick_micro_per_kwh, rules.levels, rules.level_bits, rules.first_slot),
-        SELF_TRADE_POLICIES.index(rules.self_trade),
+        (
+            rules.lowest_price_micro_per_kwh,
+            rules.tick_micro_per_kwh,
+            rules.levels,
+            rules.level_bits,
+            rules.first_slot,
+            SELF_TRADE_POLICIES.index(rules.self_trade),
+        ),
         (
             events.kind,
             events.order_type,
@@ -322,7 +345,8 @@ def step(book: Book, events: Events) -> tuple[Book, StepResult]:
         status,
         filled,
     )
-    result = StepResult(status, filled, Fills(fills[:, :n_fills].copy()), Removals(removed[:, :n_removed].copy()))
+    made, gone = marks[kernel.N_FILLS], marks[kernel.N_REMOVED]
+    result = StepResult(status, filled, Fills(fills[:, :made].copy()), Removals(removed[:, :gone].copy()))
     return Book(rules, nodes, levels, words, lanes, table, marks), result
 
 
@@ -339,70 +363,3 @@ def _make_room(nodes: Int64, table: NDArray[np.int32], needed: int) -> tuple[Int
         return wider, table
     kernel.rehash(wider, table, fresh)
     return wider, fresh
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """Level 2 of one slot: prices from the best outward, with the quantity and the number of orders at each."""
-
-    bid_price_micro_per_kwh: Int64
-    bid_quantity_wh: Int64
-    bid_orders: Int64
-    ask_price_micro_per_kwh: Int64
-    ask_quantity_wh: Int64
-    ask_orders: Int64
-
-
-@dataclass(frozen=True, slots=True)
-class TopOfBook:
-    """Level 1 of one slot: best bid and ask (None where there is none) with the quantity at each."""
-
-    bid_price_micro_per_kwh: int | None
-    bid_quantity_wh: int
-    ask_price_micro_per_kwh: int | None
-    ask_quantity_wh: int
-
-
-def resting_orders(book: Book, slot: int | None = None) -> tuple[Orders, Int64]:
-    """Every resting order with its slot [n]: by slot, then price from low to high, then place in the queue."""
-    rows = kernel.walk(book.nodes, book.levels, book.live_orders)
-    table = book.nodes[rows]
-    lane, level = np.divmod(table[:, kernel.CELL], 1 << book.rules.level_bits)
-    price = book.rules.lowest_price_micro_per_kwh + level * book.rules.tick_micro_per_kwh
-    slots = np.asarray(lane + book.rules.first_slot, dtype=np.int64)
-    orders = Orders(
-        table[:, kernel.ID],
-        table[:, kernel.PARTICIPANT],
-        table[:, kernel.SIDE].astype(np.int8),
-        table[:, kernel.QUANTITY],
-        price,
-        table[:, kernel.TIME],
-        np.zeros(rows.size, dtype=np.int64),
-    )
-    if slot is None:
-        return orders, slots
-    keep = slots == slot
-    return orders.take(keep), slots[keep]
-
-
-def depth(book: Book, slot: int = 0, levels: int | None = None) -> Depth:
-    """Level-2 snapshot of one slot, at most `levels` prices a side."""
-    orders, _ = resting_orders(book, slot)
-    columns: list[Int64] = []
-    for side in (1, -1):
-        mine = orders.side == side
-        prices, start, count = np.unique(orders.price_micro_per_kwh[mine], return_index=True, return_counts=True)
-        quantity = np.add.reduceat(orders.quantity_wh[mine], start) if prices.size else np.zeros(0, dtype=np.int64)
-        columns += [np.asarray(c[::-side][:levels], dtype=np.int64) for c in (prices, quantity, count)]
-    return Depth(*columns)
-
-
-def top_of_book(book: Book, slot: int = 0) -> TopOfBook:
-    """Level-1 snapshot of one slot."""
-    best = depth(book, slot, 1)
-    return TopOfBook(
-        int(best.bid_price_micro_per_kwh[0]) if best.bid_orders.size else None,
-        int(best.bid_quantity_wh[0]) if best.bid_orders.size else 0,
-        int(best.ask_price_micro_per_kwh[0]) if best.ask_orders.size else None,
-        int(best.ask_quantity_wh[0]) if best.ask_orders.size else 0,
-    )
