@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from walras.market import _order_kernel as kernel
+from walras.market.constant_product import open_constant_product, swap_many
 from walras.market.order_book import BookRules, Events, make_events, open_book, step
 
 HERE = Path(__file__).parent
@@ -153,6 +154,20 @@ def bench_cold_start() -> dict[str, object]:
     return _row("order book, next process", 1.5 / min(runs[1:]), 1.0, f"{min(runs[1:]):.2f} s to the first result, goal 1.5 s")
 
 
+def bench_swaps(count: int = 1_000_000, rounds: int = 7) -> dict[str, object]:
+    """Exact integer swaps a second against one constant product pool."""
+    rng = np.random.default_rng(0)
+    pool = open_constant_product(10_000_000, 3_000_000_000_000, 3_000)
+    side, wh = rng.choice([1, -1], count), rng.integers(1, 5_000, count)
+    swap_many(pool, side[:1], wh[:1])
+    best = 9e9
+    for _ in range(rounds):
+        start = time.perf_counter()
+        swap_many(pool, side, wh)
+        best = min(best, time.perf_counter() - start)
+    return _row("constant product swaps", count / best / 5e6, 1.0, f"{count / best / 1e6:.1f} M swaps/s, goal 5")
+
+
 def _row(name: str, ratio: float, goal: float, detail: str) -> dict[str, object]:
     return {"name": name, "ratio": float(ratio), "goal": goal, "holds": bool(ratio >= goal), "detail": detail}
 
@@ -161,7 +176,7 @@ def results() -> list[dict[str, object]]:
     """Every figure of this file."""
     events = draw_stream()
     batches = [events.between(i, i + BATCH) for i in range(0, events.count, BATCH)]
-    return [bench_step(batches), *bench_against_c(batches), bench_cold_start()]
+    return [bench_step(batches), *bench_against_c(batches), bench_swaps(), bench_cold_start()]
 
 
 if __name__ == "__main__":

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from walras.errors import ClearingError
 from walras.market.cda import CDA
+from walras.market.concentrated import CONCENTRATED
+from walras.market.constant_product import CONSTANT_PRODUCT
+from walras.market.constant_sum import CONSTANT_SUM
+from walras.market.expiring import EXPIRING
 from walras.market.mechanism import Mechanism
 from walras.market.pay_as_bid import PAY_AS_BID
+from walras.market.stableswap import STABLESWAP
 from walras.market.uniform import UNIFORM
 
 _SHELF: tuple[Mechanism, ...] = (
     UNIFORM,
     PAY_AS_BID,
     CDA,
+    CONSTANT_PRODUCT,
+    CONSTANT_SUM,
+    STABLESWAP,
+    CONCENTRATED,
+    EXPIRING,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}
