@@ -32,8 +32,10 @@ NO_ASK = 2**62
 """Prices that stand for "no such order": below every bid, above every ask."""
 
 _Columns = tuple[Side, Int64, Int64]
-_Sums = tuple[int, int, int]
+_Sums = tuple[int, int, int, int, int]
+"""Bid above the window, asked below it, bid inside, asked inside, bitwise or of all quantities."""
 
+_SAMPLE_BITS = 14
 _FEW = 2048
 """Books up to this many rows are sorted at once, in one compiled call."""
 
@@ -102,14 +104,14 @@ def _margin_by_ticks(side: Side, quantity: Int64, price: Int64, scratch: Int64) 
         if window == (low, high):
             break
         sums, rows = _split(*inside, *window, scratch)
+        bid_above, ask_below, bid_in, ask_in, every = sums
         if not checked:
-            _refuse_overflow(side, quantity, sums[2])
+            _refuse_overflow(side, quantity, every)
             checked = True
-        bid_in, ask_in = _sum_sides(rows[0], rows[1])
-        if above + sums[0] > below + sums[1] + ask_in:  # demand is still ahead above the window
+        if above + bid_above > below + ask_below + ask_in:  # demand is still ahead above the window
             window = window[1] + 1, high
             sums, rows = _split(*inside, *window, scratch)
-        elif below + sums[1] > above + sums[0] + bid_in:  # supply is ahead below it
+        elif below + ask_below > above + bid_above + bid_in:  # supply is ahead below it
             window = low, window[0] - 1
             sums, rows = _split(*inside, *window, scratch)
         narrowed = rows[0].size < inside[0].size
@@ -145,54 +147,55 @@ def _look_outside(m: Margin, nearest: tuple[int, int, int, int]) -> Margin:
 def _guess_window(side: Side, quantity: Int64, price: Int64, above: int, below: int) -> tuple[int, int]:
     """A window of prices that holds the margin very likely: the crossing of a sample, three standard errors either way."""
     n = side.size
-    size = 1024 if n < 50_000 else 4096 if n < 2_000_000 else 16_384
-    rows = _sample_rows(n, size)
-    sample_price = price[rows]
-    sequence = np.argsort(sample_price)
-    at = _sample_crossing(side[rows], quantity[rows], sequence, above * (size / n), below * (size / n))
+    size = 1024 if n < 50_000 else 4096 if n < 2_000_000 else 2**_SAMPLE_BITS
+    keys, signed_wh = _sample(side, quantity, price, size)
+    keys.sort()
+    at = int(_sample_crossing(keys, signed_wh, above * (size / n), below * (size / n)))
     reach = 3 * int(size**0.5)
-    low = NO_BID if at < reach else int(sample_price[sequence[at - reach]])
-    high = NO_ASK if at + reach >= size else int(sample_price[sequence[at + reach]])
+    low = NO_BID if at < reach else int(keys[at - reach]) >> _SAMPLE_BITS
+    high = NO_ASK if at + reach >= size else int(keys[at + reach]) >> _SAMPLE_BITS
     return low, high
 
 
 @njit(cache=True)
-def _sample_rows(n, size):  # type: ignore[no-untyped-def]
-    """One row from each of `size` equal stretches, at a scattered offset, so that a periodic book is sampled fairly."""
-    rows = np.empty(size, np.int64)
+def _sample(side, quantity, price, size):  # type: ignore[no-untyped-def]
+    """One row from each of `size` equal stretches, at a scattered offset, so that a periodic book is sampled fairly.
+
+    Its price with its number in the sample in the low bits (sorting these is faster than an argsort), and its quantity,
+    negative for an ask.
+    """
+    keys, signed_wh = np.empty(size, np.int64), np.empty(size, np.int64)
+    stretch = side.size // size
     state = np.uint64(0x9E3779B97F4A7C15)
     for k in range(size):
-        first = k * n // size
-        width = np.uint64((k + 1) * n // size - first)
         state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-        rows[k] = first + np.int64((state >> np.uint64(33)) % width)
-    return rows
+        row = k * stretch + np.int64(((state >> np.uint64(32)) * np.uint64(stretch)) >> np.uint64(32))
+        keys[k] = (price[row] << _SAMPLE_BITS) | k
+        signed_wh[k] = quantity[row] if side[row] == 1 else -quantity[row]
+    return keys, signed_wh
 
 
 @njit(cache=True)
-def _sample_crossing(side, quantity, sequence, above, below):  # type: ignore[no-untyped-def]
-    """Position in `sequence` (rising price) where supply catches up with demand, floats: only a guess depends on it."""
-    demand = above
-    for row in range(side.size):
-        if side[row] == 1:
-            demand += quantity[row]
-    supply = below
-    for position in range(sequence.size):
-        row = sequence[position]
-        if side[row] == 1:
-            demand -= quantity[row]
-        else:
-            supply += quantity[row]
+def _sample_crossing(keys, signed_wh, above, below):  # type: ignore[no-untyped-def]
+    """Position in the sorted sample where supply catches up with demand; in floats, as only a guess depends on it."""
+    demand, supply = above, below
+    for energy in signed_wh:
+        demand += max(energy, 0)
+    for position in range(keys.size):
+        energy = signed_wh[keys[position] & (2**_SAMPLE_BITS - 1)]
+        demand -= max(energy, 0)
+        supply -= min(energy, 0)
         if supply >= demand:
             return position
-    return sequence.size - 1
+    return keys.size - 1
 
 
 def _split(side: Side, quantity: Int64, price: Int64, low: int, high: int, scratch: Int64) -> tuple[_Sums, _Columns]:
-    """Sums on either side of the window [low, high], and the columns of the rows inside it."""
+    """Sums about the window [low, high], and the columns of the rows inside it."""
     bid_above, ask_below, every = _sum_outside(side, quantity, price, low, high)
     rows = scratch[: int(_rows_inside(price, low, high, scratch))]
-    return (bid_above, ask_below, every), (side[rows], quantity[rows], price[rows])
+    bid_in, ask_in, inside = _gather(side, quantity, price, rows)
+    return (bid_above, ask_below, bid_in, ask_in, every), inside
 
 
 @njit(cache=True)
@@ -210,7 +213,7 @@ def _sum_outside(side, quantity, price, low, high):  # type: ignore[no-untyped-d
 @njit(cache=True)
 def _rows_inside(price, low, high, rows):  # type: ignore[no-untyped-def]
     """Write the rows with low <= price <= high to `rows`; how many. One unsigned comparison a row, no branches."""
-    count = 0
+    count = np.int64(0)
     width = np.uint64(high - low)
     for i in range(price.size):
         rows[count] = i
@@ -219,13 +222,17 @@ def _rows_inside(price, low, high, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _sum_sides(side, quantity):  # type: ignore[no-untyped-def]
-    """(quantity bid, quantity asked)."""
+def _gather(side, quantity, price, rows):  # type: ignore[no-untyped-def]
+    """(quantity bid, quantity asked, columns) of the chosen rows."""
+    n = rows.size
+    sides, quantities, prices = np.empty(n, np.int8), np.empty(n, np.int64), np.empty(n, np.int64)
     bid = total = np.int64(0)
-    for i in range(side.size):
-        bid += quantity[i] if side[i] == 1 else 0
-        total += quantity[i]
-    return bid, total - bid
+    for k in range(n):
+        row = rows[k]
+        sides[k], quantities[k], prices[k] = side[row], quantity[row], price[row]
+        bid += quantity[row] if side[row] == 1 else 0
+        total += quantity[row]
+    return bid, total - bid, (sides, quantities, prices)
 
 
 @njit(cache=True)

@@ -136,7 +136,7 @@ def _fill(side, quantity, price, lowest_bid, highest_ask, buyer_pays, seller_get
 @njit(cache=True)
 def _rows_at(price, level, rows):  # type: ignore[no-untyped-def]
     """Write the rows of the orders at one price to `rows`; how many."""
-    count = 0
+    count = np.int64(0)
     for i in range(price.size):
         rows[count] = i
         count += np.int64(price[i] == level)
