@@ -50,7 +50,7 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     book = terms(orders, conventions)
     filled, pay = np.empty((2, orders.count), dtype=np.int64)  # `pay` is scratch until it is filled
     margin = find_margin(orders.side, book.quantity_wh, book.price_micro_per_kwh, engine, pay)
-    evidence = _evidence(margin, book.netted_wh, conventions)
+    evidence = evidence_of(margin, book.netted_wh, conventions)
     if margin.volume_wh == 0:
         return empty_clearing("uniform", orders, evidence)
     price = uniform_price(margin, conventions)
@@ -98,7 +98,8 @@ def uniform_price(margin: Margin, conventions: Conventions) -> int:
     return low + (high - low) * k.numerator // k.denominator
 
 
-def _evidence(margin: Margin, netted_wh: int, conventions: Conventions) -> dict[str, int | Int64]:
+def evidence_of(margin: Margin, netted_wh: int, conventions: Conventions) -> dict[str, int | Int64]:
+    """The certificate: what the clearing says about itself."""
     low, high = supporting_interval(margin)
     evidence: dict[str, int | Int64] = {"volume_wh": margin.volume_wh, "netted_wh": netted_wh}
     if low > NO_BID:
