@@ -35,7 +35,7 @@ TRANSFORMER = 1
 _FORMAT = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A tree of `n` buses and `n - 1` branches. Columns are read-only; build one with `walras.grid.build_network`.
 
@@ -134,6 +134,11 @@ class Network:
         if zero.size:
             names = [self.branch_names[k] for k in zero]
             raise GridError(f"zero impedance: {', '.join(names[:10])}", thing=names, way_out="fuse the two buses into one")
+
+    def __repr__(self) -> str:
+        lines = int(np.sum(self.branch_kind == LINE))
+        root = self.bus_names[self.root]
+        return f"Network({self.buses} buses, {lines} lines, {self.branches - lines} transformers, root {root!r})"
 
     @property
     def buses(self) -> int:
