@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from walras.errors import Fault, GridError, InputError
 from walras.grid.network import BASE_KVA, Float, Int, Network
-from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, Wires, branch_loading, branch_losses, solve, start_flat, wires
+from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, branch_loading, branch_losses, solve, start_flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,13 @@ def power_flow(network: Network, p_kw: ArrayLike, q_kvar: ArrayLike | None = Non
     q = np.zeros_like(p) if q_kvar is None else _as_slots(network, q_kvar, "q_kvar")
     if p.shape != q.shape:
         raise InputError("power flow", [Fault("power flow", "q_kvar", q.shape, f"the shape of p_kw, {p.shape}")])
-    w = wires(network)
+    w = network.wires
     slots, n = p.shape
     v, angle, loading = np.empty((slots, n)), np.empty((slots, n)), np.empty((slots, n - 1))
     totals, sweeps = np.empty((slots, 3)), np.empty(slots, dtype=np.int64)
     failed = _solve_slots(w.order, w.parent, w.data, w.slack_v_pu, p, q, v, angle, loading, totals, sweeps)
     if failed >= 0:
-        raise _no_solution(network, w, failed, p[failed], v[failed])
+        raise _no_solution(network, failed, p[failed], v[failed])
     for column in (v, angle, loading, totals, sweeps):
         column.flags.writeable = False
     return Flow(v, angle, loading, totals[:, 0], totals[:, 1], totals[:, 2], sweeps)
@@ -78,7 +78,7 @@ def _as_slots(network: Network, values: ArrayLike, name: str) -> Float:
     return array
 
 
-def _no_solution(network: Network, w: Wires, slot: int, p: Float, v: Float) -> GridError:
+def _no_solution(network: Network, slot: int, p: Float, v: Float) -> GridError:
     """The error for a slot that did not converge; `v` holds the last steps, largest where it broke down."""
     bus = network.bus_names[int(np.argmax(np.where(np.isnan(v), np.inf, v)))]
     total = float(p.sum())

@@ -5,55 +5,21 @@ the root holds its voltage. Backward: currents add up from the leaves to the roo
 to the leaves. (Shirmohammadi et al., "A compensation-based power flow method for weakly meshed distribution and transmission
 networks", IEEE Trans. Power Systems 3(2), 1988.)
 
-Inside, buses are renumbered so that 0 is the root and k + 1 is the child of branch k; complex numbers are pairs of floats.
+Buses are counted by place (`walras.grid.network.Wires`): 0 is the root, k + 1 the child of branch k. Complex numbers are pairs
+of floats.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 
-from walras.grid.network import LINE, Float, Int, Network
+from walras.grid.network import Float, Int
 
 TOLERANCE_PU = 1e-11
 """The sweep ends when no voltage moves by more than this. Contraction is linear, so the error left is of the same order."""
 
 MAX_SWEEPS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Wires:
-    """A network in the order of the sweep. `order[k]` is the bus at place k; `parent[k]` the place that feeds it.
-
-    `data` [n, 8] by place (row 0 is unused): r, x, g/2, b/2, real and imaginary part of 1/tap, 1/limit, 1.0 for a line.
-    """
-
-    order: Int
-    parent: Int
-    data: Float
-    slack_v_pu: float
-
-
-def wires(network: Network) -> Wires:
-    """The network's columns in sweep order."""
-    n = network.buses
-    place = np.empty(n, dtype=np.int64)
-    order = np.concatenate([np.array([network.root], dtype=np.int64), network.branch_to])
-    place[order] = np.arange(n)
-    parent = np.concatenate([np.array([-1], dtype=np.int64), place[network.branch_from]])
-    inverse_tap = np.exp(-1j * network.branch_shift_rad) / network.branch_tap
-    data = np.zeros((n, 8))
-    data[1:, 0] = network.branch_r
-    data[1:, 1] = network.branch_x
-    data[1:, 2] = network.branch_g / 2
-    data[1:, 3] = network.branch_b / 2
-    data[1:, 4] = inverse_tap.real
-    data[1:, 5] = inverse_tap.imag
-    data[1:, 6] = 1 / network.branch_limit_pu
-    data[1:, 7] = network.branch_kind == LINE
-    return Wires(order, parent, data, network.slack_v_pu)
 
 
 @njit(cache=True)
