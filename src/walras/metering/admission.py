@@ -153,6 +153,26 @@ class Admitted:
         """Import minus export: positive when taken from the grid."""
         return np.asarray(self.import_wh - self.export_wh, dtype=np.int64)
 
+    def where(self, rows: NDArray[np.bool_]) -> Admitted:
+        """The rows of a mask [n], in their order."""
+        picked = [_frozen(getattr(self, name)[rows]) for name in _ADMITTED_COLUMNS]
+        return _admitted(picked, tuple(self.encoded[at] for at in np.flatnonzero(rows)))
+
+
+_ADMITTED_COLUMNS = ("row", "device", "slot", "import_wh", "export_wh", "counter", "quality")
+
+
+def joined(parts: Sequence[Admitted]) -> Admitted:
+    """The readings of several batches, one after the other; `row` stays the position in its own batch."""
+    columns = [
+        _frozen(np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])) for name in _ADMITTED_COLUMNS
+    ]
+    return _admitted(columns, tuple(encoded for part in parts for encoded in part.encoded))
+
+
+def _admitted(c: Sequence[Int64], encoded: tuple[bytes, ...]) -> Admitted:
+    return Admitted(c[0], c[1], c[2], c[3], c[4], c[5], c[6], encoded)
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -212,7 +232,7 @@ def admit(
     a, r = _columns(admitted, 7), _columns(refused, 3)
     return (
         AdmissionState(counters, slots, state.revoked),
-        Admitted(a[0], a[1], a[2], a[3], a[4], a[5], a[6], taken),
+        _admitted(a, taken),
         Refused(r[0], r[1], r[2]),
     )
 
