@@ -10,7 +10,8 @@ class Battery:
     """A battery at its AC terminals.
 
     `capacity_wh` is usable energy inside, `power_w` the largest AC power either way. Taking e Wh from the bus stores
-    e * `charge_efficiency`; giving e Wh to the bus draws e / `discharge_efficiency`. Both are in (0, 1]. `initial_wh` is inside at the start.
+    e * `charge_efficiency`; giving e Wh to the bus draws e / `discharge_efficiency`. Both are in (0, 1].
+    `initial_wh` is inside at the start.
     """
 
     capacity_wh: int

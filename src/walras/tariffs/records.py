@@ -68,8 +68,8 @@ class Contract:
 class LocalTariff:
     """What is charged on a kWh traded between neighbours, on top of the price of the trade; the buyer pays it.
 
-    Price of a kWh bought locally = (trade price + network + levies + operator fee) * (1 + VAT). With `vat_on_trade` False the trade
-    price itself bears no VAT (a private seller issues none) and only the other items do.
+    Price of a kWh bought locally = (trade price + network + levies + operator fee) * (1 + VAT). With `vat_on_trade` False the
+    trade price itself bears no VAT (a private seller issues none) and only the other items do.
     """
 
     network_micro_per_kwh: int
