@@ -35,7 +35,22 @@ TRANSFORMER = 1
 _FORMAT = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """A network in the order of the sweep: place 0 is the root, place k + 1 the child of branch k.
+
+    `order[k]` is the bus at place k, `place[bus]` the reverse; `parent[k]` is the place that feeds place k (-1 for the root).
+    `data` [n, 8] by place (row 0 is unused): r, x, g/2, b/2, real and imaginary part of 1/tap, 1/limit, 1.0 for a line.
+    """
+
+    order: Int
+    place: Int
+    parent: Int
+    data: Float
+    slack_v_pu: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A tree of `n` buses and `n - 1` branches. Columns are read-only; build one with `walras.grid.build_network`.
 
@@ -135,6 +150,11 @@ class Network:
             names = [self.branch_names[k] for k in zero]
             raise GridError(f"zero impedance: {', '.join(names[:10])}", thing=names, way_out="fuse the two buses into one")
 
+    def __repr__(self) -> str:
+        lines = int(np.sum(self.branch_kind == LINE))
+        root = self.bus_names[self.root]
+        return f"Network({self.buses} buses, {lines} lines, {self.branches - lines} transformers, root {root!r})"
+
     @property
     def buses(self) -> int:
         """Number of buses."""
@@ -163,6 +183,26 @@ class Network:
         limit = np.asarray(kva / BASE_KVA)
         limit.flags.writeable = False
         return limit
+
+    @cached_property
+    def wires(self) -> Wires:
+        """The columns in the order of the sweep."""
+        n = self.buses
+        order = np.concatenate([np.array([self.root], dtype=np.int64), self.branch_to])
+        place = np.empty(n, dtype=np.int64)
+        place[order] = np.arange(n)
+        parent = np.concatenate([np.array([-1], dtype=np.int64), place[self.branch_from]])
+        inverse_tap = np.exp(-1j * self.branch_shift_rad) / self.branch_tap
+        data = np.zeros((n, 8))
+        data[1:, 0] = self.branch_r
+        data[1:, 1] = self.branch_x
+        data[1:, 2] = self.branch_g / 2
+        data[1:, 3] = self.branch_b / 2
+        data[1:, 4] = inverse_tap.real
+        data[1:, 5] = inverse_tap.imag
+        data[1:, 6] = 1 / self.branch_limit_pu
+        data[1:, 7] = self.branch_kind == LINE
+        return Wires(order, place, parent, data, self.slack_v_pu)
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
         """Plain arrays, ready for `numpy.savez` (no pickle); `from_arrays` gives the same network back."""
