@@ -1,6 +1,7 @@
 """Reads typed fields out of a parsed TOML table and collects every fault on the way, instead of stopping at the first.
 
-A `Table` hands out its fields one by one; what is absent, of another type, out of range, not a number or never asked for becomes
+A `Table` hands out its fields one by one; what is absent, of another type, out of range, not a number or never asked for
+becomes
 a `Fault` with its line. A faulty field yields a harmless stand-in so that reading goes on; nobody gets to see it, since the
 reader raises when there are faults. Decimal numbers are scaled to whole units exactly, never through float.
 """

@@ -1,8 +1,8 @@
 """Reads a community file: TOML in, a checked `Community` out, or every fault of the file at once.
 
 Order of checks: the text is TOML; every field of every section is there, of its type and in its range, and no field is unknown;
-the data files exist and fit; then what binds sections together (ids without repetition, nodes, profiles and contracts that exist,
-feed-in rates for every plant, a start inside the data).
+the data files exist and fit; then what binds sections together (ids without repetition, nodes, profiles and contracts that
+exist, feed-in rates for every plant, a start inside the data).
 """
 
 from __future__ import annotations

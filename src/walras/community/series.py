@@ -73,7 +73,8 @@ def wholesale_micro_per_kwh(community: Community, slots: range) -> Int64:
     offset = (grid.origin - prices.origin).total_seconds() / 60
     hours = (np.arange(slots.start, slots.stop, slots.step, dtype=np.int64) * grid.minutes + int(offset)) // MINUTES_PER_HOUR
     if hours.size and (hours.min() < 0 or hours.max() >= prices.micro_per_kwh.size):
-        fault = Fault("prices", "hours", f"{hours.min()}..{hours.max()}", f"hours 0..{prices.micro_per_kwh.size - 1} of the file")
+        last = prices.micro_per_kwh.size - 1
+        fault = Fault("prices", "hours", f"{hours.min()}..{hours.max()}", f"hours 0..{last} of the file")
         raise InputError("wholesale prices", [fault])
     return np.asarray(prices.micro_per_kwh[hours], dtype=np.int64)
 
@@ -92,7 +93,7 @@ def member_bus(community: Community) -> Int64:
 def check_slots(community: Community, slots: range) -> None:
     """InputError unless every slot is inside the data."""
     available = community.data.slots
-    if len(slots) and not (0 <= min(slots) and max(slots) < available):
+    if len(slots) and not (min(slots) >= 0 and max(slots) < available):
         first, last = community.grid.local(0), community.grid.local(available - 1)
         expected = f"slots 0 to {available - 1} ({first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} {community.grid.timezone})"
         raise InputError("series", [Fault("series", "slots", f"{min(slots)}..{max(slots)}", expected)])
@@ -100,12 +101,13 @@ def check_slots(community: Community, slots: range) -> None:
 
 def _shifted(matrix: NDArray[Whole], row: int, slots: range, shift: int) -> NDArray[Whole]:
     """One profile at `slots` + `shift`, wrapped around the ends of the data."""
-    total = matrix.shape[1]
-    if slots.step == 1 and len(slots) <= total:
-        first = (slots.start + shift) % total
-        if first + len(slots) <= total:
-            return matrix[row, first : first + len(slots)]
-    return matrix[row, (np.arange(slots.start, slots.stop, slots.step) + shift) % total]
+    profile: NDArray[Whole] = matrix[row]
+    first = (slots.start + shift) % profile.size
+    if slots.step == 1 and first + len(slots) <= profile.size:
+        return profile[first : first + len(slots)]
+    where = (np.arange(slots.start, slots.stop, slots.step) + shift) % profile.size
+    wrapped: NDArray[Whole] = profile[where]
+    return wrapped
 
 
 def _to_wh(shares: Int64, minutes: int) -> Int64:

@@ -1,8 +1,10 @@
 """From a SimBench grid to a community: a compact data file and a community file that a person can read and change.
 
-Real in it: the network, the profiles, what hangs at each bus and how large. Added here, and said in the head of the file that is
+Real in it: the network, the profiles, what hangs at each bus and how large. Added here, and said in the head of the file
+that is
 written: owners (SimBench has devices at buses, not people), contracts, years of commissioning, and diversity (SimBench has five
-household shapes for a hundred homes: each household and charging point is moved by its own whole weeks and quarter hours, each heat
+household shapes for a hundred homes: each household and charging point is moved by its own whole weeks and quarter hours,
+each heat
 pump by quarter hours). All draws are hashes of the seed and the device's name: no generator, the same on every machine.
 """
 
@@ -69,9 +71,10 @@ def import_simbench(
 ) -> Imported:
     """Write `<grid>.npz` and `<grid>.toml` for a low-voltage SimBench grid such as `1-LV-rural3--2-sw` into `out_dir`.
 
-    `tables` is the folder that holds SimBench's table folders (default: the installed `simbench` package's, which is located and not
-    run); `data_reference` is how the community file names the data file (default: beside it). Raises InputError for a code or folder
-    that is none.
+    `tables` is the folder that holds SimBench's table folders (default: the installed `simbench` package's, which is
+    located and not
+    run); `data_reference` is how the community file names the data file (default: beside it). Raises InputError for a code
+    or folder that is none.
     """
     known = parse_code(code)
     folder = tables_folder(known, tables)
@@ -92,9 +95,10 @@ def import_simbench(
 def build_members(grid: SimbenchGrid, seed: int) -> tuple[Member, ...]:
     """Owners of all that hangs at the grid's buses, in the order of SimBench's loads.
 
-    Each household, business and farm is a member. Chargers and heat pumps go to the members of their bus in turn, those with the fewest
-    devices first; a charger of more than 22 kW is a member of its own. A solar plant goes to the first member at its bus that has
-    none; a storage, to the first whose load profile its name tells.
+    Each household, business and farm is a member. Chargers and heat pumps go to the members of their bus in turn, those
+    with the fewest
+    devices first; a charger of more than 22 kW is a member of its own. A solar plant goes to the first member at its bus
+    that has none; a storage, to the first whose load profile its name tells.
     """
     drafts = [_Draft(row, grid.bus_of[row["node"]]) for row in sorted(grid.loads, key=_number) if _kind(row) in _OWNERS]
     for row in sorted(grid.loads, key=_number):
@@ -136,11 +140,12 @@ def build_data(grid: SimbenchGrid, folder: Path, members: tuple[Member, ...]) ->
 
 
 def quantise(shape: Float64, scale: int, low: int, high: int) -> Float64:
-    """Shares in whole parts of 1 / `scale`; InputError for a wrong length, NaN, or what does not fit (-1e-4 of noise is zero)."""
+    """Shares in whole parts of 1 / `scale`; InputError for a wrong length, NaN, or what does not fit (-1e-4 is noise)."""
     raw = np.rint(shape * scale)
     raw[(raw < 0) & (raw > -1e-4 * scale) & (low == 0)] = 0
     if shape.shape != (SLOTS,) or not np.isfinite(raw).all() or raw.min() < low or raw.max() > high:
-        fault = Fault("profile", "values", f"{shape.shape}, {raw.min()}..{raw.max()}", f"{SLOTS} values in {low}..{high} / {scale}")
+        expected = f"{SLOTS} values in {low}..{high} / {scale}"
+        fault = Fault("profile", "values", f"{shape.shape}, {raw.min()}..{raw.max()}", expected)
         raise InputError("SimBench profiles", [fault])
     return raw
 
@@ -232,7 +237,8 @@ def _kind(row: Row) -> LoadKind:
         return "heat_pump"
     kinds: dict[str, LoadKind] = {"H": "household", "G": "business", "L": "farm", "B": "business", "W": "business"}
     if profile[:1] not in kinds:
-        raise InputError("SimBench", [Fault(row["id"], "profile", profile, "a household, business, farm, charger or heat pump")])
+        expected = "a household, business, farm, charger or heat pump"
+        raise InputError("SimBench", [Fault(row["id"], "profile", profile, expected)])
     return kinds[profile[0]]
 
 

@@ -4,7 +4,8 @@ The tables hold every SimBench grid of a scenario; a low-voltage grid is the row
 feeds it. What needs care, and is done here:
 * closed switches join buses, and each end of a line has an auxiliary bus of its own: buses joined by closed switches are fused;
 * tap positions stand in the transformer table and are applied (pandapower from 3.0 leaves them out unless told);
-* profiles carry local text times with clock changes: rows are taken by position, row i is 15 min * i after 2015-12-31 23:00 UTC;
+* profiles carry local text times with clock changes: rows are taken by position, row i is 15 min * i after 2015-12-31 23:00
+  UTC;
 * a storage row is a solar home with a battery, not a battery alone: its profile (named after a PV and a load profile) is never
   negative, and its yearly sum is 95 % of the PV profile's at the storage's rated power. So it stands for a solar plant of that
   power behind a battery of that power and `eStore`.

@@ -2,11 +2,12 @@
 
 The prices are German ones of 2016, so that they fit the profiles' year:
 * a household of 3,500 kWh a year paid 28.69 ct/kWh on average: procurement and sales 21.3 % (6.12), network and metering 24.6 %
-  (7.06), EEG levy 6.354, concession fee 1.66, KWKG levy 0.445, section 19 StromNEV levy 0.378, offshore liability levy 0.040, electricity
-  tax 2.05, VAT 19 % (BDEW, Strompreisanalyse, January 2016);
+  (7.06), EEG levy 6.354, concession fee 1.66, KWKG levy 0.445, section 19 StromNEV levy 0.378, offshore liability levy
+  0.040, electricity tax 2.05, VAT 19 % (BDEW, Strompreisanalyse, January 2016);
 * feed-in rates for plants on buildings by year of commissioning, each year's as of 1 January (Federal Network Agency, from the
   Renewable Energy Sources Act of 2009, 2012 and 2014); a larger plant gets each size class's rate for its part.
-The split of energy prices into day and night, the margin of the dynamic contract, the business contract and the local tariff are examples.
+The split of energy prices into day and night, the margin of the dynamic contract, the business contract and the local
+tariff are examples.
 """
 
 from __future__ import annotations
@@ -50,22 +51,25 @@ HEAD = """\
 # Community file of Walras: {name}, written by `walras import simbench {code}`.
 #
 # Data: {source}.
-# The data file is a derivative database under the Open Database License (ODbL) 1.0; see LICENSE-DATA.md beside the shipped files.
+# The data file is a derivative database under the Open Database License (ODbL) 1.0; see LICENSE-DATA.md beside
+# the shipped files.
 #
-# Real (SimBench): network with ratings and tap positions, load and solar profiles of 2016 in quarter hours, what hangs at which bus.
-# A SimBench storage is a solar home behind a battery: here a plant of its rated power and profile, and a battery of its capacity.
-# Added here, by draws from hashes (no two runs differ):
-#   owners       SimBench places devices at buses; households, businesses and farms own what hangs at their bus
-#   diversity    SimBench has five household shapes for all homes. `shift_slots` moves each household and charging point by whole weeks
-#                (-2 to 2) and quarter hours (-4 to 4), each heat pump by quarter hours; at the year's ends profiles wrap around
-#   contracts    six tenths flat, two tenths time of use, two tenths dynamic; shops and farms on a business contract
-#   years        of commissioning 2009 to 2016, dealt out evenly; with a battery 2013 to 2016
+# Real (SimBench): the network with its ratings and tap positions, load and solar profiles of 2016 in quarter hours,
+# what hangs at which bus and how large. A SimBench storage is a solar home behind a battery: here a plant of its rated
+# power and profile, and a battery of its capacity.
+# Added here, by draws from hashes, so that an import repeats to the byte:
+#   owners     SimBench places devices at buses; households, businesses and farms own what hangs at their bus
+#   diversity  SimBench has five household shapes for all homes. `shift_slots` moves each household and charging point by
+#              whole weeks (-2 to 2) and quarter hours (-4 to 4), each heat pump by quarter hours; a profile wraps around
+#              at the year's ends
+#   contracts  six tenths flat, two tenths time of use, two tenths dynamic; shops and farms on a business contract
+#   years      of commissioning 2009 to 2016, dealt out evenly; with a battery 2013 to 2016
 #
-# Prices: German retail prices of 2016, average household 28.69 ct/kWh (BDEW, Strompreisanalyse, January 2016); feed-in rates by
-# year of commissioning (EEG; Federal Network Agency, rates of 1 January of each year). Day and night prices, the dynamic margin, the
-# business contract and the whole of [tariffs.local] are examples: change them. The local tariff supposes what a regulatory trial
-# may grant: a reduced network fee and EEG levy, and no electricity tax on power used near its plant.
-# Wholesale: SMARD day-ahead prices of 2015 on the calendar of 2016 by weekday (CC BY 4.0).
+# Prices: German retail prices of 2016, an average household at 28.69 ct/kWh (BDEW, Strompreisanalyse, January 2016);
+# feed-in rates by year of commissioning (EEG; Federal Network Agency, rates of 1 January of each year). Day and night
+# prices, the dynamic margin, the business contract and the whole of [tariffs.local] are examples: change them. The
+# local tariff supposes what a regulatory trial may grant: a reduced network fee and EEG levy, and no electricity tax
+# on power used near its plant. Wholesale: SMARD day-ahead prices of 2015 on the calendar of 2016 by weekday (CC BY 4.0).
 
 """
 
