@@ -36,6 +36,7 @@ class EventKind(Enum):
     READINGS_ADMITTED = "readings_admitted"
     ATTESTED = "attested"
     DISPUTED = "disputed"
+    SETTLEMENT_SUBMITTED = "settlement_submitted"
     SETTLED = "settled"
 
 
@@ -60,6 +61,7 @@ ACCEPTED: dict[Phase | None, dict[EventKind, Phase]] = {
     },
     Phase.ATTESTED: {
         EventKind.DISPUTED: Phase.ATTESTED,
+        EventKind.SETTLEMENT_SUBMITTED: Phase.ATTESTED,
         EventKind.SETTLED: Phase.SETTLED,
     },
     Phase.SETTLED: {},

@@ -124,9 +124,9 @@ def settle_firm(
 
 
 def _scale(pay_nano: Int64, part_wh: Int64, whole_wh: Int64) -> Int64:
-    """floor(pay * part / whole), exact; pay itself where part = whole, 0 where whole = 0."""
+    """floor(pay * part / whole), exact; 0 where whole = 0: nothing held, nothing owed."""
     if np.array_equal(part_wh, whole_wh):
-        return pay_nano.copy()
+        return np.where(whole_wh == 0, 0, pay_nano)
     if pay_nano.size and int(np.abs(pay_nano).max()) * max(int(part_wh.max()), 1) > INT64_MAX:
         pairs = zip(pay_nano.tolist(), part_wh.tolist(), whole_wh.tolist(), strict=True)
         return np.array([p * d // w if w else 0 for p, d, w in pairs], dtype=np.int64)

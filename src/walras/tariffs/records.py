@@ -98,9 +98,7 @@ def feed_in_rate(table: Iterable[FeedIn], year: int, peak_w: int) -> int:
     >>> feed_in_rate(table, 2016, 8_000), feed_in_rate(table, 2016, 20_000)     # (10 * 12.31 + 10 * 11.97) / 20
     (123100, 121400)
     """
-    classes = sorted(
-        (row for row in table if row.year == year), key=lambda row: (row.up_to_w is None, row.up_to_w or 0)
-    )
+    classes = sorted((row for row in table if row.year == year), key=lambda row: (row.up_to_w is None, row.up_to_w or 0))
     covered = 0
     money = 0
     for row in classes:
