@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import cbor2
@@ -35,10 +35,13 @@ from walras.ledger import (
     LedgerKeys,
     LedgerTerms,
     Receipt,
+    Sender,
+    SlotSettlement,
     attestation_digest,
     join_signatures,
     net_positions,
     plan_deployment,
+    read_transaction,
     recover_address,
     require_accepted,
     settlement_transaction,
@@ -101,7 +104,7 @@ class Session:
         self._oracles = [initial_oracle(parts.meters.registry) for _ in parts.terms.oracles]
         self._history: dict[int, SlotReadings] = {}
         self._soc = parts.trading.initial_soc
-        self._operator_nonce = 0
+        self._operator = Sender(parts.keys.operator, 0)
         self._addresses: LedgerAddresses | None = None
         self._pool = ThreadPoolExecutor(2)
 
@@ -132,25 +135,37 @@ class Session:
             threshold=p.terms.quorum,
             deposits_nano=(ESCROW_NANO,) * accounts,
         )
-        plan = plan_deployment(p.keys, ledger_terms, p.chain.chain_id)
-        self._addresses = plan.addresses
-        a = plan.addresses
         time = int(p.community.grid.start(p.terms.first).timestamp()) - 86_400
 
         def deployment() -> Decision:
+            admin, operator = p.chain.nonce(p.keys.admin.address), p.chain.nonce(p.keys.operator.address)
+            plan = plan_deployment(p.keys, ledger_terms, p.chain.chain_id, admin_nonce=admin, operator_nonce=operator)
+            a = plan.addresses
+            senders = [read_transaction(step.raw).sender for step in plan.transactions]
             return {
                 "chain_id": p.chain.chain_id,
                 "currency": a.currency,
                 "registry": a.registry,
                 "settlement": a.settlement,
+                "operator_nonce": operator + senders.count(p.keys.operator.address),
                 "funded": [p.keys.admin.address, p.keys.operator.address],
                 "transactions": [{"raw": step.raw.hex(), "time": time} for step in plan.transactions],
             }, None
 
-        self._send(self._recorder.step(LEDGER_DEPLOYED, None, deployment), "deployment")
+        deployed = self._recorder.step(LEDGER_DEPLOYED, None, deployment)
+        if deployed.public["chain_id"] != p.chain.chain_id:
+            raise JournalError(
+                f"the run was begun on chain {deployed.public['chain_id']}, this is chain {p.chain.chain_id}",
+                thing=deployed.seq,
+                way_out="give the same --chain, or --fresh to begin anew",
+            )
+        self._addresses = LedgerAddresses(
+            **{name: deployed.public[name] for name in ("chain_id", "currency", "registry", "settlement")}
+        )
+        self._operator = Sender(p.keys.operator, deployed.public["operator_nonce"])
+        self._send(deployed, "deployment")
         first = {"nano": [ESCROW_NANO] * accounts, "transactions": []}
         self._recorder.step(ESCROW_PAID, None, lambda: (first, None))
-        self._operator_nonce = p.chain.nonce(p.keys.operator.address)
 
     def _slot(self, slot: int) -> None:
         p, step = self._p, self._recorder.step
@@ -209,9 +224,7 @@ class Session:
             positions = net_positions(np.arange(p.terms.accounts), accounts.cash_nano, accounts.energy_wh)
             signatures = bytes.fromhex(attested.public["signatures"])
             assert self._addresses is not None
-            raw = settlement_transaction(
-                self._addresses, p.keys.operator, self._operator_nonce, slot, header, positions, signatures
-            )
+            raw = settlement_transaction(self._addresses, self._operator, SlotSettlement(slot, header, positions, signatures))
             return {
                 "import_wh": readings.import_wh.tolist(),
                 "export_wh": readings.export_wh.tolist(),
@@ -225,7 +238,7 @@ class Session:
 
         submitted = at(EventKind.SETTLEMENT_SUBMITTED, submit)
         receipt = self._send(submitted, f"settlement of slot {slot}")[-1]
-        self._operator_nonce += 1
+        self._operator = replace(self._operator, nonce=self._operator.nonce + 1)
         at(
             EventKind.SETTLED,
             lambda: (
@@ -316,10 +329,10 @@ class Session:
         time = int(p.community.grid.end(slot).timestamp())
         assert self._addresses is not None
         units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
-        raws = top_up_transactions(self._addresses, p.keys.operator, self._operator_nonce, short.tolist(), units)
+        raws = top_up_transactions(self._addresses, self._operator, short.tolist(), units)
         public = {"nano": nano.tolist(), "transactions": [{"raw": raw.hex(), "time": time} for raw in raws]}
         self._send(self._recorder.step(ESCROW_PAID, None, lambda: (public, None)), "deposit")
-        self._operator_nonce += len(raws)
+        self._operator = replace(self._operator, nonce=self._operator.nonce + len(raws))
 
     def _send(self, entry: Entry, what: str) -> list[Receipt]:
         """Send what the entry recorded: a restart thus rebuilds the embedded chain; on a node nothing is done twice."""

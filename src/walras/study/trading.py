@@ -11,10 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
-from walras.strategies.dispatch import Dispatch, alone_dispatch, dispatch, firm_dispatch
-from walras.strategies.signals import Signals, make_signals
-from walras.strategies.truthful import truthful_orders
-from walras.strategies.zero_intelligence import zero_intelligence
 
 from walras.community.model import Community
 from walras.community.series import Series, check_slots, member_bus, member_series, network, wholesale_micro_per_kwh
@@ -25,7 +21,11 @@ from walras.exchange.terms import FIRM
 from walras.grid import Flow
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
+from walras.strategies.dispatch import Dispatch, alone_dispatch, dispatch, firm_dispatch
 from walras.strategies.forecast import DAY_AHEAD, LOAD, PV, ErrorModel, forecast
+from walras.strategies.signals import Signals, make_signals
+from walras.strategies.truthful import truthful_orders
+from walras.strategies.zero_intelligence import zero_intelligence
 from walras.study.physics import bus_flow
 from walras.tariffs.prices import PriceTable, price_table
 from walras.tariffs.records import feed_in_rate
