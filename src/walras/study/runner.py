@@ -22,7 +22,7 @@ from walras.exchange.recorder import Recorder
 from walras.exchange.terms import Terms
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.study.meters import make_meters, run_seed
-from walras.study.session import Parts, Session
+from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
 
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
@@ -58,7 +58,7 @@ class Run:
         self.terms = make_terms(self.community, trading, keys)
         chain: Chain
         if options.chain_url is None:
-            chain = EmbeddedChain(genesis_of(self.terms, keys))
+            chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
         else:
             chain = JsonRpcChain(options.chain_url)
         self._journal = Journal(out / JOURNAL, hashlib.sha256(b"journal salts" + seed).digest())
@@ -119,12 +119,6 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
     )
-
-
-def genesis_of(terms: Terms, keys: LedgerKeys) -> Genesis:
-    """The embedded chain's first block: two days before the first slot."""
-    timestamp = int(terms.grid.start(terms.first).timestamp()) - 2 * 86_400
-    return Genesis((keys.admin.address, keys.operator.address), timestamp=timestamp)
 
 
 def _remove_run(out: Path) -> None:

@@ -55,6 +55,7 @@ from walras.market.registry import mechanism_named
 from walras.metering import (
     Disagreement,
     OracleState,
+    Refusal,
     Rules,
     SlotReadings,
     SubstituteRule,
@@ -93,6 +94,11 @@ class Parts:
     seed: bytes
 
 
+def genesis_time(terms: Terms) -> int:
+    """Unix time of the embedded chain's first block: two days before the first slot; contracts are deployed a day later."""
+    return int(terms.grid.start(terms.first).timestamp()) - 2 * 86_400
+
+
 class Session:
     """The run of `parts` recorded by `recorder`. `run` yields each slot as it is settled."""
 
@@ -115,7 +121,11 @@ class Session:
             for slot in range(self._p.terms.first, self._p.terms.last + 1):
                 self._slot(slot)
                 yield slot
-        self._recorder.step(RUN_CLOSED, None, lambda: ({"slots": self._recorder.state.settled}, None))
+        self._recorder.step(RUN_CLOSED, None, self._closing)
+
+    def _closing(self) -> Decision:
+        head = self._p.chain.head()
+        return {"slots": self._recorder.state.settled, "block": head.number, "state_root": head.state_root.hex()}, None
 
     def _open(self) -> None:
         p = self._p
@@ -135,7 +145,7 @@ class Session:
             threshold=p.terms.quorum,
             deposits_nano=(ESCROW_NANO,) * accounts,
         )
-        time = int(p.community.grid.start(p.terms.first).timestamp()) - 86_400
+        time = genesis_time(p.terms) + 86_400
 
         def deployment() -> Decision:
             admin, operator = p.chain.nonce(p.keys.admin.address), p.chain.nonce(p.keys.operator.address)
@@ -148,6 +158,7 @@ class Session:
                 "registry": a.registry,
                 "settlement": a.settlement,
                 "operator_nonce": operator + senders.count(p.keys.operator.address),
+                "genesis_time": genesis_time(p.terms),
                 "funded": [p.keys.admin.address, p.keys.operator.address],
                 "transactions": [{"raw": step.raw.hex(), "time": time} for step in plan.transactions],
             }, None
@@ -295,20 +306,21 @@ class Session:
 
         return outcome[0], at(EventKind.ATTESTED, attest)
 
-    def _admit(self, slot: int, batch: list[bytes]) -> tuple[list[OracleState], list[SlotReadings], dict[object, int]]:
+    def _admit(self, slot: int, batch: list[bytes]) -> tuple[list[OracleState], list[SlotReadings], dict[Refusal, int]]:
         p = self._p
         registry = p.meters.registry
         due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
         n = len(registry.keys)
         unknown = np.full(n, -1, dtype=np.int64)
         fill = substitutes(p.community.grid, slot, self._history, unknown, unknown, SubstituteRule())
-        states, readings, counts = [], [], {}
+        states, readings = [], []
+        counts: dict[Refusal, int] = {}
         for oracle in self._oracles:
             state, refused = receive(oracle, registry, self._rules, batch, due, self._pool)
             state, closed = close(state, registry, slot, fill)
             states.append(state)
             readings.append(closed)
-            counts = dict(refused.counts())
+            counts = refused.counts()
         return states, readings, counts
 
     def _signer(self, oracle: int) -> Signer:
