@@ -61,7 +61,7 @@ class Run:
             chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
         else:
             chain = JsonRpcChain(options.chain_url)
-        self._journal = Journal(out / JOURNAL, hashlib.sha256(b"journal salts" + seed).digest())
+        self._journal = Journal(out / JOURNAL, _salt_key(seed))
         self._recorder = Recorder(self._journal)
         meters = make_meters(self.community, seed)
         self._session = Session(Parts(self.community, self.terms, meters, keys, trading, chain, seed), self._recorder)
@@ -119,6 +119,16 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
     )
+
+
+def open_journal(run: Path) -> Journal:
+    """The journal of a finished or interrupted run; its salts follow from the community's seed."""
+    community = load_community(run / COMMUNITY)
+    return Journal(run / JOURNAL, _salt_key(run_seed(community)))
+
+
+def _salt_key(seed: bytes) -> bytes:
+    return hashlib.sha256(b"journal salts" + seed).digest()
 
 
 def _remove_run(out: Path) -> None:

@@ -282,11 +282,12 @@ class Session:
                 "admitted": same - int((readings[0].quality > 15).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
             }
-            return public, cbor2.dumps(batch)
+            substituted = {device: readings[0].leaves[device] for device in np.flatnonzero(readings[0].quality > 15).tolist()}
+            return public, cbor2.dumps({"batch": batch, "substituted": substituted}, canonical=True)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
-            self._oracles, readings, _ = self._admit(slot, cbor2.loads(_kept(admitted)))
+            self._oracles, readings, _ = self._admit(slot, cbor2.loads(_kept(admitted))["batch"])
             outcome.append(readings[0])
         root = outcome[0].tree().root
         if root.hex() != admitted.public["root"]:
