@@ -50,7 +50,7 @@ def results() -> list[Result]:
         run(mechanism, orders, terms.conventions)
     bare = time.process_time() - started
     slots, homes = net.shape
-    detail = f"{slots:,} slots, {slots * homes:,} home-slots in {whole:.1f} s: {slots / whole:,.0f} slots/s; sweeps and clearings {bare:.1f} s"
+    detail = f"{slots:,} slots ({slots * homes:,} home-slots) in {whole:.1f} s: {slots / whole:,.0f}/s; bare {bare:.1f} s"
     return [
         at_most("replay of a year, seconds of 30", whole / GOAL_SECONDS, 1.0, detail),
         at_most("replay of a year / its sweeps and clearings", whole / bare, 10.0, detail),
