@@ -101,7 +101,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     _check_repeated_rates(zip(((f.year, f.up_to_w) for f in feed_in), feed_in_tables, strict=True))
     if data is None:
         return None
-    if minutes != data.grid.minutes:
+    if minutes != data.grid.minutes and head.sound("slot_minutes"):
         head.fault("slot_minutes", minutes, f"{data.grid.minutes}, as the data have it")
     community = Community(
         name=name,
@@ -122,9 +122,13 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         data=data,
         prices=prices,
     )
-    _check_range(head, community)
-    _check_contracts(contract_tables, community)
-    _check_members(member_tables, community)
+    if head.sound("timezone", "start", "days"):
+        _check_range(head, community)
+    if root.table("data").sound("prices"):
+        _check_contracts(contract_tables, community)
+    contracts_known = all(table.sound("id") for table in contract_tables)
+    rates_known = all(table.sound("year", "up_to_kwp") for table in feed_in_tables)
+    _check_members(member_tables, community, contracts_known=contracts_known, rates_known=rates_known)
     return community
 
 
@@ -202,12 +206,12 @@ def _check_contracts(tables: list[Table], community: Community) -> None:
             table.fault("kind", contract.kind, "a [data] prices file, which a dynamic contract needs")
 
 
-def _check_members(tables: list[Table], community: Community) -> None:
+def _check_members(tables: list[Table], community: Community, *, contracts_known: bool, rates_known: bool) -> None:
     contracts = {contract.id for contract in community.contracts}
     buses = {str(name) for name in community.data.network.get("bus_names", ())}
     profiles = set(community.data.profiles)
     for member, table in zip(community.members, tables, strict=True):
-        if member.contract and member.contract not in contracts:
+        if contracts_known and member.contract and member.contract not in contracts:
             table.fault("contract", member.contract, "the id of a contract: " + ", ".join(sorted(contracts)))
         if member.node and member.node not in buses:
             table.fault("node", member.node, "the name of a bus of the network")
@@ -217,7 +221,7 @@ def _check_members(tables: list[Table], community: Community) -> None:
         for plant, row in zip(member.pv, table.tables("pv"), strict=True):
             if plant.profile and plant.profile not in profiles:
                 row.fault("profile", plant.profile, "a profile of the data file")
-            if plant.peak_w > 0:
+            if rates_known and row.sound("kwp", "commissioned"):
                 try:
                     feed_in_rate(community.feed_in, plant.commissioned, plant.peak_w)
                 except InputError:
