@@ -139,7 +139,11 @@ def test_prices_keep_weekday_and_local_clock_and_fall_back_a_week_at_the_ends(tm
         assert clock == local.hour
         assert source.weekday() == local.weekday()
         away = (local.date() - source).days
-        assert away == 364 or (away == 357 and local.date() < date(2016, 1, 4)) or (away == 371 and local.date() > date(2016, 12, 29))
+        assert (
+            away == 364
+            or (away == 357 and local.date() < date(2016, 1, 4))
+            or (away == 371 and local.date() > date(2016, 12, 29))
+        )
 
 
 def test_of_an_hour_shown_twice_the_first_price_counts(tmp_path: Path) -> None:
