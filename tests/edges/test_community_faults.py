@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from community_base import BASE, small_data, write_small
 from walras.community import load_community
 from walras.community.datafile import write_data
-from walras.errors import InputError
+from walras.errors import Fault, InputError
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,7 @@ CASES = [
     ("an unknown field", "seed = 7", "seed = 7\nsead = 7", "sead", "a known field"),
     ("a missing data file", '"small.npz"', '"missing.npz"', "file", "a readable data file"),
     ("an unknown packaged data file", '"small.npz"', '"package:atlantis"', "file", "a readable data file"),
+    ("a packaged data file outside the package", '"small.npz"', '"package:../file"', "file", "package:rural3"),
     ("a data file that is none", '"small.npz"', '"small.toml"', "file", "a readable data file"),
     ("a price file as the data file", '"small.npz"', '"prices.npz"', "file", "a readable data file"),
     ("a missing price file", '"prices.npz"', '"missing.npz"', "prices", "a readable price file"),
@@ -235,6 +238,52 @@ def test_each_break_gives_its_fault_on_its_line(folder: Path, old: str, new: str
         changed = BASE[: BASE.index(old)].count("\n") + 1
         assert line is not None
         assert changed <= line <= changed + new.count("\n"), where
+
+
+def outcome(path: Path) -> tuple[Fault, ...] | None:
+    """The faults of a file, or nothing where it loads."""
+    try:
+        load_community(path)
+    except InputError as error:
+        return error.faults
+    return None
+
+
+LINES = BASE.splitlines()
+WORDS = st.sampled_from(
+    [
+        "0",
+        "-1",
+        "1.5",
+        "nan",
+        "inf",
+        "1e99",
+        "true",
+        '""',
+        '"x"',
+        "[]",
+        "[1]",
+        "{}",
+        "[{}]",
+        "2016-06-10",
+        "99999999999999999999",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(edits=st.lists(st.tuples(st.integers(0, len(LINES) - 1), st.none() | WORDS), min_size=1, max_size=3))
+def test_whatever_is_edited_the_file_loads_or_its_faults_are_listed(folder: Path, edits: list[tuple[int, str | None]]) -> None:
+    """A line is dropped, or its value replaced. Nothing but InputError comes out, and each fault names a field."""
+    lines: list[str | None] = list(LINES)
+    for place, word in edits:
+        key = LINES[place].split("=")[0]
+        lines[place] = None if word is None else f"{key}= {word}"
+    path = folder / "edited.toml"
+    path.write_text("\n".join(line for line in lines if line is not None), encoding="utf-8")
+    faults = outcome(path)
+    assert faults is None or faults
+    assert all(fault.field and fault.expected for fault in faults or ())
 
 
 def test_the_cases_are_distinct_and_many() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from walras.community import import_simbench, load_community, member_series, network
 from walras.community.simbench import build_members, sunniest_day
 from walras.community.simbench_tables import parse_code, read_grid, read_profiles, tables_folder
@@ -70,7 +71,7 @@ LV1.101 Storage 1;LV1.101 Bus 2;PV_Storage;Storage_PV8_H0-B;-0.0065;0;0;0.0065;0
 
 
 def shape(name: str) -> list[float]:
-    """A profile that tells its row: a saw tooth of its own period; solar ones dark at night; a charger with noise below zero."""
+    """A saw tooth of the name's own period; solar ones are dark at night; a charger has noise below zero."""
     slots = np.arange(SLOTS)
     values = (slots % (7 + len(name))) / (7 + len(name))
     if name.startswith("PV"):
@@ -170,7 +171,7 @@ def test_an_import_loads_as_the_members_it_made_and_repeats_to_the_byte(tables: 
     assert network(community).buses == 4
     for one, other in ((written.community_file, again.community_file), (written.data_file, again.data_file)):
         assert one.read_bytes() == other.read_bytes()
-    series = member_series(community, range(0, 96))
+    series = member_series(community, range(96))
     assert series.load_wh.shape == (96, 4)
     assert series.pv_wh[:29].sum() == 0
     assert series.pv_wh.sum() > 0

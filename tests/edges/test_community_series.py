@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from community_base import GRID, SLOTS, small_data, small_prices, write_small
 from walras.community import (
     Community,
@@ -17,6 +18,7 @@ from walras.community import (
     member_series,
     network,
     wholesale_micro_per_kwh,
+    with_period,
 )
 from walras.community.datafile import read_arrays, read_data, write_arrays, write_data
 from walras.community.prices import import_smard, read_prices, write_prices
@@ -29,7 +31,7 @@ def community(tmp_path_factory: pytest.TempPathFactory) -> Community:
     return load_community(write_small(tmp_path_factory.mktemp("small")))
 
 
-@pytest.mark.parametrize("slots", [range(0, 1), range(SLOTS - 1, SLOTS), range(5, 5), range(0, SLOTS, SLOTS - 1)])
+@pytest.mark.parametrize("slots", [range(1), range(SLOTS - 1, SLOTS), range(5, 5), range(0, SLOTS, SLOTS - 1)])
 def test_slots_inside_the_data_pass(community: Community, slots: range) -> None:
     assert member_series(community, slots).load_wh.shape == (len(slots), 3)
 
@@ -70,6 +72,29 @@ def test_the_days_of_the_data_are_whole_local_days(community: Community) -> None
     assert data_days(community) == (date(2016, 1, 1), date(2016, 12, 31))
     abroad = replace(community, grid=SlotGrid(GRID.origin, 15, "America/New_York"))
     assert data_days(abroad) == (date(2016, 1, 1), date(2016, 12, 30))
+
+
+@pytest.mark.parametrize(("start", "days"), [(date(2016, 1, 1), 366), (date(2016, 12, 31), 1), (date(2016, 3, 27), 2)])
+def test_another_period_inside_the_data_passes(community: Community, start: date, days: int) -> None:
+    moved = with_period(community, start=start, days=days)
+    assert member_series(moved, moved.slots).slots == community.grid.local_days(start, days)
+    assert with_period(community) == community
+
+
+@pytest.mark.parametrize(
+    ("start", "days", "field"),
+    [
+        (date(2015, 12, 31), 1, "start"),
+        (date(2017, 1, 1), 1, "start"),
+        (date(2016, 12, 31), 2, "days"),
+        (date(2016, 1, 1), 367, "days"),
+        (date(2016, 6, 1), 0, "days"),
+    ],
+)
+def test_another_period_outside_the_data_is_refused(community: Community, start: date, days: int, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        with_period(community, start=start, days=days)
+    assert [fault.field for fault in caught.value.faults] == [field]
 
 
 def test_a_data_file_reads_back_as_written(tmp_path: Path) -> None:
@@ -114,7 +139,7 @@ def test_a_data_file_that_does_not_fit_names_what(tmp_path: Path, change: object
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     path = tmp_path / "pickled.npz"
     np.savez(path, meta=np.array([object()], dtype=object))
-    with pytest.raises(InputError, match="a readable .npz"):
+    with pytest.raises(InputError, match=r"a readable \.npz"):
         read_arrays(path)
 
 

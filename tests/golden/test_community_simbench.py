@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from walras.community import (
     Community,
     import_simbench,
@@ -85,7 +86,7 @@ def test_the_energy_of_every_load_is_simbenchs(name: str) -> None:
     ],
 )
 def test_who_is_there_is_simbenchs(name: str, ids: dict[str, int], pv_kwp: float, battery_kwh: float) -> None:
-    """Sums of SimBench's tables; a storage counts as a plant of its rated power too (equivalents: 0.2523 MW, 0.1859 MWh in rural3)."""
+    """Sums of SimBench's tables, as its medium-voltage equivalents give them; a storage is a plant of its rated power too."""
     members = community(name).members
     assert Counter(member.id.split("-")[0] for member in members) == ids
     assert sum(plant.peak_w for member in members for plant in member.pv) / 1e3 == pytest.approx(pv_kwp, rel=2e-3)

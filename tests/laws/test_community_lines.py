@@ -5,9 +5,10 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from community_base import BASE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from community_base import BASE
 from walras.community.lines import LineIndex
 
 VALUES = st.sampled_from(
@@ -21,13 +22,11 @@ def files(draw: st.DrawFn) -> tuple[str, dict[tuple[str | int, ...], int]]:
     """A text, and the line of each path that was written."""
     lines: list[str] = []
     where: dict[tuple[str | int, ...], int] = {}
-    count = 0
-    for _ in range(draw(st.integers(0, 5))):
+    for count in range(draw(st.integers(0, 5))):
         lines += [""] * draw(st.integers(0, 2)) + ["# [x]", "# y = 1"] * draw(st.integers(0, 1))
         lines.append("[[m]]  # a comment ]]")
         table: tuple[str | int, ...] = ("m", count)
         where[table] = len(lines)
-        count += 1
         for name in draw(st.lists(NAMES, unique=True, max_size=3)):
             lines.append(f"{name} = {draw(VALUES)}  # = {{")
             where[*table, name] = len(lines)

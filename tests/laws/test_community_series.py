@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from community_base import SLOTS, write_small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from community_base import SLOTS, write_small
 from walras.community import Community, Load, Member, Pv, load_community, member_series, wholesale_micro_per_kwh
 
 

@@ -8,7 +8,6 @@ reader raises when there are faults. Decimal numbers are scaled to whole units e
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -150,22 +149,22 @@ class Table:
         known = isinstance(value, dict)
         return Table(value if known else {}, (*self.path, name), self._findings, void=not known)
 
-    def tables(self, name: str, *, required: bool = False) -> builtins.list[Table]:
+    def tables(self, name: str, *, required: bool = False) -> list[Table]:
         """A list of tables below this one."""
         value = self._get(name, "a list of at least one table", NOTHING if required else [])
         if value is NOTHING:
             return []
-        if not isinstance(value, builtins.list) or not all(isinstance(entry, dict) for entry in value):
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             self.fault(name, value, "a list of tables")
             return []
         if required and not value:
             self.fault(name, value, "a list of at least one table")
         return [Table(entry, (*self.path, name, k), self._findings) for k, entry in enumerate(value)]
 
-    def list(self, name: str, expected: str, default: builtins.list[str]) -> builtins.list[str]:
+    def texts(self, name: str, expected: str, default: list[str]) -> list[str]:
         """A list of texts."""
         value = self._get(name, expected, default)
-        if not isinstance(value, builtins.list) or not all(isinstance(entry, str) for entry in value):
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
             self.fault(name, value, expected)
             return default
         return value
@@ -175,7 +174,7 @@ class Table:
         for name, value in self.values.items():
             if name not in self._asked:
                 known = ", ".join(sorted(self._asked))
-                self.fault(name, value if not isinstance(value, dict | builtins.list) else "...", f"a known field ({known})")
+                self.fault(name, value if not isinstance(value, dict | list) else "...", f"a known field ({known})")
 
     def _get(self, name: str, expected: str, default: Any) -> Any:
         self._asked.add(name)

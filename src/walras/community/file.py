@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from importlib import resources
@@ -62,10 +63,29 @@ def load_community(path: str | Path) -> Community:
 
 def data_path(reference: str, folder: Path) -> Path:
     """The file that a reference names: `package:rural3` one that ships with Walras, else a path relative to `folder`."""
-    if reference.startswith(PACKAGE):
-        name = reference.removeprefix(PACKAGE)
-        return Path(str(resources.files("walras.community").joinpath("data", f"{name}.npz")))
-    return folder / reference
+    if not reference.startswith(PACKAGE):
+        return folder / reference
+    shipped = Path(str(resources.files("walras.community").joinpath("data")))
+    names = sorted(path.stem for path in shipped.glob("*.npz"))
+    name = reference.removeprefix(PACKAGE)
+    if name not in names:
+        known = ", ".join(PACKAGE + known for known in names)
+        raise InputError("data file", [Fault("file", "name", reference, f"one of {known}")])
+    return shipped / f"{name}.npz"
+
+
+def with_period(community: Community, *, start: date | None = None, days: int | None = None) -> Community:
+    """The community run from another local day, or for another number of days; InputError where the data do not cover it."""
+    moved = replace(community, start=start or community.start, days=community.days if days is None else days)
+    first, last = data_days(moved)
+    faults = []
+    if not first <= moved.start <= last:
+        faults.append(Fault("period", "start", moved.start.isoformat(), f"a day the data cover: {first} to {last}"))
+    elif not 1 <= moved.days <= (last - moved.start).days + 1:
+        faults.append(Fault("period", "days", moved.days, f"1 to {(last - moved.start).days + 1}: the data end with {last}"))
+    if faults:
+        raise InputError("period", faults)
+    return moved
 
 
 def _read(root: Table, findings: Findings, folder: Path) -> Community | None:

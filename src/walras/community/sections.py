@@ -238,7 +238,7 @@ def _minute(table: Table, name: str) -> int:
 
 def _weekdays(table: Table) -> tuple[int, ...]:
     expected = "a list of weekdays out of " + ", ".join(WEEKDAYS)
-    value = table.list("days", expected, list(WEEKDAYS))
+    value = table.texts("days", expected, list(WEEKDAYS))
     if not value or not all(day in WEEKDAYS for day in value) or len(set(value)) != len(value):
         table.fault("days", value, expected)
         return ()

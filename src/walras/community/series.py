@@ -6,7 +6,6 @@ up. A load's shift moves it within the year: at the year's ends it wraps around.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from walras.community.datafile import ACTIVE_SCALE, REACTIVE_SCALE
-from walras.community.model import Community, Load, Pv
+from walras.community.model import Community
 from walras.errors import Fault, InputError
 from walras.grid import Network
 from walras.units import Float64, Int64
@@ -56,11 +55,6 @@ def member_series(community: Community, slots: range) -> Series:
             pv[k] += plant.peak_w * _shifted(data.active, rows[plant.profile], slots, 0).astype(np.int64)
     minutes = community.grid.minutes
     return Series(slots, _to_wh(load, minutes), _to_wh(pv, minutes), np.ascontiguousarray(reactive.T))
-
-
-def peak_power_w(parts: Iterable[Load | Pv]) -> int:
-    """The sum of peaks, in watts: what the parts could reach together."""
-    return sum(part.peak_w for part in parts)
 
 
 def wholesale_micro_per_kwh(community: Community, slots: range) -> Int64:
