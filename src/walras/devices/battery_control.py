@@ -11,9 +11,9 @@ it serves its owner now: storing surplus and covering demand before waiting.
 every part of it pays at that price; so any number of Wh up to the answer leaves the owner no worse off, valued by the same
 slopes (they fall, so earlier Wh pay at least as well as later ones).
 
-Prices are micro/kWh, actions Wh at the terminals (positive takes), stored energy uWh. `slope`, `edge`, `a`, `c` are the two columns
-of a `ValueTable` and the first row and number of rows of this battery in this slot. A slope in micro per kWh stored, times a
-coefficient in ppm, is compared with a price in micro/kWh times 1e6.
+Prices are micro/kWh, actions Wh at the terminals (positive takes), stored energy uWh. `slope`, `edge`, `a`, `c` are the two
+columns of a `ValueTable` and the first row and number of rows of this battery in this slot. A slope in micro per kWh stored,
+times a coefficient in ppm, is compared with a price in micro/kWh times 1e6.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def flexible_give(
     base: int, price: int, room: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int
 ) -> int:
     """Most Wh (up to `room`) that the battery gives beyond the action `base` at `price`: charges less, then discharges more."""
-    capacity, climit, dlimit, gain, drain = battery
+    _, _, dlimit, gain, drain = battery
     less = 0
     if base > 0:
         floor = max(soc, level_above(slope, edge, a, c, gain, price))
@@ -145,7 +145,7 @@ def flexible_take(
     base: int, price: int, room: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int
 ) -> int:
     """Most Wh (up to `room`) that the battery takes beyond the action `base` at `price`: discharges less, then charges more."""
-    capacity, climit, dlimit, gain, drain = battery
+    _, climit, _, gain, drain = battery
     less = 0
     if base < 0:
         ceiling = min(soc, level_at_least(slope, edge, a, c, drain, price))
@@ -171,7 +171,7 @@ def fleet_alone(
     start: Int64,
     count: Int64,
 ) -> Int64:
-    """Actions [n] of all batteries without a market; `net`, `buy`, `sell` are [members], `start`, `count` one row of the table."""
+    """Actions [n] of all batteries without a market; `net`, `buy`, `sell` [members], `start`, `count` one row of the table."""
     member, capacity, climit, dlimit, gain, drain = fleet
     action = np.empty(member.size, np.int64)
     for j in range(member.size):

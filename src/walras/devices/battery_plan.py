@@ -7,8 +7,8 @@ slot. V_t(s) is the least negative cost from slot t to the end when s is stored 
     cost_t(x) = buy_t * x for x > 0 (import), sell_t * x for x < 0 (export)
 
 The cost of a slot is convex piecewise linear in the energy released from the store, so V_t is concave piecewise linear for
-every t, and this maximum is a merge: the slopes of V_{t+1} and the (at most three) slopes of the slot, sorted, then cut back to the
-capacity at both ends. That is exact, needs no solver and no levels, and takes microseconds a battery-day.
+every t, and this maximum is a merge: the slopes of V_{t+1} and the (at most three) slopes of the slot, sorted, then cut
+back to the capacity at both ends. That is exact, needs no solver and no levels, and takes microseconds a battery-day.
 (Sup-convolution of concave functions: Rockafellar, Convex Analysis, 1970, section 16.)
 
 It needs 0 <= sell_t wherever there is surplus, 0 <= buy_t wherever there is demand, and sell_t <= buy_t. Where a price breaks

@@ -26,8 +26,8 @@ from walras.units import INT64_MAX
 CONTEXT = b"walras reading 1"
 """External data under every reading's signature (RFC 9052 section 4.4)."""
 
-MAX_BYTES = 162
-"""The longest reading: 25 bytes of head, 2 + 51 of payload, 2 + 64 of signature, and some."""
+MAX_BYTES = 144
+"""The longest reading: 25 bytes of head, 2 + 51 of payload (five numbers of 8 bytes), 2 + 64 of signature."""
 
 
 class Quality(IntEnum):
