@@ -39,7 +39,7 @@ CASES = [
     ("an unknown time zone", '"Europe/Berlin"', '"Europe/Atlantis"', "timezone", "IANA"),
     ("a time zone that climbs out of its folder", '"Europe/Berlin"', '"../etc/passwd"', "timezone", "IANA"),
     ("no time zone", 'timezone = "Europe/Berlin"\n', "", "timezone", "IANA"),
-    ("slots of 30 minutes on data of 15", "slot_minutes = 15", "slot_minutes = 30", "slot_minutes", "15, as the data have it"),
+    ("slots of 10 minutes", "slot_minutes = 15", "slot_minutes = 10", "slot_minutes", "one of 5, 15, 30, 60"),
     ("slots of zero minutes", "slot_minutes = 15", "slot_minutes = 0", "slot_minutes", "whole number"),
     ("slots of a fraction of minutes", "slot_minutes = 15", "slot_minutes = 15.5", "slot_minutes", "whole number"),
     ("a start in quotes", "start = 2016-06-10", 'start = "2016-06-10"', "start", "without quotes"),

@@ -165,9 +165,7 @@ def test_prices_keep_weekday_and_local_clock_and_fall_back_a_week_at_the_ends(tm
         assert source.weekday() == local.weekday()
         away = (local.date() - source).days
         assert (
-            away == 364
-            or (away == 357 and local.date() < date(2016, 1, 4))
-            or (away == 371 and local.date() > date(2016, 12, 29))
+            away == 364 or (away == 357 and local.date() < date(2016, 1, 4)) or (away == 371 and local.date() > date(2016, 12, 29))
         )
 
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from community_base import BASE
 from walras.community.lines import LineIndex
 
-VALUES = st.sampled_from(
-    ["1", '"a # [b] = {c"', "'x = ]'", "2016-01-01", "[1, 2]", '["[", "{"]', "{ p = 1, q = [ { r = 2 } ] }"]
-)
+VALUES = st.sampled_from(["1", '"a # [b] = {c"', "'x = ]'", "2016-01-01", "[1, 2]", '["[", "{"]', "{ p = 1, q = [ { r = 2 } ] }"])
 NAMES = st.sampled_from(["a", "b", "c-1", "d_2"])
 
 

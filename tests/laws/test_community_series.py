@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from community_base import SLOTS, write_small
 from walras.community import Community, Load, Member, Pv, load_community, member_series, wholesale_micro_per_kwh
+from walras.slots import SlotGrid
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ def half_up(value: Fraction) -> int:
     return (value + Fraction(1, 2)).__floor__()
 
 
-def twin_wh(community: Community, member: Member, slot: int) -> tuple[int, int, Fraction]:
-    """One member in one slot, by rational arithmetic straight from the words of the format."""
-    data, quarter = community.data, Fraction(community.grid.minutes, 60)
+def exact_wh(community: Community, member: Member, slot: int) -> tuple[Fraction, Fraction, Fraction]:
+    """Wh used, Wh generated, kvar of one member in one slot of the data: rational arithmetic from the words of the format."""
+    data, quarter = community.data, Fraction(community.data.grid.minutes, 60)
     load = pv = reactive = Fraction(0)
     for part in member.loads:
         place = (data.row(part.profile), (slot + part.shift_slots) % data.slots)
@@ -40,6 +41,11 @@ def twin_wh(community: Community, member: Member, slot: int) -> tuple[int, int, 
         reactive += Fraction(part.peak_var, 1000) * Fraction(int(data.reactive[place]), 15_000)
     for plant in member.pv:
         pv += plant.peak_w * Fraction(int(data.active[data.row(plant.profile), slot]), 60_000) * quarter
+    return load, pv, reactive
+
+
+def twin_wh(community: Community, member: Member, slot: int) -> tuple[int, int, Fraction]:
+    load, pv, reactive = exact_wh(community, member, slot)
     return half_up(load), half_up(pv), reactive
 
 
@@ -68,9 +74,7 @@ def test_a_part_of_the_year_is_that_part_of_the_whole(rural: Community, start: i
 
 @settings(max_examples=30, deadline=None)
 @given(shift=st.integers(-100_000, 100_000), slot=st.integers(0, SLOTS - 1))
-def test_a_shifted_load_is_the_load_of_a_later_slot_and_wraps_around_the_year(
-    community: Community, shift: int, slot: int
-) -> None:
+def test_a_shifted_load_is_the_load_of_a_later_slot_and_wraps_around_the_year(community: Community, shift: int, slot: int) -> None:
     still = Member("home-9", "house", "flat", "truthful", (Load("household", "H0-A", 7_777, 100),))
     moved = replace(still, loads=(replace(still.loads[0], shift_slots=shift),))
     pair = replace(community, members=(still, moved))
@@ -120,6 +124,37 @@ def test_local_days_have_92_96_or_100_quarter_hours(rural: Community, day: date,
 
 def test_the_local_days_of_the_year_are_all_slots_of_the_data(rural: Community) -> None:
     assert rural.grid.local_days(date(2016, 1, 1), 366) == range(SLOTS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(minutes=st.sampled_from([5, 30, 60]), start=st.integers(0, 8_783), length=st.integers(0, 30), step=st.integers(1, 3))
+def test_longer_slots_add_up_and_shorter_ones_hold_the_power(
+    community: Community, minutes: int, start: int, length: int, step: int
+) -> None:
+    """To the watt-hour of each slot's one rounding, and for reactive power in the mean."""
+    other = replace(community, grid=SlotGrid(community.grid.origin, minutes, community.grid.timezone))
+    slots = range(start, min(start + length, other.slot_count), step)
+    series = member_series(other, slots)
+    quarters = Fraction(minutes, 15)
+    for k, slot in enumerate(slots):
+        first = slot * minutes // 15
+        for n, member in enumerate(community.members):
+            parts = [exact_wh(community, member, first + q) for q in range(max(1, int(quarters)))]
+            share = min(quarters, Fraction(1))
+            assert series.load_wh[k, n] == half_up(sum((part[0] for part in parts), Fraction(0)) * share)
+            assert series.pv_wh[k, n] == half_up(sum((part[1] for part in parts), Fraction(0)) * share)
+            mean = sum((part[2] for part in parts), Fraction(0)) / len(parts)
+            assert abs(series.reactive_kvar[k, n] - float(mean)) < 1e-12
+
+
+@pytest.mark.parametrize("minutes", [5, 15, 30, 60])
+def test_every_slot_length_covers_the_same_year(rural: Community, minutes: int) -> None:
+    other = replace(rural, grid=SlotGrid(rural.grid.origin, minutes, rural.grid.timezone))
+    assert other.slot_count == 366 * 24 * 60 // minutes
+    year = member_series(other, range(other.slot_count))
+    quarters = member_series(rural, range(SLOTS))
+    assert abs(int(year.load_wh.sum()) - int(quarters.load_wh.sum())) < 0.001 * int(quarters.load_wh.sum())
+    assert wholesale_micro_per_kwh(other, range(other.slot_count)).size == other.slot_count
 
 
 def test_an_hour_has_one_wholesale_price(rural: Community) -> None:

@@ -96,6 +96,9 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         head.fault("currency", currency, "a currency code such as EUR")
     timezone = _timezone(head)
     minutes = head.whole("slot_minutes", min(ALLOWED_MINUTES), max(ALLOWED_MINUTES))
+    if minutes not in ALLOWED_MINUTES:
+        head.fault("slot_minutes", minutes, "one of " + ", ".join(map(str, ALLOWED_MINUTES)))
+        minutes = ALLOWED_MINUTES[0]
     start = head.day("start")
     days = head.whole("days", 1, MAX_DAYS)
     seed = head.whole("seed", 0, 2**63 - 1)
@@ -121,12 +124,10 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     _check_repeated_rates(zip(((f.year, f.up_to_w) for f in feed_in), feed_in_tables, strict=True))
     if data is None:
         return None
-    if minutes != data.grid.minutes and head.sound("slot_minutes"):
-        head.fault("slot_minutes", minutes, f"{data.grid.minutes}, as the data have it")
     community = Community(
         name=name,
         currency=currency,
-        grid=SlotGrid(data.grid.origin, data.grid.minutes, timezone),
+        grid=SlotGrid(data.grid.origin, minutes, timezone),
         start=start,
         days=days,
         seed=seed,
@@ -214,8 +215,8 @@ def data_days(community: Community) -> tuple[date, date]:
     first = grid.local(0).date()
     if grid.local_day(first).start < 0:
         first += timedelta(days=1)
-    last = grid.local(community.data.slots - 1).date()
-    if grid.local_day(last).stop > community.data.slots:
+    last = grid.local(community.slot_count - 1).date()
+    if grid.local_day(last).stop > community.slot_count:
         last -= timedelta(days=1)
     return first, last
 
