@@ -1,0 +1,209 @@
+"""The settlement contract against its twin in Python integers, under random sequences of everything anybody can do.
+
+Money and energy are conserved, only the operator settles, nothing settles without quorum or twice, nobody withdraws more than
+is theirs; and each bug planted into the contract is found.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from ledger_planted import planted
+from ledger_world import COIN, DELAY_S, START, World, funded, row, stranger
+from walras.ledger import EmbeddedChain, Genesis, Receipt
+
+MEMBERS = 4
+UNIT = 1_000  # nano in a token unit
+NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
+QUICK = settings(
+    max_examples=10_000 if NIGHTLY else 25,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
+)
+accounts = st.integers(0, MEMBERS - 1)
+small = st.integers(-3, 3)
+payments = st.one_of(st.integers(-2 * COIN, 2 * COIN), small, st.integers(-2_000, 2_000))
+
+
+@dataclass
+class Twin:
+    """The contract in a few lines of Python: whole numbers, no bytes."""
+
+    balance: list[int]
+    energy: list[int]
+    next_slot: int = 0
+    paused: bool = False
+    requests: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def settle(self, slot: int, rows: list[tuple[int, int, int]]) -> bool:
+        names = [account for account, _, _ in rows]
+        if self.paused or slot < self.next_slot or names != sorted(set(names)):
+            return False
+        if sum(pay for _, pay, _ in rows) or sum(wh for _, _, wh in rows):
+            return False
+        if any(account >= len(self.balance) or self.balance[account] < pay for account, pay, _ in rows):
+            return False
+        for account, pay, wh in rows:
+            self.balance[account] -= pay
+            self.energy[account] += wh
+        self.next_slot = slot + 1
+        return True
+
+    def withdraw(self, account: int, now: int) -> int | None:
+        asked, available_at = self.requests.get(account, (0, 0))
+        units = min(asked, self.balance[account]) // UNIT
+        if units == 0 or now < available_at:
+            return None
+        del self.requests[account]
+        self.balance[account] -= units * UNIT
+        return units
+
+
+class SettlementMachine(RuleBasedStateMachine):
+    """Every rule does the same thing to the contract and to the twin; the invariant compares all they hold."""
+
+    @initialize(start=st.sampled_from([0, 1_000, 5 * UNIT, COIN]))
+    def deploy(self, start: int) -> None:
+        chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
+        self.world = World(chain, members=MEMBERS, deposit_nano=start)
+        self.twin = Twin([start] * MEMBERS, [0] * MEMBERS)
+        self.donated = 0
+        self.outside = [0] * MEMBERS
+        self.mint(10 * COIN)
+
+    def mint(self, units: int) -> None:
+        for account in range(MEMBERS):
+            owner = self.world.keys.member(account)
+            assert self.world.send(self.world.keys.operator, "TestCurrency", "mint", owner.address, units).status == 1
+            assert self.world.send(owner, "TestCurrency", "approve", self.world.addresses.settlement, 2**200).status == 1
+            self.outside[account] += units
+
+    def moment(self, receipt: Receipt) -> int:
+        self.world.now = receipt.timestamp
+        return receipt.timestamp
+
+    @rule(payer=accounts, account=accounts, units=st.integers(0, 3_000))
+    def deposit(self, payer: int, account: int, units: int) -> None:
+        receipt = self.world.send(self.world.keys.member(payer), "Settlement", "depositMany", [account], [units])
+        self.moment(receipt)
+        accepted = units > 0 and not self.twin.paused
+        assert receipt.status == int(accepted)
+        if accepted:
+            self.twin.balance[account] += units * UNIT
+            self.outside[payer] -= units
+
+    @rule(payer=accounts, units=st.integers(1, 50))
+    def give_tokens_without_deposit(self, payer: int, units: int) -> None:
+        """Tokens sent to the contract by mistake or malice must not become anybody's balance."""
+        to = self.world.addresses.settlement
+        receipt = self.world.send(self.world.keys.member(payer), "TestCurrency", "transfer", to, units)
+        assert receipt.status == 1
+        self.moment(receipt)
+        self.outside[payer] -= units
+        self.donated += units
+
+    @rule(data=st.data(), skip=st.integers(0, 3), oracles=st.sampled_from([(0, 1, 2), (1, 2, 3), (0, 1, 2, 3)]))
+    def settle_pairs(self, data: st.DataObject, skip: int, oracles: tuple[int, ...]) -> None:
+        """Positions that balance: flows between members, some beyond what an account has."""
+        chosen = sorted(data.draw(st.sets(accounts, min_size=2, max_size=MEMBERS)))
+        pay, energy = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0)
+        for left, right in zip(chosen, chosen[1:], strict=False):
+            amount = data.draw(st.one_of(payments, st.just(self.twin.balance[left]), st.just(self.twin.balance[left] + 1)))
+            watt_hours = data.draw(st.integers(-5_000, 5_000))
+            pay[left] += amount
+            pay[right] -= amount
+            energy[left] += watt_hours
+            energy[right] -= watt_hours
+        rows = [(account, pay[account], energy[account]) for account in chosen]
+        self.compare_settlement(self.twin.next_slot + skip, rows, oracles)
+
+    @rule(
+        rows=st.lists(st.tuples(st.integers(0, MEMBERS), small, small), max_size=4),
+        slot=st.integers(-2, 2),
+    )
+    def settle_anything(self, rows: list[tuple[int, int, int]], slot: int) -> None:
+        """Rows in any order, with repeats, strangers and sums that are off; slots again and out of turn."""
+        self.compare_settlement(max(0, self.twin.next_slot + slot), rows, (0, 1, 2))
+
+    def compare_settlement(self, slot: int, rows: list[tuple[int, int, int]], oracles: tuple[int, ...]) -> None:
+        packed = b"".join(row(*one) for one in rows)
+        receipt = self.world.settle_raw(slot, packed, self.world.signatures(slot, oracles))
+        self.moment(receipt)
+        assert receipt.status == int(self.twin.settle(slot, rows)), receipt.refusal
+
+    @rule(oracles=st.sampled_from([(), (0,), (0, 1), (2, 3)]), foreign=st.booleans())
+    def settle_without_quorum(self, oracles: tuple[int, ...], foreign: bool) -> None:
+        """Too few oracles, or enough who signed for another slot."""
+        slot = self.twin.next_slot
+        signatures = self.world.signatures(slot + 1, (0, 1, 2)) if foreign else self.world.signatures(slot, oracles)
+        receipt = self.world.settle_raw(slot, row(0, 0, 0), signatures)
+        self.moment(receipt)
+        assert receipt.status == 0
+
+    @rule()
+    def settle_as_stranger(self) -> None:
+        slot = self.twin.next_slot
+        receipt = self.world.settle_raw(slot, b"", self.world.signatures(slot), stranger())
+        self.moment(receipt)
+        assert receipt.status == 0
+
+    @rule(account=accounts, asked=st.one_of(st.integers(0, 5 * COIN), st.integers(0, 3 * UNIT)))
+    def request_withdrawal(self, account: int, asked: int) -> None:
+        receipt = self.world.send(self.world.keys.member(account), "Settlement", "requestWithdrawal", asked)
+        assert receipt.status == 1
+        self.twin.requests[account] = (asked, self.moment(receipt) + DELAY_S)
+
+    @precondition(lambda self: self.twin.requests)
+    @rule(data=st.data(), wait=st.sampled_from([0, DELAY_S // 2, DELAY_S, 2 * DELAY_S]))
+    def withdraw(self, data: st.DataObject, wait: int) -> None:
+        account = data.draw(st.sampled_from(sorted(self.twin.requests)))
+        self.world.now += wait
+        receipt = self.world.send(self.world.keys.member(account), "Settlement", "withdraw")
+        units = self.twin.withdraw(account, self.moment(receipt))
+        assert receipt.status == int(units is not None), receipt.refusal
+        self.outside[account] += units or 0
+
+    @rule()
+    def toggle_pause(self) -> None:
+        receipt = self.world.send(self.world.keys.operator, "Settlement", "unpause" if self.twin.paused else "pause")
+        assert receipt.status == 1
+        self.moment(receipt)
+        self.twin.paused = not self.twin.paused
+
+    @invariant()
+    def everything_agrees(self) -> None:
+        world = self.world
+        assert world.balances() == self.twin.balance
+        assert world.energies() == self.twin.energy
+        assert sum(self.twin.energy) == 0
+        held = world.tokens(world.addresses.settlement)
+        assert held * UNIT == sum(self.twin.balance) + self.donated * UNIT
+        assert [world.tokens(world.keys.member(account).address) for account in range(MEMBERS)] == self.outside
+
+
+def test_the_contract_equals_its_twin() -> None:
+    run_state_machine_as_test(SettlementMachine, settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong"),
+    [
+        ("if (paymentSum != 0) revert", "if (paymentSum > 0) revert"),
+        ("if (account < lowestFree) revert", "if (account + 1 < lowestFree) revert"),
+        ("if (int256(balance) < paymentNano) revert", "if (int256(balance) + 1 < paymentNano) revert"),
+        ("        nextSlot = slot + 1;", "        nextSlot = slot;"),
+        ("_words[account] = word - tokenUnits * nanoPerTokenUnit;", "_words[account] = word - tokenUnits;"),
+    ],
+    ids=["money from nothing", "an account twice", "a nano below zero", "a slot twice", "a withdrawal nearly free"],
+)
+def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
+    hunt = settings(QUICK, max_examples=200, phases=(Phase.generate,), database=None, derandomize=True)
+    with planted("Settlement", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(SettlementMachine, settings=hunt)
