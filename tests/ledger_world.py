@@ -63,7 +63,18 @@ def anvil_binary() -> Path:
 @contextmanager
 def anvil(*, hardfork: str = "osaka", options: Sequence[str] = ()) -> Iterator[str]:
     """A node on a free port, stopped at the end; its address."""
-    command = [str(anvil_binary()), "--port", "0", "--accounts", "0", "--gas-limit", "60000000", "--hardfork", hardfork, *options]
+    command = [
+        str(anvil_binary()),
+        "--port",
+        "0",
+        "--accounts",
+        "0",
+        "--gas-limit",
+        "60000000",
+        "--hardfork",
+        hardfork,
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None
@@ -185,7 +196,11 @@ def chain_of(kind: str, members: int = 6) -> Iterator[Chain]:
 
 def row(account: int, payment_nano: int, energy_wh: int) -> bytes:
     """One packed position, by hand: the naive twin of `pack_positions`."""
-    parts = (account.to_bytes(2, "big"), payment_nano.to_bytes(8, "big", signed=True), energy_wh.to_bytes(6, "big", signed=True))
+    parts = (
+        account.to_bytes(2, "big"),
+        payment_nano.to_bytes(8, "big", signed=True),
+        energy_wh.to_bytes(6, "big", signed=True),
+    )
     return b"".join(parts)
 
 

@@ -63,7 +63,9 @@ def test_a_settled_slot_moves_money_and_energy_and_leaves_its_record(world: Worl
 def test_a_refusal_reaches_the_caller_by_name_with_its_numbers(world: World) -> None:
     slot = next_slot(world.chain, world.addresses)
     too_much = pair(3, 4, 10**15, 1)
-    with pytest.raises(LedgerError, match=r"AccountBelowZero\(account=3, balanceNano=\d+, paymentNano=1000000000000000\)") as caught:
+    with pytest.raises(
+        LedgerError, match=r"AccountBelowZero\(account=3, balanceNano=\d+, paymentNano=1000000000000000\)"
+    ) as caught:
         settle(world.chain, world.addresses, world.keys.operator, world.settlement(slot, too_much), timestamp=world.now)
     assert caught.value.thing.arguments["account"] == 3
 
@@ -92,7 +94,9 @@ def test_a_slot_is_settled_once_and_none_before_it(world: World) -> None:
     done = world.settlement(slot, pair(1, 2, 5, 5))
     settle(world.chain, world.addresses, world.keys.operator, done, timestamp=world.now)
     for again in (slot, slot - 1):
-        assert refusal(world.settle_raw(again, b"", world.signatures(again))) == f"SlotNotNext(slot={again}, nextSlot={slot + 1})"
+        assert (
+            refusal(world.settle_raw(again, b"", world.signatures(again))) == f"SlotNotNext(slot={again}, nextSlot={slot + 1})"
+        )
 
 
 def test_the_last_slot_of_all_is_refused_rather_than_wrapped(world: World) -> None:
@@ -213,7 +217,9 @@ def test_an_oracle_set_needs_a_majority_different_oracles_and_the_admin(world: W
 def test_members_are_registered_once_by_the_operator(world: World) -> None:
     known = world.keys.member(1).address
     operator = world.keys.operator
-    assert refusal(world.send(operator, "Registry", "registerMany", [known])) == f"AlreadyMember(owner={known.lower()}, account=1)"
+    assert (
+        refusal(world.send(operator, "Registry", "registerMany", [known])) == f"AlreadyMember(owner={known.lower()}, account=1)"
+    )
     assert refusal(world.send(operator, "Registry", "registerMany", ["0x" + "00" * 20])) == "NoAddress()"
     refused = world.send(stranger(), "Registry", "registerMany", [stranger().address])
     assert refusal(refused).startswith("AccessControlUnauthorizedAccount(")

@@ -158,7 +158,10 @@ def test_revert_data_is_read_or_shown_as_it_is() -> None:
     assert str(read_revert(data)) == "SlotNotNext(slot=7, nextSlot=9)"
     assert read_revert(b"") == Revert("UnknownRevert", {"data": b""})
     assert read_revert(data[:20]).name == "UnknownRevert"
-    assert str(read_revert(bytes.fromhex("08c379a0") + bytes(31) + b"\x20" + bytes(31) + b"\x02" + b"no" + bytes(30))) == "Error(message=no)"
+    assert (
+        str(read_revert(bytes.fromhex("08c379a0") + bytes(31) + b"\x20" + bytes(31) + b"\x02" + b"no" + bytes(30)))
+        == "Error(message=no)"
+    )
 
 
 def test_account_column_types_are_int64() -> None:
