@@ -15,6 +15,7 @@ from dataclasses import replace
 from unittest import mock
 
 import pytest
+
 from ledger_world import ROOT
 from walras.ledger import abi
 

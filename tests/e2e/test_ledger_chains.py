@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+
 from ledger_world import CHAINS, COIN, ORACLES, SEED, START, THRESHOLD, World, anvil, chain_of, funded, pair, rpc, stranger
 from walras.errors import InputError, LedgerError
 from walras.ledger import (

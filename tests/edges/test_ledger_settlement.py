@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from ledger_world import CHAINS, COIN, DELAY_S, World, chain_of, pair, row, stranger
 from walras.errors import LedgerError
 from walras.ledger import (
@@ -31,7 +32,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[World]:
         yield World(chain)
 
 
-@pytest.fixture()
+@pytest.fixture
 def world(shared: World) -> World:
     shared.now += 900
     return shared

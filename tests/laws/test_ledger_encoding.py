@@ -8,6 +8,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ledger_world import row
 from walras.errors import InputError, RangeError
 from walras.ledger import (

@@ -6,6 +6,7 @@ is theirs; and each bug planted into the contract is found.
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
 from ledger_planted import planted
 from ledger_world import COIN, DELAY_S, START, World, funded, row, stranger
 from walras.ledger import EmbeddedChain, Genesis, Receipt, balances
@@ -113,7 +115,7 @@ class SettlementMachine(RuleBasedStateMachine):
         """Positions that balance: flows between members, some beyond what an account has."""
         chosen = sorted(data.draw(st.sets(accounts, min_size=2, max_size=MEMBERS)))
         pay, energy = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0)
-        for left, right in zip(chosen, chosen[1:], strict=False):
+        for left, right in itertools.pairwise(chosen):
             amount = data.draw(st.one_of(payments, st.just(self.twin.balance[left]), st.just(self.twin.balance[left] + 1)))
             watt_hours = data.draw(st.integers(-5_000, 5_000))
             pay[left] += amount
