@@ -1,0 +1,124 @@
+"""The exchange is a fold over its journal: `state' = apply(state, entry)`, pure, from the public parts alone.
+
+The operator's engine, a restart after a crash and anybody's audit run this same function. It keeps the phase of each slot under
+way with its stage values, and of everything settled only the running balances: whole nano-units and Wh by account.
+It checks what belongs to the order of events (phases, slots settled in sequence, sums of exactly zero); whether a stage value
+is *right* (a clearing, a signature) is the audit's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from walras.errors import JournalError
+from walras.exchange.journal import Entry
+from walras.exchange.phases import EventKind, Phase, next_phase
+from walras.units import Int64, checked_sum
+
+RUN_OPENED = "run_opened"
+LEDGER_DEPLOYED = "ledger_deployed"
+ESCROW_PAID = "escrow_paid"
+RUN_CLOSED = "run_closed"
+
+Public = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """A slot under way: its phase, and the public part of each event so far."""
+
+    phase: Phase
+    events: Mapping[EventKind, Public] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeState:
+    """What the journal adds up to.
+
+    opened        public part of `run_opened`: the community's rules, accounts and tariffs
+    deployed      public part of `ledger_deployed`
+    slots         slots under way, by index
+    escrow_nano   [accounts] int64, money in escrow: deposits less payments
+    energy_wh     [accounts] int64, running energy taken from the grid
+    settled       number of slots settled; `last_settled` the index of the last
+    closed        True after `run_closed`
+    """
+
+    opened: Public | None = None
+    deployed: Public | None = None
+    slots: Mapping[int, SlotState] = field(default_factory=dict)
+    escrow_nano: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    energy_wh: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    settled: int = 0
+    last_settled: int | None = None
+    closed: bool = False
+
+
+def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
+    """The state after `entry`; PhaseError or JournalError (naming the entry) where it cannot follow."""
+    if entry.slot is not None:
+        return _apply_to_slot(state, entry, entry.slot)
+    if entry.kind == RUN_OPENED and state.opened is None:
+        accounts = len(entry.public["accounts"])
+        nothing = np.zeros(accounts, dtype=np.int64)
+        return replace(state, opened=entry.public, escrow_nano=nothing, energy_wh=nothing.copy())
+    if state.opened is not None and not state.closed:
+        if entry.kind == LEDGER_DEPLOYED and state.deployed is None:
+            return replace(state, deployed=entry.public)
+        if entry.kind == ESCROW_PAID and state.deployed is not None:
+            paid = _column(entry, "nano", state)
+            if (paid < 0).any():
+                raise JournalError(f"entry {entry.seq} ({entry.kind}): a deposit is negative", thing=entry.seq)
+            return replace(state, escrow_nano=state.escrow_nano + paid)
+        if entry.kind == RUN_CLOSED and not state.slots:
+            return replace(state, closed=True)
+    raise JournalError(f"entry {entry.seq}: {entry.kind} does not belong here", thing=entry.seq)
+
+
+def _apply_to_slot(state: ExchangeState, entry: Entry, slot: int) -> ExchangeState:
+    if state.deployed is None or state.closed:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): the run is not open", thing=entry.seq)
+    try:
+        kind = EventKind(entry.kind)
+    except ValueError as cause:
+        raise JournalError(f"entry {entry.seq}: no such event of a slot: {entry.kind}", thing=entry.seq) from cause
+    before = state.slots.get(slot)
+    if before is None and state.last_settled is not None and slot <= state.last_settled:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {slot} was settled before", thing=entry.seq)
+    phase = next_phase(slot, before.phase if before else None, kind)
+    events = {**(before.events if before else {}), kind: entry.public}
+    slots = dict(state.slots)
+    if phase is not Phase.SETTLED:
+        slots[slot] = SlotState(phase, events)
+        return replace(state, slots=slots)
+    return _settle(replace(state, slots={s: v for s, v in slots.items() if s != slot}), entry, slot, events)
+
+
+def _settle(state: ExchangeState, entry: Entry, slot: int, events: Mapping[EventKind, Public]) -> ExchangeState:
+    if EventKind.SETTLEMENT_SUBMITTED not in events:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {slot} has no submitted settlement", thing=entry.seq)
+    submitted = events[EventKind.SETTLEMENT_SUBMITTED]
+    where = f"entry {entry.seq} ({entry.kind}) of slot {slot}"
+    cash = np.asarray(submitted["cash_nano"], dtype=np.int64)
+    energy = np.asarray(submitted["energy_wh"], dtype=np.int64)
+    for name, column in (("cash_nano", cash), ("energy_wh", energy)):
+        if column.shape != state.escrow_nano.shape:
+            raise JournalError(f"{where}: {name} has {column.size} rows, not one for each account", thing=entry.seq)
+        if checked_sum(column) != 0:
+            raise JournalError(f"{where}: {name} sums to {checked_sum(column)}, not to zero", thing=entry.seq)
+    escrow = state.escrow_nano - cash
+    if (escrow < 0).any():
+        account = int(np.flatnonzero(escrow < 0)[0])
+        raise JournalError(f"{where}: account {account} would fall to {int(escrow[account])} nano", thing=entry.seq)
+    return replace(state, escrow_nano=escrow, energy_wh=state.energy_wh + energy, settled=state.settled + 1, last_settled=slot)
+
+
+def _column(entry: Entry, name: str, state: ExchangeState) -> Int64:
+    column = np.asarray(entry.public[name], dtype=np.int64)
+    if column.shape != state.escrow_nano.shape:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): {name} is not one for each account", thing=entry.seq)
+    return column

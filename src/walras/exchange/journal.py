@@ -1,0 +1,224 @@
+"""The append-only journal: every event is recorded before it takes effect, each entry carries the hash of the one before.
+
+An entry is one canonical line of JSON (sorted keys, no spaces, whole numbers and strings only) and, where there is something
+that only the operator may keep, a private part of which the line holds a salted commitment:
+
+    line = {"kind", "prev", "private", "public", "seq", "slot"}     hash = sha256(line)      private = sha256(salt || bytes)
+
+So the lines alone are the public record: they can be published, re-hashed and checked, and a private part can be erased
+without breaking the chain. Stored in SQLite in WAL mode with synchronous=FULL: an entry that was appended survives a kill
+at any instruction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from walras.errors import JournalError
+
+GENESIS = "0" * 64
+NO_PRIVATE = ""
+
+Public = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recorded event. `slot` is None for what belongs to the whole run."""
+
+    seq: int
+    kind: str
+    slot: int | None
+    prev: str
+    public: Public
+    private_commitment: str
+    line: bytes
+    hash: str
+    private: bytes | None = None
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, ASCII; floats are refused (a journal holds whole numbers).
+
+    >>> canonical({"b": 1, "a": [2, 3]})
+    b'{"a":[2,3],"b":1}'
+    """
+    _refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def _refuse_floats(value: object) -> None:
+    if isinstance(value, float):
+        raise JournalError(f"a journal entry holds whole numbers and strings, not {value!r}", thing=value)
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_floats(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if type(item) is not int:
+                _refuse_floats(item)
+
+
+def make_entry(seq: int, prev: str, kind: str, slot: int | None, public: Public, private: bytes | None, salt: bytes) -> Entry:
+    """The entry that follows `prev`; `salt` (32 bytes) hides the private part."""
+    commitment = NO_PRIVATE if private is None else hashlib.sha256(salt + private).hexdigest()
+    line = canonical({"seq": seq, "kind": kind, "slot": slot, "prev": prev, "private": commitment, "public": public})
+    return Entry(seq, kind, slot, prev, public, commitment, line, hashlib.sha256(line).hexdigest(), private)
+
+
+def read_line(line: bytes, where: str) -> Entry:
+    """An entry from its line; JournalError where it is not canonical or lacks a field."""
+    try:
+        record = json.loads(line)
+    except (UnicodeDecodeError, json.JSONDecodeError) as cause:
+        raise JournalError(f"{where}: not JSON: {cause}", thing=where, way_out="restore the record from a copy") from cause
+    fields = {"seq": int, "kind": str, "prev": str, "private": str, "public": dict}
+    if not isinstance(record, dict) or set(record) != {*fields, "slot"}:
+        raise JournalError(f"{where}: not a journal entry: its fields are not {sorted([*fields, 'slot'])}", thing=where)
+    for name, kind in fields.items():
+        if not isinstance(record[name], kind):
+            raise JournalError(f"{where}: {name} = {record[name]!r} is not {kind.__name__}", thing=where)
+    if record["slot"] is not None and not isinstance(record["slot"], int):
+        raise JournalError(f"{where}: slot = {record['slot']!r} is not a whole number", thing=where)
+    if canonical(record) != line:
+        raise JournalError(f"{where}: the line is not in canonical form", thing=where)
+    return Entry(
+        record["seq"],
+        record["kind"],
+        record["slot"],
+        record["prev"],
+        record["public"],
+        record["private"],
+        line,
+        hashlib.sha256(line).hexdigest(),
+    )
+
+
+def check_chain(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
+    """Pass on `entries`, refusing at the first that does not follow the one before."""
+    prev, seq = GENESIS, 0
+    for entry in entries:
+        where = f"{source}, entry {seq}"
+        if entry.seq != seq:
+            raise JournalError(f"{where}: it says it is entry {entry.seq}", thing=where)
+        if entry.prev != prev:
+            raise JournalError(
+                f"{where} ({entry.kind}): it follows {entry.prev[:16]}…, but entry {seq - 1} hashes to {prev[:16]}…: "
+                f"entry {seq - 1} or this one was changed",
+                thing=where,
+            )
+        yield entry
+        prev, seq = entry.hash, seq + 1
+
+
+class Journal:
+    """The journal of one run in a SQLite file. One writer."""
+
+    def __init__(self, path: Path, salt_key: bytes) -> None:
+        """Open or create. `salt_key` (32 bytes, the operator's secret) derives the salt of each private part."""
+        self._path = path
+        self._salt_key = salt_key
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT"
+            )
+            row = self._db.execute("SELECT seq, line FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        except sqlite3.DatabaseError as cause:
+            raise JournalError(
+                f"{path}: not a journal: {cause}", thing=path, way_out="choose another --out, or restore the file"
+            ) from cause
+        self._next = 0 if row is None else int(row[0]) + 1
+        self._head = GENESIS if row is None else hashlib.sha256(row[1]).hexdigest()
+
+    @property
+    def head(self) -> str:
+        """Hash of the last entry; of nothing: 64 zeros."""
+        return self._head
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return self._next
+
+    def append(self, kind: str, slot: int | None, public: Public, private: bytes | None = None) -> Entry:
+        """Record durably; only then does the event take effect."""
+        entry = make_entry(self._next, self._head, kind, slot, public, private, self._salt(self._next))
+        try:
+            self._db.execute("INSERT INTO entries VALUES (?, ?, ?)", (entry.seq, entry.line, private))
+        except sqlite3.Error as cause:
+            raise JournalError(f"{self._path}: entry {entry.seq} could not be recorded: {cause}", thing=self._path) from cause
+        self._next += 1
+        self._head = entry.hash
+        return entry
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries with their private parts, the chain and the commitments checked on the way."""
+        return check_chain(self._read(), str(self._path))
+
+    def _read(self) -> Iterator[Entry]:
+        cursor = self._db.execute("SELECT seq, line, private FROM entries ORDER BY seq")
+        for seq, line, private in cursor:
+            where = f"{self._path}, entry {seq}"
+            entry = read_line(line, where)
+            if private is not None:
+                commitment = hashlib.sha256(self._salt(entry.seq) + private).hexdigest()
+                if commitment != entry.private_commitment:
+                    raise JournalError(f"{where} ({entry.kind}): the private part is not the one committed to", thing=where)
+            yield Entry(
+                entry.seq,
+                entry.kind,
+                entry.slot,
+                entry.prev,
+                entry.public,
+                entry.private_commitment,
+                entry.line,
+                entry.hash,
+                private,
+            )
+
+    def _salt(self, seq: int) -> bytes:
+        return hashlib.sha256(self._salt_key + seq.to_bytes(8, "big")).digest()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def write_public_record(journal: Journal, path: Path) -> None:
+    """The public record: the lines, one entry each, and beside it the head they lead to (`HEAD`)."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as out:
+        for entry in journal.entries():
+            out.write(entry.line + b"\n")
+    partial.replace(path)
+    path.with_name("HEAD").write_text(journal.head + "\n", encoding="ascii")
+
+
+def read_public_record(path: Path) -> list[Entry]:
+    """The entries of a public record, the chain checked up to the published head; JournalError names what broke."""
+    head_path = path.with_name("HEAD")
+    for needed in (path, head_path):
+        if not needed.is_file():
+            raise JournalError(f"{needed}: no such file", thing=needed, way_out="give the folder that `walras run --out` made")
+    data = path.read_bytes()
+    if not data.endswith(b"\n"):
+        raise JournalError(f"{path}: the last line is cut", thing=path, way_out="restore the record from a copy")
+    lines = data[:-1].split(b"\n")
+    entries = list(check_chain((read_line(line, f"{path}, entry {i}") for i, line in enumerate(lines)), str(path)))
+    published = head_path.read_bytes()
+    if published != entries[-1].hash.encode() + b"\n":
+        raise JournalError(
+            f"{path}: the last entry ({entries[-1].kind}) hashes to {entries[-1].hash[:16]}…, the published head is "
+            f"{published[:16].decode('ascii', 'replace')}…: the last entry or HEAD was changed",
+            thing=path,
+        )
+    return entries
