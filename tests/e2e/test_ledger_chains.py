@@ -152,9 +152,7 @@ def test_nonces_chain_and_funds_are_checked_before_a_block(chain: Chain) -> None
 
 def test_out_of_gas_is_a_refusal_that_says_so(chain: Chain) -> None:
     world = World(chain)
-    raw = settlement_transaction(
-        world.addresses, next_sender(chain, world.keys.operator), world.settlement(0, pair(1, 2, COIN, 1))
-    )
+    raw = settlement_transaction(world.addresses, next_sender(chain, world.keys.operator), world.settlement(0, pair(1, 2, COIN, 1)))
     starved = sign_transaction(world.keys.operator, replace(read_transaction(raw).transaction, gas_limit=60_000))
     receipt = chain.send(starved, timestamp=world.now)
     assert receipt.status == 0

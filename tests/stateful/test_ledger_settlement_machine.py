@@ -21,6 +21,7 @@ from walras.ledger import EmbeddedChain, Genesis, Receipt, balances
 
 MEMBERS = 4
 UNIT = 1_000  # nano in a token unit
+WINDOW = 4  # slots in which a settled one can be corrected
 NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
 QUICK = settings(
     max_examples=10_000 if NIGHTLY else 12,
@@ -41,11 +42,27 @@ class Twin:
     energy: list[int]
     next_slot: int = 0
     paused: bool = False
+    revisions: dict[int, int] = field(default_factory=dict)
     requests: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def settle(self, slot: int, rows: list[tuple[int, int, int]]) -> bool:
+        if self.paused or slot < self.next_slot or not self.apply(rows):
+            return False
+        self.next_slot = slot + 1
+        self.revisions[slot] = 0
+        return True
+
+    def correct(self, slot: int, revision: int, rows: list[tuple[int, int, int]]) -> bool:
+        if self.paused or slot not in self.revisions or slot < self.next_slot - WINDOW:
+            return False
+        if revision != self.revisions[slot] + 1 or not self.apply(rows):
+            return False
+        self.revisions[slot] = revision
+        return True
+
+    def apply(self, rows: list[tuple[int, int, int]]) -> bool:
         names = [account for account, _, _ in rows]
-        if self.paused or slot < self.next_slot or names != sorted(set(names)):
+        if names != sorted(set(names)):
             return False
         if sum(pay for _, pay, _ in rows) or sum(wh for _, _, wh in rows):
             return False
@@ -54,7 +71,6 @@ class Twin:
         for account, pay, wh in rows:
             self.balance[account] -= pay
             self.energy[account] += wh
-        self.next_slot = slot + 1
         return True
 
     def withdraw(self, account: int, now: int) -> int | None:
@@ -73,7 +89,7 @@ class SettlementMachine(RuleBasedStateMachine):
     @initialize(start=st.sampled_from([0, 1_000, 5 * UNIT, COIN]))
     def deploy(self, start: int) -> None:
         chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
-        self.world = World(chain, members=MEMBERS, deposit_nano=start)
+        self.world = World(chain, members=MEMBERS, deposit_nano=start, window=WINDOW)
         self.twin = Twin([start] * MEMBERS, [0] * MEMBERS)
         self.donated = 0
         self.outside = [0] * MEMBERS
@@ -153,6 +169,17 @@ class SettlementMachine(RuleBasedStateMachine):
         self.moment(receipt)
         assert receipt.status == int(self.twin.settle(slot, rows)), receipt.refusal
 
+    @rule(back=st.integers(-1, WINDOW + 1), ahead=st.integers(0, 2), amount=payments, watt_hours=st.integers(-9, 9))
+    def correct(self, back: int, ahead: int, amount: int, watt_hours: int) -> None:
+        """Differences for slots settled, never settled and final; with the next revision, or one out of turn."""
+        slot = max(0, self.twin.next_slot - 1 - back)
+        revision = self.twin.revisions.get(slot, 0) + ahead
+        rows = [(0, amount, watt_hours), (1, -amount, -watt_hours)]
+        signatures = self.world.correction_signatures(slot, revision, self.world.header(slot).readings_root)
+        receipt = self.world.correct_raw(slot, b"".join(row(*one) for one in rows), signatures)
+        self.moment(receipt)
+        assert receipt.status == int(self.twin.correct(slot, revision, rows)), receipt.refusal
+
     @rule(oracles=st.sampled_from([(), (0,), (0, 1), (2, 3)]), foreign=st.booleans())
     def settle_without_quorum(self, oracles: tuple[int, ...], foreign: bool) -> None:
         """Too few oracles, or enough who signed for another slot."""
@@ -211,6 +238,7 @@ PLANTED = {
     "money from nothing": ("if (paymentSum != 0) revert", "if (paymentSum > 0) revert"),
     "an account twice": ("if (account < lowestFree) revert", "if (account + 1 < lowestFree) revert"),
     "a nano below zero": ("if (int256(balance) < paymentNano) revert", "if (int256(balance) + 1 < paymentNano) revert"),
+    "a correction twice": ("        revisionOf[slot] = revision;", "        revisionOf[slot] = revision - 1;"),
     "a slot twice": ("        nextSlot = slot + 1;", "        nextSlot = slot;"),
     "a withdrawal nearly free": (
         "_words[account] = word - tokenUnits * nanoPerTokenUnit;",
