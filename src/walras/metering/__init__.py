@@ -18,7 +18,6 @@ from walras.metering.admission import (
     revoke,
 )
 from walras.metering.credential import (
-    CredentialRefusal,
     MeterCredential,
     check_credential,
     issue,
@@ -26,6 +25,7 @@ from walras.metering.credential import (
     registry_of_credentials,
 )
 from walras.metering.identity import derive_key, did_of, key_id, public_key_of
+from walras.metering.jose import CredentialRefusal
 from walras.metering.merkle import KECCAK_SORTED, SHA256_RFC6962, MerkleTree, Proof, root_of, tree_over, verify_inclusion
 from walras.metering.oracle import (
     Attestation,
