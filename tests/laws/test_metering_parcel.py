@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from metering_world import GRID, KEYS, MAX_EXPORT_WH, MAX_IMPORT_WH, STRANGER, after, registry
 from walras.errors import InputError
 from walras.metering.admission import Rules, admit, initial_state, registry_of, revoke
-from walras.metering.identity import ORDER, key_id, verify
+from walras.metering.identity import ORDER, key_id, sign, verify
 from walras.metering.merkle import Proof, root_of
 from walras.metering.parcel import (
     CONTEXT,
     MAX_PARCEL_BYTES,
     MAX_READINGS,
+    _signed_part,
     admit_parcels,
     diagnose_parcel,
     evidence_holds,
@@ -82,7 +83,7 @@ def test_parcels_are_admitted_as_their_readings_one_by_one(batch: list[tuple[int
 
 def test_limits_too_large_for_int64_products_are_still_exact() -> None:
     huge = registry_of([KEYS[0].public_key()], [0], [0], [2**40], [2**62], [2**62])
-    rows = [(FIRST, 2**61, 2**61, 1, 0), (FIRST + 1, 2**61, 2**61 + 1, 2, 0)]
+    rows = [(FIRST, 2**61, 2**61, 1, 0), (FIRST + 1, 2**61, 2**61 + 2, 2, 0)]
     _, admitted, refused = admit_parcels(initial_state(1), huge, RULES, [parcel(0, rows)], NOW)
     assert admitted.slot.tolist() == [FIRST]
     assert refused.counts() == {Refusal.BOTH_ABOVE_CAPACITY: 1}
@@ -225,3 +226,25 @@ def test_the_longest_parcel_fits_and_one_reading_more_is_refused() -> None:
     with pytest.raises(InputError, match="row 0: slot"):
         parcel(0, [(-1, 0, 0, 0, 0)])
     assert diagnose_parcel(b"") is Refusal.TRUNCATED
+
+
+def test_a_parcel_that_begins_at_the_last_counter_loses_its_first_reading() -> None:
+    state, _, _ = admit_parcels(initial_state(5), REGISTRY, RULES, [flawless(count=3)], NOW)
+    later = parcel(0, [(FIRST + 4, 1, 0, 3, 0), (FIRST + 5, 1, 0, 4, 0)])
+    _, admitted, refused = admit_parcels(state, REGISTRY, RULES, [later], NOW)
+    assert (admitted.slot.tolist(), refused.counts()) == ([FIRST + 5], {Refusal.REPLAYED: 1})
+
+
+def test_the_smallest_connection_is_exact_too() -> None:
+    tiny = registry_of([KEYS[0].public_key()], [0], [0], [2**40], [1], [1])
+    _, admitted, refused = admit_parcels(
+        initial_state(1), tiny, RULES, [parcel(0, [(FIRST, 1, 0, 1, 0), (FIRST + 1, 1, 1, 2, 0)])], NOW
+    )
+    assert (admitted.slot.tolist(), refused.counts()) == ([FIRST], {Refusal.BOTH_ABOVE_CAPACITY: 1})
+
+
+def test_evidence_under_a_borrowed_name_does_not_hold() -> None:
+    evidence = evidence_of(flawless(count=1), 0)
+    borrowed = key_id(KEYS[1].public_key())
+    signature = sign(KEYS[0], _signed_part(borrowed, 1, root_of([evidence.payload])))
+    assert not evidence_holds(replace(evidence, key_id=borrowed, signature=signature), KEYS[0].public_key())
