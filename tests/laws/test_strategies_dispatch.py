@@ -194,10 +194,12 @@ def test_no_flexible_energy_is_ever_reduced_by_the_settlement(seed: int) -> None
     for j, i in enumerate(scene.fleet.member.tolist()):
         base = int(scene.actual.net_wh[i] + done.alone_wh[j])
         if done.action_wh[j] < done.alone_wh[j]:
-            assert sold[i] == -int(done.metered_wh[i]) and sold[i] <= scene.positions.sold_wh[i]
+            assert sold[i] == -int(done.metered_wh[i])
+            assert sold[i] <= scene.positions.sold_wh[i]
             assert base <= 0
         if done.action_wh[j] > done.alone_wh[j]:
-            assert bought[i] == int(done.metered_wh[i]) and bought[i] <= scene.positions.bought_wh[i]
+            assert bought[i] == int(done.metered_wh[i])
+            assert bought[i] <= scene.positions.bought_wh[i]
             assert base >= 0
 
 
@@ -205,13 +207,16 @@ def test_no_flexible_energy_is_ever_reduced_by_the_settlement(seed: int) -> None
 @given(st.integers(0, 2**32 - 1))
 def test_batteries_keep_their_limits_and_the_meter_adds_up(seed: int) -> None:
     scene = make_scene(seed)
-    for done in (run(scene), firm_dispatch(scene.actual, scene.positions, 400_000, 20_000, scene.fleet, scene.soc, scene.values, 0)):
+    firm = firm_dispatch(scene.actual, scene.positions, 400_000, 20_000, scene.fleet, scene.soc, scene.values, 0)
+    for done in (run(scene), firm):
         fleet = scene.fleet
         expected = scene.actual.net_wh.copy()
         np.add.at(expected, fleet.member, done.action_wh)
         assert np.array_equal(done.metered_wh, expected)
-        assert (done.action_wh <= fleet.charge_limit_wh).all() and (-done.action_wh <= fleet.discharge_limit_wh).all()
-        assert (done.soc_uwh >= 0).all() and (done.soc_uwh <= fleet.capacity_uwh).all()
+        assert (done.action_wh <= fleet.charge_limit_wh).all()
+        assert (-done.action_wh <= fleet.discharge_limit_wh).all()
+        assert (done.soc_uwh >= 0).all()
+        assert (done.soc_uwh <= fleet.capacity_uwh).all()
         stored = np.where(done.action_wh > 0, done.action_wh * fleet.gain_ppm, done.action_wh * fleet.drain_ppm)
         assert np.array_equal(done.soc_uwh - scene.soc, stored)
 
