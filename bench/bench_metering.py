@@ -41,9 +41,7 @@ def _world() -> tuple[Registry, list[bytes]]:
     batch = [
         encoded
         for slot in range(SLOTS)
-        for encoded in sign_readings(
-            keys, range(METERS), [slot] * METERS, range(METERS), ones, [slot + 1] * METERS, [0] * METERS
-        )
+        for encoded in sign_readings(keys, range(METERS), [slot] * METERS, range(METERS), ones, [slot + 1] * METERS, [0] * METERS)
     ]
     limits = [10_000] * METERS
     publics = [key.public_key() for key in keys]

@@ -169,3 +169,12 @@ def test_unmarked_substitutes_are_refused_with_all_faults() -> None:
     with pytest.raises(InputError) as caught:
         close_slot(REGISTRY, SLOT, oracle.pending, zero, zero, zero)
     assert [fault.where for fault in caught.value.faults] == ["device 3", "device 4"]
+
+
+def test_closing_a_slot_takes_that_slots_readings_alone() -> None:
+    oracle, _ = receive(initial_oracle(REGISTRY), REGISTRY, RULES, slot_batch(SLOT, 1, import_wh=7), after(SLOT))
+    oracle, _ = receive(oracle, REGISTRY, RULES, slot_batch(SLOT + 1, 2, devices=2, import_wh=9), after(SLOT + 1))
+    later = close_slot(REGISTRY, SLOT + 1, oracle.pending, *substitutes_of(SLOT + 1))
+    assert later.import_wh.tolist() == [9, 9, 0, 0, 0]
+    assert later.quality.tolist() == [0, 0, 18, 18, 18]
+    assert all(leaf[:2] == b"\x82\x50" for leaf in later.leaves[2:])

@@ -225,3 +225,32 @@ def test_the_longest_reading_is_read_and_one_byte_more_is_not_looked_into() -> N
     assert len(encoded) == MAX_BYTES
     assert isinstance(decode_reading(encoded), Reading)
     assert decode_reading(encoded + b"\x00") is Refusal.TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("payload", "refusal"),
+    [
+        ("a5010302190103030004010500", None),
+        ("a501180302190103030004010500", Refusal.NOT_CANONICAL),
+        ("a501190017021901030300" + "04010500", Refusal.NOT_CANONICAL),
+        ("a50103021a00000103030004010500", Refusal.NOT_CANONICAL),
+        ("a50103021b0000000000000103030004010500", Refusal.NOT_CANONICAL),
+        ("a50219010301030300" + "04010500", Refusal.NOT_CANONICAL),
+        ("a501030219010303000401050000", Refusal.TRAILING_BYTES),
+        ("a501030219010303000401", Refusal.TRUNCATED),
+        ("bf010302190103030004010500ff", Refusal.NOT_CANONICAL),
+        ("a50103021c0103030004010500", Refusal.NOT_WELL_FORMED),
+    ],
+)
+def test_the_payload_has_one_spelling(payload: str, refusal: Refusal | None) -> None:
+    raw = bytes.fromhex(payload)
+    head = sign_reading(KEYS[0], 3, 259, 0, 1)[:25]
+    decoded = decode_reading(head + bytes([0x40 + len(raw)]) + raw + b"\x58\x40" + bytes(64))
+    assert decoded == (Reading(KEY_ID, 3, 259, 0, 1) if refusal is None else refusal)
+
+
+def test_the_length_of_the_payload_has_one_spelling() -> None:
+    raw = encode_payload(3, 259, 0, 1, 0)
+    head = sign_reading(KEYS[0], 3, 259, 0, 1)[:25]
+    long_form = head + bytes([0x58, len(raw)]) + raw + b"\x58\x40" + bytes(64)
+    assert decode_reading(long_form) is Refusal.NOT_CANONICAL

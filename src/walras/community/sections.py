@@ -27,6 +27,7 @@ from walras.community.model import (
 from walras.devices.records import Battery
 from walras.errors import InputError
 from walras.market.conventions import Conventions, read_conventions
+from walras.market.registry import MECHANISMS
 from walras.tariffs.records import (
     CONTRACT_KINDS,
     MINUTES_PER_DAY,
@@ -37,8 +38,6 @@ from walras.tariffs.records import (
     TimeWindow,
 )
 
-MECHANISMS = ("uniform",)
-"""Mechanisms a community may name."""
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
@@ -55,7 +54,7 @@ def read_market(table: Table) -> MarketRules:
     """`[market]`: mechanism, strategy and `[market.conventions]`."""
     conventions = table.table("conventions", required=False)
     rules = MarketRules(
-        mechanism=table.choice("mechanism", MECHANISMS),
+        mechanism=table.choice("mechanism", sorted(MECHANISMS)),
         conventions=_conventions(conventions),
         strategy=table.choice("strategy", STRATEGIES, "truthful"),
     )

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
 from walras.errors import LedgerError
@@ -87,10 +87,12 @@ def artifact(name: str) -> Artifact:
     """The committed artifact of contract `name`; LedgerError if there is none."""
     path = files("walras.ledger") / "artifacts" / f"{name}.json"
     if not path.is_file():
-        raise LedgerError(f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs")
+        raise LedgerError(
+            f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs"
+        )
     content = json.loads(path.read_text(encoding="utf-8"))
     entries = {kind: [_signature(e) for e in content["abi"] if e["type"] == kind] for kind in ("function", "event", "error")}
-    constructor = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])
+    constructor: list[dict[str, Any]] = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])
     return Artifact(
         name=content["contract"],
         bytecode=bytes.fromhex(content["bytecode"].removeprefix("0x")),

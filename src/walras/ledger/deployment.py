@@ -14,7 +14,7 @@ from walras.errors import Fault, InputError
 from walras.ledger.abi import Artifact, artifact
 from walras.ledger.chain import Chain, Receipt, TimedTransaction, require_accepted
 from walras.ledger.keys import LedgerKeys, SigningKey
-from walras.ledger.transactions import Fees, Transaction, contract_address, sign_transaction
+from walras.ledger.transactions import DEFAULT_FEES, Fees, Transaction, contract_address, sign_transaction
 
 NANO_PER_TOKEN_UNIT = 1_000
 """The test currency has six decimals; money has nine."""
@@ -52,10 +52,12 @@ class LedgerTerms:
     def __post_init__(self) -> None:
         faults = []
         if len(self.deposits_nano) != len(self.members):
-            faults.append(Fault("ledger terms", "deposits_nano", len(self.deposits_nano), f"one for each of {len(self.members)} members"))
+            expected = f"one for each of {len(self.members)} members"
+            faults.append(Fault("ledger terms", "deposits_nano", len(self.deposits_nano), expected))
         for account, amount in enumerate(self.deposits_nano):
             if amount < 0 or amount % NANO_PER_TOKEN_UNIT:
-                faults.append(Fault(f"account {account}", "deposit_nano", amount, f"a multiple of {NANO_PER_TOKEN_UNIT}, not negative"))
+                expected = f"a multiple of {NANO_PER_TOKEN_UNIT}, not negative"
+                faults.append(Fault(f"account {account}", "deposit_nano", amount, expected))
         if not len(self.oracles) / 2 < self.threshold <= len(self.oracles):
             faults.append(Fault("ledger terms", "threshold", self.threshold, f"a majority of {len(self.oracles)} oracles"))
         for field in ("members", "oracles"):
@@ -108,13 +110,21 @@ class _Sender:
 
 
 def plan_deployment(
-    keys: LedgerKeys, terms: LedgerTerms, chain_id: int, *, admin_nonce: int = 0, operator_nonce: int = 0, fees: Fees = Fees()
+    keys: LedgerKeys,
+    terms: LedgerTerms,
+    chain_id: int,
+    *,
+    admin_nonce: int = 0,
+    operator_nonce: int = 0,
+    fees: Fees = DEFAULT_FEES,
 ) -> DeploymentPlan:
     """Every transaction of a new ledger in the test currency. The nonces are those that admin and operator use next."""
     admin = _Sender(keys.admin, chain_id, admin_nonce, fees)
     operator = _Sender(keys.operator, chain_id, operator_nonce, fees)
     currency, create_currency = admin.create(artifact("TestCurrency"), keys.operator.address)
-    registry, create_registry = admin.create(artifact("Registry"), keys.admin.address, terms.admin_delay_s, keys.operator.address)
+    registry, create_registry = admin.create(
+        artifact("Registry"), keys.admin.address, terms.admin_delay_s, keys.operator.address
+    )
     settlement, create_settlement = admin.create(artifact("Settlement"), currency, registry, terms.withdrawal_delay_s)
     addresses = LedgerAddresses(chain_id, currency, registry, settlement)
     set_oracles = artifact("Registry").call("setOracles", list(terms.oracles), terms.threshold)
@@ -141,7 +151,7 @@ def carry_out(chain: Chain, plan: DeploymentPlan, *, timestamp: int) -> Deployme
 
 
 def deploy_ledger(
-    chain: Chain, keys: LedgerKeys, terms: LedgerTerms, *, timestamp: int, fees: Fees = Fees()
+    chain: Chain, keys: LedgerKeys, terms: LedgerTerms, *, timestamp: int, fees: Fees = DEFAULT_FEES
 ) -> Deployment:
     """Plan from the chain's present nonces and carry out. Where a crash must not deploy twice, journal the plan in between."""
     plan = plan_deployment(
@@ -162,7 +172,9 @@ def _registrations(operator: _Sender, addresses: LedgerAddresses, members: Seque
         yield operator.sign(f"register from {start}", addresses.registry, data, 150_000 + 60_000 * len(part))
 
 
-def _first_deposits(operator: _Sender, addresses: LedgerAddresses, deposits_nano: Sequence[int]) -> Iterator[PlannedTransaction]:
+def _first_deposits(
+    operator: _Sender, addresses: LedgerAddresses, deposits_nano: Sequence[int]
+) -> Iterator[PlannedTransaction]:
     units = [(account, amount // NANO_PER_TOKEN_UNIT) for account, amount in enumerate(deposits_nano) if amount]
     if not units:
         return

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from eth_abi import encode
+from eth_abi.abi import encode
 from eth_utils.address import to_canonical_address
 from numpy.typing import ArrayLike
 

@@ -27,7 +27,10 @@ from walras.ledger.transactions import SentTransaction, read_transaction
 _WAYS_OUT = (
     ("nonce too low", "the sender's nonce was used by another transaction: build a new one from `chain.nonce(address)`"),
     ("nonce is too", "the nonce is not the sender's next: build a new transaction from `chain.nonce(address)`"),
-    ("replacement transaction underpriced", "another transaction with this nonce waits: send that one again, or raise both fees by a tenth"),
+    (
+        "replacement transaction underpriced",
+        "another transaction with this nonce waits: send that one again, or raise both fees by a tenth",
+    ),
     ("insufficient funds", "send the sender native coins for gas"),
     ("max fee per gas", "gas costs more than the transaction may pay now: raise max_fee_per_gas or wait"),
     ("underpriced", "the node asks for a higher fee: raise max_priority_fee_per_gas"),
@@ -63,7 +66,9 @@ class JsonRpcChain:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         once = ExceptionRetryConfiguration(errors=(), retries=1)  # what may be sent again is decided here, by its hash
-        provider = Web3.HTTPProvider(url, request_kwargs={"timeout": settings.request_timeout_s}, exception_retry_configuration=once)
+        provider = Web3.HTTPProvider(
+            url, request_kwargs={"timeout": settings.request_timeout_s}, exception_retry_configuration=once
+        )
         self._url, self._settings, self._monotonic, self._sleep = url, settings, monotonic, sleep
         self._eth = Web3(provider).eth
         self._nonces: dict[str, int] = {}
@@ -188,6 +193,8 @@ class JsonRpcChain:
             self._eth.call(request, found["blockNumber"] - 1)  # type: ignore[arg-type]
         except Web3Exception as cause:
             return _refusal_in(cause) or Revert("UnknownRevert", {"message": str(cause)})
+        except (RequestException, OSError) as cause:
+            raise self._error("reason of a refusal", cause) from cause
         return Revert("UnknownRevert", {"message": "the call succeeds on the state before its block"})
 
     def _ask(self, what: str, question: Callable[[], Any]) -> Any:

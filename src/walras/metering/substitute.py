@@ -59,8 +59,7 @@ class SubstituteRule:
 def like_slots(grid: SlotGrid, slot: int, rule: SubstituteRule) -> list[int]:
     """Slots at the same local time on earlier days of the same type, latest first.
 
-    On the day the clocks go back the repeated hour finds the single hour of other days; a local time that a day skips is
-    left out on that day.
+    Where a day has the local time twice (the clocks go back) the first is taken; a day that skips it is left out.
     """
     local = grid.local(slot)
     wanted = day_type(local.date(), rule.holidays)
@@ -71,8 +70,7 @@ def like_slots(grid: SlotGrid, slot: int, rule: SubstituteRule) -> list[int]:
             continue
         at_same_time = [s for s in grid.local_day(day) if grid.local(s).time() == local.time()]
         if at_same_time:
-            same_fold = [s for s in at_same_time if grid.local(s).fold == local.fold]
-            found.append((same_fold or at_same_time)[0])
+            found.append(at_same_time[0])
     return found
 
 
