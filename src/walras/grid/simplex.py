@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from walras.grid.network import Float, Int
+
+Bool = NDArray[np.bool_]
 
 OPTIMAL = 0
 STOPPED = 1
@@ -63,7 +66,7 @@ def solve_rows(
 
 @njit(cache=True)
 def _iterate(
-    a: Float, c: Float, u: Float, right: Float, basis: Int, basic: Float, n: int, most: int
+    a: Float, c: Float, u: Float, right: Float, basis: Int, basic: Bool, n: int, most: int
 ) -> tuple[int, Float, Float, int]:
     m, total = a.shape
     at_upper = np.zeros(total, dtype=np.bool_)
@@ -133,7 +136,7 @@ def _iterate(
 
 
 @njit(cache=True)
-def _ratio_test(candidate: Int, ratio: Float, alpha: Float, u: Float, slope: float, count: int, at_upper: Float) -> int:
+def _ratio_test(candidate: Int, ratio: Float, alpha: Float, u: Float, slope: float, count: int, at_upper: Bool) -> int:
     """The entering column; columns passed on the way change their bound. Ties: larger pivot, then lower column."""
     if count == 0:
         return -1
