@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from walras.errors import ClearingError
 from walras.grid.feeder import FeederSlot, Groups
@@ -29,13 +28,13 @@ from walras.grid.merit import (
     slack_weights,
 )
 from walras.grid.network import BASE_KVA, Float, Int
-from walras.grid.rows import EXPORT_LIMIT, IMPORT_LIMIT, LimitRows, limit_bounds, linearise, price_slopes, worst_limits
+from walras.grid.rows import EXPORT_LIMIT, IMPORT_LIMIT, LimitRows, limit_bounds, linearise, worst_limits
 from walras.grid.simplex import OPTIMAL, solve_rows
-from walras.grid.split import MOST_COLUMNS, solve_split, window_of
+from walras.grid.split import branch_curvature, curvature_of, solve_split
 from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, branch_losses, solve, start_flat
 
 ROUNDS = 40
-LEAST_DAMPING = 1 / 32
+LEAST_DAMPING = 1 / 2
 QP_STILL_KW = 1e-5
 """A quadratic step is an interior-point step: its last digits are noise, and 1e-5 kW is far below one Wh in any slot."""
 
@@ -155,20 +154,6 @@ class Work:
         right[1:] /= scale
         return gradient, coefficients, right, scale
 
-    def curvature(self, window: NDArray[np.intp], limits: LimitRows, energy: float, mu: Float) -> Float:
-        """[window, window] how the nodal prices of the window move with its fills at held multipliers, micro per kWh per kW.
-
-        Leaves the point and its linearisation as they were.
-        """
-        g, w = self.groups, self.w
-        place, side = g.place[window], g.side[window]
-        kind, limit_place = limits.columns()
-        nodes, back = np.unique(place, return_inverse=True)
-        by_node = price_slopes(
-            w.parent, w.data, self.p, self.q, self.vr, self.vi, self.v_min, self.v_max, kind, limit_place, nodes, energy, mu
-        )
-        return np.asarray(by_node[back][:, back] * np.outer(side, side))
-
     def broken(self) -> tuple[Int, Int]:
         """The worst broken limits at the point: kinds and places."""
         w = self.w
@@ -218,27 +203,26 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
     """
     g = work.groups
     penalty = penalty_of(g)
-    multipliers, prices, width = np.zeros(1), np.zeros(work.p.size), np.zeros(g.price.size)
-    still, damping = np.inf, 1.0
+    multipliers, still, damping, bend = np.zeros(1), np.inf, 1.0, 1.0
     for rounds in range(1, ROUNDS + 1):
         work.linearise_slack()
-        gradient, coefficients, right, scale = work.rows(limits)
-        linear = damping >= LEAST_DAMPING
+        _, coefficients, right, scale = work.rows(limits)
+        linear, before, weight, last, expected = damping >= LEAST_DAMPING, work.x, work.weight.copy(), still, 0.0
         if linear:
             new, multipliers = _linear(g, coefficients, right, work.upper, penalty)
-            jumped = new != work.x
-            new = work.x + damping * (new - work.x)
+            new = before + damping * (new - before)
         else:
-            new, multipliers = _quadratic(work, limits, coefficients, right, scale, multipliers, width, penalty)
-        last = still
+            new, multipliers, expected = _quadratic(work, coefficients, right, -float(multipliers[0]), bend, penalty)
         part, still = work.step(new)
         fresh = limits.enter(*work.broken())
         if part == 1.0 and not fresh and still <= (STILL_KW * damping if linear else QP_STILL_KW):
             break
-        held, prices = prices, -multipliers[0] * work.weight - (multipliers[1:] / scale) @ gradient
         if linear and not fresh and part == 1.0 and rounds > 3 and (still > last / 2 or damping < 1):
             damping /= 2
-            width = np.where(jumped, np.inf, np.abs(prices - held)[g.place])
+        if expected > 0:
+            work.linearise_slack()
+            turned = -float(multipliers[0]) * float((work.weight - weight)[g.place] @ (g.side * (work.x - before)))
+            bend = bend * min(max(turned / expected, 0.5), 2.0)
     mu = np.maximum(-multipliers[1:], 0.0) / scale
     mu = np.concatenate([mu, np.zeros(len(limits.kind) - mu.size)])
     work.linearise_slack()
@@ -247,32 +231,24 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
     return _result(work, limits, mu, gradient, low, high, rounds, still)
 
 
-def _quadratic(
-    work: Work, limits: LimitRows, rows: Float, right: Float, scale: Float, guess: Float, width: Float,
-    penalty: float,
-) -> tuple[Float, Float]:  # fmt: skip
-    """A quadratic step on the window around the guessed multipliers, widened by what outside it still wants to move."""
-    g = work.groups
-    cost = -g.side * g.price
-    if guess.size < rows.shape[0]:
-        guess = np.concatenate([guess, np.zeros(rows.shape[0] - guess.size)])
-    reduced = cost - guess @ rows
-    window = window_of(reduced, work.upper, width)
-    while True:
-        new = np.where(reduced > 0, 0.0, work.upper)
-        new[window] = 0.0
-        curvature = work.curvature(window, limits, -float(guess[0]), np.maximum(-guess[1:], 0.0) / scale)
-        inside, multipliers = solve_split(
-            cost[window], curvature, rows[:, window], right - rows @ new, work.upper[window], work.x[window], penalty
-        )
-        new[window] = inside
-        after = cost - multipliers @ rows
-        after[window] = 0.0
-        wrong = np.flatnonzero((np.where(new > 0, after, -after) > 1.0) & (work.upper > 0))
-        if not wrong.size:
-            return new, multipliers
-        wrong = wrong[np.argsort(np.abs(reduced[wrong]), kind="stable")[:MOST_COLUMNS]]
-        window = np.union1d(window, wrong)
+def _quadratic(work: Work, rows: Float, right: Float, energy: float, bend: float, penalty: float) -> tuple[Float, Float, float]:
+    """A quadratic step from the point: new fills, multipliers, and the model's curvature along the step.
+
+    `bend` scales the curvature of the losses to what the last step has seen.
+    """
+    g, w = work.groups, work.w
+    open_rows = np.flatnonzero(work.upper > 0)
+    curvature = branch_curvature(w.data, work.vr, work.vi, max(energy, 0.0) * bend)
+    place, side, x = g.place[open_rows], g.side[open_rows], work.x[open_rows]
+    settled, inside, multipliers = solve_split(
+        w.parent, curvature, place, side, -side * g.price[open_rows], np.ascontiguousarray(rows[:, open_rows]), right,
+        work.upper[open_rows], x, penalty,
+    )  # fmt: skip
+    new = np.zeros(g.price.size)
+    new[open_rows] = inside
+    if not settled and not np.isfinite(new).all():
+        raise ClearingError("the quadratic program of the clearing did not finish", thing=work.slot, way_out="report the book")
+    return new, multipliers, curvature_of(w.parent, curvature, place, side, inside - x)
 
 
 def _linear(g: Groups, coefficients: Float, right: Float, upper: Float, penalty: float) -> tuple[Float, Float]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
-from walras.grid.merit import slack_weights
 from walras.grid.network import BASE_KVA, LINE, Float, Int, Network
 from walras.grid.sensitivity import Complex, adjoint, loading_gradient, voltage_gradient
-from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, branch_loading, solve
+from walras.grid.sweep import branch_loading
 
 LINE_LIMIT = 0
 TRANSFORMER_LIMIT = 1
@@ -24,8 +23,6 @@ IMPORT_LIMIT = 4
 EXPORT_LIMIT = 5
 
 LIMIT_NAMES = ("line", "transformer", "low voltage", "high voltage", "import", "export")
-
-DIFFERENCE_KW = 0.05
 
 PER_KIND = 3
 """How many limits of a kind enter at a time."""
@@ -117,37 +114,6 @@ def linearise(
         adjoint(parent, factor, vr, vi, c, gradient[row], dq)
         for i in range(n):
             gradient[row, i] *= sign / BASE_KVA
-
-
-@njit(cache=True)
-def price_slopes(
-    parent: Int, data: Float, p: Float, q: Float, vr: Float, vi: Float, v_min: Float, v_max: Float, kind: Int, place: Int,
-    nodes: Int, energy: float, mu: Float,
-) -> Float:  # fmt: skip
-    """[nodes, nodes]: how energy * dP_root/dp_i + sum mu * dlimit/dp_i moves with one kW taken at node j, by differences."""
-    n = parent.size
-    slopes = np.zeros((nodes.size, nodes.size))
-    moved, ur, ui, state = np.empty(n), np.empty(n), np.empty(n), np.zeros((n, 4))
-    factor, c = np.zeros((n, 4), dtype=np.complex128), np.zeros(n, dtype=np.complex128)
-    weight, dq = np.empty(n), np.empty(n)
-    gradient, slackness = np.zeros((kind.size, n)), np.zeros(kind.size)
-    for j in range(nodes.size):
-        if nodes[j] == 0:
-            continue  # power at the root moves nothing
-        for sign in (-1.0, 1.0):
-            for k in range(n):
-                moved[k], ur[k], ui[k] = p[k], vr[k], vi[k]
-            moved[nodes[j]] += sign * DIFFERENCE_KW / BASE_KVA
-            if solve(parent, data, moved, q, ur, ui, state, TOLERANCE_PU, MAX_SWEEPS) < 0:
-                continue
-            slack_weights(parent, data, moved, q, ur, ui, factor, c, weight, dq)
-            linearise(parent, data, moved, ur, ui, state, factor, v_min, v_max, kind, place, gradient, slackness)
-            for i in range(nodes.size):
-                price = energy * weight[nodes[i]]
-                for row in range(kind.size):
-                    price += mu[row] * gradient[row, nodes[i]]
-                slopes[i, j] += sign * price / (2 * DIFFERENCE_KW)
-    return slopes
 
 
 def limit_name(network: Network, kind: int, place: int) -> str:
