@@ -2,11 +2,17 @@
 
 The claims are the laws that the one suite (`laws.py`) checks it against. A mechanism with memory (an order book, a pool)
 is a value too: `step(state, orders) -> (state, Clearing)`, and offers `clear` as one step from its opening state.
+
+A mechanism whose book carries more than orders declares it: `extra` names further top-level parts of the book ("pool",
+"blocks"), `order_extra` further fields of each order ("slot", "kind"). Such a mechanism, and no other, is called as
+`clear(orders, conventions, network, extra=...)` with a mapping that has exactly the declared parts present in the book, as
+parsed JSON; the fields of the orders come under ORDER_EXTRA as {field: list with one value (or None) per row}.
+Ids are whole numbers in `Orders`; under IDS the mapping has the list of the ids as written in the book, by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,7 +21,10 @@ from walras.market.conventions import Conventions
 from walras.market.orders import Orders
 
 ClearFunction = Callable[..., Clearing]
-"""`clear(orders: Orders, conventions: Conventions, network: object | None = None) -> Clearing`"""
+"""`clear(orders: Orders, conventions: Conventions, network: object | None = None) -> Clearing`, and `extra=` where declared."""
+
+ORDER_EXTRA = "order_extra"
+IDS = "ids"
 
 
 class Claim(Enum):
@@ -41,7 +50,9 @@ class Mechanism:
     clear        the rule
     claims       what it promises
     conventions  names of the fields of `Conventions` it heeds
-    extra        what else its book carries (name to one-line description), such as "pool" or "blocks"
+    extra        what else its book carries (name, one-line description), such as ("pool", "reserves and fee")
+    order_extra  what else each order carries (name, one-line description), such as ("slot", "index of the slot")
+    report       further parts of the printed result, from the clearing and the extra parts of the book
     """
 
     name: str
@@ -51,8 +62,18 @@ class Mechanism:
     claims: frozenset[Claim]
     conventions: tuple[str, ...]
     extra: tuple[tuple[str, str], ...] = ()
+    order_extra: tuple[tuple[str, str], ...] = ()
+    report: Callable[[Clearing, Mapping[str, object]], Mapping[str, object]] | None = None
 
 
-def run(mechanism: Mechanism, orders: Orders, conventions: Conventions, network: object | None = None) -> Clearing:
-    """Clear `orders` under `mechanism`."""
+def run(
+    mechanism: Mechanism,
+    orders: Orders,
+    conventions: Conventions,
+    network: object | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> Clearing:
+    """Clear `orders` under `mechanism`, handing it the extra parts of the book only if it declares any."""
+    if mechanism.extra or mechanism.order_extra:
+        return mechanism.clear(orders, conventions, network, extra=extra or {})
     return mechanism.clear(orders, conventions, network)

@@ -1,0 +1,26 @@
+"""Every mechanism by its name: the one place where a new rule is put on the shelf (one import, one entry)."""
+
+from __future__ import annotations
+
+from walras.errors import ClearingError
+from walras.market.mechanism import Mechanism
+from walras.market.pay_as_bid import PAY_AS_BID
+from walras.market.uniform import UNIFORM
+
+_SHELF: tuple[Mechanism, ...] = (
+    UNIFORM,
+    PAY_AS_BID,
+)
+
+MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}
+
+
+def mechanism_named(name: str) -> Mechanism:
+    """The mechanism called `name`; ClearingError lists the names there are.
+
+    >>> mechanism_named("uniform").title
+    'Uniform-price k-double auction'
+    """
+    if name not in MECHANISMS:
+        raise ClearingError(f"no mechanism is called {name!r}", thing=name, way_out="one of: " + ", ".join(sorted(MECHANISMS)))
+    return MECHANISMS[name]
