@@ -1,7 +1,7 @@
 """Run every command that README.md and docs/ show in a ```console block, in the order of the page, and fail where one fails.
 
-A line that begins with `$ ` is a command; the rest of a block is what it prints and is not compared. Commands run in the repository's
-root with `.venv/bin` first on the path. `$ make` lines are left out: they are what everything else stands on.
+A line that begins with `$ ` is a command; the rest of a block is what it prints and is not compared. Commands run in the
+repository's root with `.venv/bin` first on the path. `$ make` lines are left out: they are what everything else stands on.
 """
 
 from __future__ import annotations
