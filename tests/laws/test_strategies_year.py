@@ -88,8 +88,9 @@ def test_nobody_is_worse_off_where_every_order_has_its_own_price() -> None:
     assert outcome.traded_wh > 10_000
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", ["rural3", "rural1", "urban6"])
+@pytest.mark.parametrize(
+    "name", ["rural3", pytest.param("rural1", marks=pytest.mark.nightly), pytest.param("urban6", marks=pytest.mark.nightly)]
+)
 def test_nobody_is_worse_off_in_any_slot_of_the_year(name: str) -> None:
     outcome = look_at(name, dt.date(2016, 1, 1), 366)
     assert outcome.worse == 0
