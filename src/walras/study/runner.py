@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from walras.community.file import load_community
-from walras.community.model import Community
+from walras.community import Community, load_community, with_period
 from walras.errors import JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
@@ -45,9 +44,7 @@ class Run:
     def __init__(self, community_path: Path, out: Path, options: Options) -> None:
         community = load_community(community_path)
         market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
-        self.community = replace(
-            community, start=options.start or community.start, days=options.days or community.days, market=market
-        )
+        self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
