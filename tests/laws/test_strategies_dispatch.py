@@ -7,7 +7,7 @@ individually rational mechanism: the law must not rest on how the market clears.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -79,6 +79,8 @@ def make_scene(seed: int) -> Scene:
         power, eta = int(rng.choice([4, 2_000, 11_000])), [float(e) for e in rng.uniform(0.7, 1.0, 2)]
         batteries.append(Battery(capacity, power, eta[0], eta[1], int(rng.integers(0, capacity + 1))))
     fleet = fleet_from_records(batteries, owners.tolist(), 15)
+    if seed % 4 == 3:  # stores that cannot give, as vehicles
+        fleet = replace(fleet, discharge_limit_wh=fleet.discharge_limit_wh * (np.arange(owners.size) % 2))
     wild = rng.random() < 0.15
     low = -200_000 if wild else 0
     buy = rng.choice([250_000, 300_000, 320_000], (horizon, members)) + rng.integers(-80_000, 80_000, (horizon, 1))
