@@ -113,7 +113,7 @@ def merge_pieces(
 
 
 @njit(cache=True)
-def _plan_one(
+def plan_one(
     net: Int64,
     buy: Float64,
     sell: Float64,
@@ -128,7 +128,11 @@ def _plan_one(
     first_slope: Float64,
     first_width: Int64,
 ) -> tuple[int, int, float]:
-    """Backward over the horizon. (cursor or -1 where the prices break the rule, pieces of V_0, value of V_0 at empty, nano)."""
+    """Backward over the horizon of one battery: its values after the first `keep` slots into rows from `cursor`.
+
+    `battery` is (capacity uWh, charge limit Wh, discharge limit Wh, gain ppm, drain ppm). Returns (next free row, or -1 where the
+    prices break convexity; number of pieces of V_0, left in `first_slope`, `first_width`; V_0 of the empty battery, nano).
+    """
     capacity, climit, dlimit, gain, drain = battery
     horizon = net.size
     size = (SLOTS_SEGMENTS + 1) * horizon + 2
@@ -232,7 +236,7 @@ def plan_values(
     for j in range(fleet.count):
         battery = _coefficients(fleet, j)
         columns = (np.ascontiguousarray(net_wh[:, j]), np.ascontiguousarray(buy[:, j]), np.ascontiguousarray(sell[:, j]))
-        done, _, _ = _plan_one(*columns, battery, ends[j], keep, start[j], count[j], slope, edge, cursor, *scratch)
+        done, _, _ = plan_one(*columns, battery, ends[j], keep, start[j], count[j], slope, edge, cursor, *scratch)
         if done < 0:
             exact[j] = False
             values = levels_values(*columns, battery, float(ends[j]), keep, levels)
@@ -250,7 +254,7 @@ def plan_cost(fleet: BatteryFleet, j: int, net_wh: Int64, buy_micro: Int64, sell
     scratch = np.empty((SLOTS_SEGMENTS + 1) * horizon + 2), np.empty((SLOTS_SEGMENTS + 1) * horizon + 2, np.int64)
     none = np.empty(0, np.int64)
     prices = buy_micro.astype(np.float64), sell_micro.astype(np.float64)
-    done, k, base = _plan_one(net_wh, *prices, _coefficients(fleet, j), terminal, 0, none, none, none, none, 0, *scratch)
+    done, k, base = plan_one(net_wh, *prices, _coefficients(fleet, j), terminal, 0, none, none, none, none, 0, *scratch)
     if done < 0:
         raise InputError("battery plan", [Fault(f"battery {j}", "prices", "not convex", "0 <= sell <= buy in every slot")])
     left = int(fleet.initial_uwh[j])
