@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws.books import books, conventions, nasty_books
 
+from laws.books import books, conventions, nasty_books
 from walras.errors import RangeError
 from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws, clearing_bytes

@@ -24,7 +24,7 @@ from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.mechanism import IDS, ORDER_EXTRA, Mechanism, run
 from walras.market.orders import BUY, SELL, Orders
-from walras.units import INT64_MAX, MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH
+from walras.units import INT64_MAX, MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH, Int64
 
 WAYS = ("price", "quantity", "split")
 
@@ -86,14 +86,14 @@ def value_nano(side: list[int], price: list[int], quantity: list[int], net_wh: i
     return worth if (made, used) == (must_make, must_use) else None
 
 
-def utility_nano(truth: Orders, participant: int, reported: Orders, clearing: Clearing, identities: frozenset[int]) -> int | None:
+def utility_nano(
+    truth: Orders, participant: int, reported: Orders, clearing: Clearing, identities: frozenset[int]
+) -> int | None:
     """Utility of `participant`, whose true orders are in `truth`, from what all its `identities` got in `clearing`."""
     own = truth.participant == participant
     mine = np.isin(reported.participant, np.array(sorted(identities), dtype=np.int64))
     net = sum((reported.side[mine].astype(np.int64) * clearing.filled_wh[mine]).tolist())
-    worth = value_nano(
-        truth.side[own].tolist(), truth.price_micro_per_kwh[own].tolist(), truth.quantity_wh[own].tolist(), net
-    )
+    worth = value_nano(truth.side[own].tolist(), truth.price_micro_per_kwh[own].tolist(), truth.quantity_wh[own].tolist(), net)
     return None if worth is None else worth - sum(clearing.pay_nano[mine].tolist())
 
 
@@ -192,18 +192,18 @@ def _report(
             columns["quantity_wh"][piece.row] = piece.quantity_wh
             columns["price_micro_per_kwh"][piece.row] = piece.price_micro_per_kwh
     if not added:
-        return Orders(**columns), extra
+        return Orders(**columns), extra  # type: ignore[arg-type]
     rows = np.array([piece.row for piece in added])
     tail = {name: column[rows] for name, column in columns.items()}
     tail["quantity_wh"] = np.array([piece.quantity_wh for piece in added], dtype=np.int64)
     tail["price_micro_per_kwh"] = np.array([piece.price_micro_per_kwh for piece in added], dtype=np.int64)
-    tail["id"] = _fresh(columns["id"], len(added))
-    tail["participant"] = _fresh(columns["participant"], len(added))
+    tail["id"] = _fresh(orders.id, len(added))
+    tail["participant"] = _fresh(orders.participant, len(added))
     reported = Orders(**{name: np.concatenate([columns[name], tail[name]]) for name in columns})
     return reported, _extend(extra, rows.tolist())
 
 
-def _fresh(taken: np.ndarray, count: int) -> np.ndarray:  # type: ignore[type-arg]
+def _fresh(taken: Int64, count: int) -> Int64:
     """`count` numbers that are not in `taken`."""
     first = int(taken.max()) + 1
     if first + count <= INT64_MAX:

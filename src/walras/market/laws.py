@@ -116,7 +116,9 @@ def check_individually_rational(orders: Orders, clearing: Clearing, _conventions
         gain = side * price * filled - pay
         if gain < 0:
             findings.append(
-                Finding("individually rational", f"order {orders.id[row]} loses {-gain} nano: limit {price}, {filled} Wh, pays {pay}")
+                Finding(
+                    "individually rational", f"order {orders.id[row]} at {price}, {filled} Wh, pays {pay}: loses {-gain} nano"
+                )
             )
     return findings
 
@@ -220,7 +222,6 @@ def clearing_bytes(clearing: Clearing) -> bytes:
     return b"\x00".join(parts)
 
 
-
 def check_same_bytes(orders: Orders, clearing: Clearing, again: Clearing) -> list[Finding]:
     """The same input gives the same bytes."""
     return [] if clearing_bytes(clearing) == clearing_bytes(again) else [Finding("same bytes", "a second run differs")]
@@ -306,9 +307,7 @@ def check_laws(
         moved = run(mechanism, orders.take(sequence), conventions, network, move_rows(extra, sequence))
         findings += check_order_free(orders, clearing, moved, sequence)
     if Claim.TRUTHFUL in mechanism.claims and truthful_tries > 0:
-        findings += check_truthful(
-            mechanism, orders, conventions, network, extra, ways=truthful_ways, tries=truthful_tries
-        )
+        findings += check_truthful(mechanism, orders, conventions, network, extra, ways=truthful_ways, tries=truthful_tries)
     return findings
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from walras.errors import ClearingError
 from walras.market.mechanism import Mechanism
+from walras.market.pay_as_bid import PAY_AS_BID
 from walras.market.uniform import UNIFORM
 
 _SHELF: tuple[Mechanism, ...] = (
     UNIFORM,
+    PAY_AS_BID,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}
