@@ -60,8 +60,6 @@ MCAFEE = Mechanism(
     title="McAfee's double auction",
     reference="McAfee, Journal of Economic Theory 56 (1992)",
     clear=clear,
-    claims=frozenset(
-        {Claim.WEAK_BUDGET_BALANCE, Claim.INDIVIDUALLY_RATIONAL, Claim.PRICE_TRUTHFUL, Claim.ORDER_FREE}
-    ),
+    claims=frozenset({Claim.WEAK_BUDGET_BALANCE, Claim.INDIVIDUALLY_RATIONAL, Claim.PRICE_TRUTHFUL, Claim.ORDER_FREE}),
     conventions=REDUCTION_CONVENTIONS,
 )

@@ -33,7 +33,7 @@ from walras.market.terms import Terms, priority, terms
 from walras.units import INT64_MAX, Int64
 
 REDUCTION_CONVENTIONS = ("tie", "seed", "self_trade", "lot_wh", "grid_fee_micro_per_kwh")
-"""What all three heed. Of the ties only "lot" differs from (time, id): where one whole order is left out, nothing is pro rata."""
+"""What all three heed. Of the ties only "lot" differs from (time, id): one whole order is left out, so nothing is pro rata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,7 @@ def rank(orders: Orders, conventions: Conventions) -> Ranked | None:
     return Ranked(book, margin, bid, ask)
 
 
-def _edge(
-    orders: Orders, book: Terms, conventions: Conventions, side: int, level: int, take_wh: int, volume_wh: int
-) -> Edge:
+def _edge(orders: Orders, book: Terms, conventions: Conventions, side: int, level: int, take_wh: int, volume_wh: int) -> Edge:
     rows = _rows_at(orders.side, book.quantity_wh, book.price_micro_per_kwh, side, level)
     served = priority(orders, rows, conventions)
     through = np.cumsum(book.quantity_wh[served])
@@ -170,7 +168,7 @@ def take_equal_losses(orders: Orders, filled: Int64, side: int, total_wh: int, c
 
 @njit(cache=True)
 def _equal_loss(sides, filled, side, total, lot):  # type: ignore[no-untyped-def]
-    """(loss in lots, orders above it, lots still to be taken from them): Newton's steps on a convex falling sum, from the left."""
+    """(loss in lots, orders above it, lots still to take from them): Newton on a convex falling sum, from the left."""
     loss = np.int64(0)
     while True:
         whole = np.int64(0)
@@ -180,6 +178,8 @@ def _equal_loss(sides, filled, side, total, lot):  # type: ignore[no-untyped-def
             energy = energy if energy > loss * lot else 0
             whole += energy
             count += 1 if energy else 0
+        if count == 0:
+            return loss, np.int64(1), np.int64(0)
         step = (whole - total) // (count * lot)
         if step == loss:
             return loss, count, (whole - total) // lot - loss * count
@@ -191,7 +191,7 @@ def _take_loss(sides, filled, ids, side, loss, start, share):  # type: ignore[no
     """Lower one side by `loss`; (rows with something left whose key is at most `share`, their keys)."""
     rows = np.empty(filled.size, np.int64)
     keys = np.empty(filled.size, np.uint64)
-    k = 0
+    k = np.int64(0)
     for i in range(filled.size):
         own = sides[i] == side
         energy = filled[i]

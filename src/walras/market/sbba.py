@@ -11,7 +11,7 @@ Orders of many Wh (demand or supply long, or exact: `reduction.py`):
 
 A long side's marginal order is the one left out, so its limit separates those who trade from those who would not want to;
 everyone who trades pays or gets one price that his own limit cannot move. The original draws one seller by lot to go empty;
-energy divides, so the sellers share the loss (in whole lots: drawn by the seed). No participant with one order gains by its price.
+energy divides, so the sellers share the loss (in whole lots: drawn by the seed). No participant with one order gains by price.
 
 Source: Segal-Halevi, Hassidim and Aumann, "SBBA: a strongly-budget-balanced double-auction mechanism", SAGT 2016. The
 extension to many units is this file's own, tested by exhaustive misreports.

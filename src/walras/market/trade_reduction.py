@@ -49,8 +49,6 @@ TRADE_REDUCTION = Mechanism(
     title="Multi-unit trade reduction",
     reference="Huang, Scheller-Wolf and Sycara, Computational Intelligence 18 (2002)",
     clear=clear,
-    claims=frozenset(
-        {Claim.WEAK_BUDGET_BALANCE, Claim.INDIVIDUALLY_RATIONAL, Claim.PRICE_TRUTHFUL, Claim.ORDER_FREE}
-    ),
+    claims=frozenset({Claim.WEAK_BUDGET_BALANCE, Claim.INDIVIDUALLY_RATIONAL, Claim.PRICE_TRUTHFUL, Claim.ORDER_FREE}),
     conventions=REDUCTION_CONVENTIONS,
 )
