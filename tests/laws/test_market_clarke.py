@@ -129,8 +129,9 @@ def test_equal_bids_for_one_unit_pay_the_second_price() -> None:
 @given(orders=books(participants=None, max_orders=14), posted=st.integers(-3, 7), seed=st.integers(0, 9))
 def test_both_engines_of_a_half_agree(by_lottery: bool, orders: Orders, posted: int, seed: int) -> None:
     start = seed_start(seed)
-    key = np.array([mix64(np.uint64(p) ^ start) for p in orders.participant.tolist()], dtype=np.uint64)
-    half = Half(orders.id, orders.participant, orders.side, orders.quantity_wh, orders.price_micro_per_kwh, key)
+    key = np.array([int(mix64(np.uint64(p) ^ start)) % 2**63 for p in orders.participant.tolist()], dtype=np.uint64)
+    rows = np.arange(orders.count)
+    half = Half(rows, orders.side, orders.quantity_wh, orders.price_micro_per_kwh, orders, key)
     one, two = (trade(half, posted, by_lottery=by_lottery) for trade in (trade_single, trade_curves))
     assert one[0].tolist() == two[0].tolist()
     assert one[1].tolist() == two[1].tolist()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from walras.errors import RangeError
 from walras.market.conventions import Conventions
-from walras.market.orders import BUY, Orders
+from walras.market.orders import BUY, Orders, Side
 from walras.market.terms import lot_keys
 from walras.units import INT64_MAX, Int64
 
@@ -47,11 +47,12 @@ class Uses:
     @property
     def filled_wh(self) -> Int64:
         """[m] what the order behind the use buys or sells."""
-        return np.where(self.bid, self.taken_wh, self.quantity_wh - self.taken_wh)
+        return np.asarray(np.where(self.bid, self.taken_wh, self.quantity_wh - self.taken_wh), dtype=np.int64)
 
     def net_wh(self) -> Int64:
         """[owners] what each buys less what it sells."""
-        return sum_by(self.owner, np.where(self.bid, self.filled_wh, -self.filled_wh), self.owners)
+        kept_for_sale = np.where(self.bid, 0, self.quantity_wh)
+        return np.asarray(sum_by(self.owner, self.taken_wh - kept_for_sale, self.owners), dtype=np.int64)
 
     def cut(self) -> tuple[int | None, int | None]:
         """(dearest use left out, cheapest use given something): every price between them supports the division."""
@@ -61,7 +62,7 @@ class Uses:
 
 
 def best_uses(
-    orders: Orders, side: Int64, price: Int64, quantity: Int64, owner: Int64, owners: int, conventions: Conventions
+    orders: Orders, side: Side, price: Int64, quantity: Int64, owner: Int64, owners: int, conventions: Conventions
 ) -> Uses:
     """Give the units on offer to the dearest uses. `side`, `price` and `quantity` are columns of the book's length.
 
@@ -112,23 +113,34 @@ def clarke_payments(uses: Uses) -> Int64:
     [1500, 500, -4000]
     """
     net = uses.net_wh()
+    position, first = _positions(uses.owner, uses.owners)
     left = uses.quantity_wh - uses.taken_wh
-    bought = _next_uses(uses.value, left, uses.owner, *_positions(uses.owner, uses.owners), np.maximum(net, 0))
-    owner = uses.owner[::-1].copy()
-    value, given = uses.value[::-1].copy(), uses.taken_wh[::-1].copy()
-    sold = _next_uses(value, given, owner, *_positions(owner, uses.owners), np.maximum(-net, 0))
+    bought = _next_uses(uses.value, left, position, first, np.maximum(net, 0))
+    # what others would give up: the uses that are served, cheapest first
+    back = uses.value.size - 1 - position[::-1]
+    starts = uses.value.size - first[::-1]
+    sold = _next_uses(uses.value[::-1], uses.taken_wh[::-1], back, starts, np.maximum(-net[::-1], 0))[::-1]
     return np.asarray(bought - sold, dtype=np.int64)
 
 
-def _positions(owner: Int64, owners: int) -> tuple[NDArray[np.intp], Int64]:
-    """(positions in the list grouped by owner, first index of each owner's group)."""
+@njit(cache=True)
+def _positions(owner, owners):  # type: ignore[no-untyped-def]
+    """(positions in the list grouped by owner, in sequence within each; first index of each owner's group and the end)."""
     first = np.zeros(owners + 1, np.int64)
-    np.cumsum(np.bincount(owner, minlength=owners), out=first[1:])
-    return np.argsort(owner, kind="stable"), first
+    for i in range(owner.size):
+        first[owner[i] + 1] += 1
+    for o in range(owners):
+        first[o + 1] += first[o]
+    free = first.copy()
+    position = np.empty(owner.size, np.int64)
+    for i in range(owner.size):
+        position[free[owner[i]]] = i
+        free[owner[i]] += 1
+    return position, first
 
 
 @njit(cache=True)
-def _next_uses(value, left, owner, position, first, need):  # type: ignore[no-untyped-def]
+def _next_uses(value, left, position, first, need):  # type: ignore[no-untyped-def]
     """For each owner the value of the first `need` units of `left`, in sequence, that are not its own."""
     n = value.size
     before = np.zeros(n + 1, np.int64)

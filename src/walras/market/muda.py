@@ -3,7 +3,7 @@
 Halving  each participant goes, with all its orders, to the left or the right half by one hashed bit of its number and the seed
          (`draw.py`: the same bits everywhere; the draw is published in the certificate).
 Prices   the left half's own competitive price (k between the ends of the supporting interval, as in `uniform`) is posted in
-         the right half, and the right's in the left. A half in which nobody wants to trade has no price: the other stands still.
+         the right half, and the right's in the left. A half without orders has no price, and the other stands still.
 Trade    at the posted price p a participant takes the net position that is best for it. The shorter side of a half is served
          in full at p. What the longer side gets is shared
 
@@ -29,12 +29,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from walras.errors import RangeError
+from walras.market.clarke import sum_exact
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.draw import mix64, seed_start
 from walras.market.margin import NO_ASK, NO_BID, find_margin
 from walras.market.mechanism import Claim, Mechanism
-from walras.market.muda_half import Half, trade_curves, trade_single
+from walras.market.muda_half import Half, gather, scatter, trade_curves, trade_single
 from walras.market.orders import Orders
 from walras.market.terms import terms
 from walras.units import INT64_MAX, Int64
@@ -72,25 +73,21 @@ def _clear(name: str, orders: Orders, conventions: Conventions) -> Clearing:
     # own orders form one curve, so they are not netted beforehand: netting at a price other than the market's is not truthful
     book = terms(orders, replace(conventions, self_trade="allow"))
     draw = _halve(orders.participant, conventions.seed)
-    prices = [_own_price(orders, book.price_micro_per_kwh, book.quantity_wh, rows, conventions) for rows in draw.rows]
+    halves = []
+    for rows in draw.rows:
+        side, quantity, price = gather(rows, orders.side, book.quantity_wh, book.price_micro_per_kwh)
+        halves.append(Half(rows, side, quantity, price, orders, draw.key))
+    prices = [_own_price(half, conventions) for half in halves]
     filled, pay = np.zeros(orders.count, np.int64), np.zeros(orders.count, np.int64)
     certificate: dict[str, int | Int64] = {"seed": conventions.seed}
     trade = trade_single if _single(orders.participant, book.quantity_wh) else trade_curves
-    for rows, posted, side in ((draw.rows[LEFT], prices[RIGHT], "left"), (draw.rows[RIGHT], prices[LEFT], "right")):
-        certificate[f"{side}_orders"] = int(rows.size)
+    for half, posted, name_of_half in ((halves[LEFT], prices[RIGHT], "left"), (halves[RIGHT], prices[LEFT], "right")):
+        certificate[f"{name_of_half}_orders"] = int(half.rows.size)
         if posted is None:
             continue
-        certificate[f"posted_{side}_micro_per_kwh"] = posted
-        half = Half(
-            orders.id[rows],
-            orders.participant[rows],
-            orders.side[rows],
-            book.quantity_wh[rows],
-            book.price_micro_per_kwh[rows],
-            draw.key[rows],
-        )
+        certificate[f"posted_{name_of_half}_micro_per_kwh"] = posted
         _refuse_overflow(name, half, posted)
-        filled[rows], pay[rows] = trade(half, posted, by_lottery=name == "muda")
+        scatter(half.rows, *trade(half, posted, by_lottery=name == "muda"), filled, pay)
     if conventions.grid_fee_micro_per_kwh:
         buys = orders.side == 1
         pay[buys] += filled[buys] * conventions.grid_fee_micro_per_kwh
@@ -98,40 +95,37 @@ def _clear(name: str, orders: Orders, conventions: Conventions) -> Clearing:
 
 
 def _refuse_overflow(name: str, half: Half, posted: int) -> None:
-    if not half.side.size:
-        return
-    largest = max(int(np.abs(half.price).max()), abs(posted))
-    if int(half.quantity.sum(dtype=np.float64) * 1.001) * largest > INT64_MAX:
+    largest = max(int(np.abs(half.price).max(initial=0)), abs(posted))
+    if sum_exact(half.quantity) * largest > INT64_MAX:
         raise RangeError(f"{name}: the value of all quantities of a half does not fit in int64", thing="pay_nano")
 
 
 def _halve(participant: Int64, seed: int) -> _Draw:
-    """Left and right rows by the top bit of the participant's key; the lottery goes by a second, independent mixing."""
-    left, right, key = _halve_rows(participant, seed_start(seed))
+    """Left and right rows by the first bit of the participant's key; the lottery goes by the other 63."""
+    key = np.empty(participant.size, np.uint64)
+    left, right = _halve_rows(participant, seed_start(seed), key)
     return _Draw((left, right), key)
 
 
 @njit(cache=True)
-def _halve_rows(participant, start):  # type: ignore[no-untyped-def]
+def _halve_rows(participant, start, key):  # type: ignore[no-untyped-def]
     n = participant.size
-    left = np.empty(n, np.int64)
-    right = np.empty(n, np.int64)
-    key = np.empty(n, np.uint64)
+    for i in range(n):
+        key[i] = mix64(np.uint64(participant[i]) ^ start)
+    rows = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
     a = b = np.int64(0)
     for i in range(n):
-        drawn = mix64(np.uint64(participant[i]) ^ start)
-        key[i] = mix64(drawn)
-        bit = np.int64(drawn >> np.uint64(63))
-        left[a] = i
-        right[b] = i
+        bit = np.int64(key[i] >> np.uint64(63))
+        rows[0][a] = i
+        rows[1][b] = i
         a += 1 - bit
         b += bit
-    return left[:a], right[:b], key
+    return rows[0][:a], rows[1][:b]
 
 
-def _own_price(orders: Orders, price: Int64, quantity: Int64, rows: Int64, conventions: Conventions) -> int | None:
+def _own_price(half: Half, conventions: Conventions) -> int | None:
     """The competitive price of one half: k between the ends of the supporting interval, or its one end; None if empty."""
-    margin = find_margin(orders.side[rows], quantity[rows], price[rows])
+    margin = find_margin(half.side, half.quantity, half.price)
     low, high = margin.unfilled_bid, margin.unfilled_ask
     if margin.volume_wh:
         low, high = max(low, margin.ask), min(high, margin.bid)

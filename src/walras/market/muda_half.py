@@ -15,39 +15,36 @@ from numba import njit
 from numpy.typing import NDArray
 
 from walras.market.clarke import Uses, clarke_payments, spread_refunds, sum_by
-from walras.market.orders import BUY, SELL, Side
+from walras.market.orders import BUY, SELL, Orders, Side
 from walras.units import Int64
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """Columns of one half: limits net of the grid fee, quantities in whole lots, the key that draws each participant."""
+    """One half: its rows of the book; their sides, quantities in whole lots, and limits net of the grid fee; the whole book
+    and the key that draws each of its rows' participants."""
 
-    id: Int64
-    participant: Int64
+    rows: Int64
     side: Side
     quantity: Int64
     price: Int64
+    orders: Orders
     key: NDArray[np.uint64]
 
 
 def trade_single(half: Half, posted: int, *, by_lottery: bool) -> tuple[Int64, Int64]:
-    """(filled, paid) by row where no participant has two orders."""
-    filled = np.empty(half.side.size, np.int64)
-    demand, supply = _willing(half.side, half.quantity, half.price, posted, filled)
-    pay = filled * posted * half.side
+    """(filled, paid) by row of the half where no participant has two orders."""
+    filled, pay = np.empty(half.side.size, np.int64), np.empty(half.side.size, np.int64)
+    demand, supply = _willing(half.side, half.quantity, half.price, posted, filled, pay)
     if demand == supply:
         return filled, pay
     side, short = (BUY, supply) if demand > supply else (SELL, demand)
-    rows = np.flatnonzero((half.side == side) & (filled > 0))
     if by_lottery:
-        served = rows[np.argsort(half.key[rows])]
-        wanted = filled[served]
-        filled[served] = np.clip(short - (np.cumsum(wanted) - wanted), 0, wanted)
-        pay[rows] = filled[rows] * (posted * side)
+        _draw_lots(half.side, half.rows, half.key, side, short, posted, filled, pay)
         return filled, pay
-    value = half.price[rows] * side
-    uses = _ranked_uses(rows, np.arange(rows.size), value, filled[rows], half.key[rows], rows.size, short, posted * side)
+    rows = np.flatnonzero((half.side == side) & (filled > 0))
+    value, key = half.price[rows] * side, half.key[half.rows[rows]]
+    uses = _ranked_uses(rows, np.arange(rows.size), value, filled[rows], key, rows.size, short, posted * side)
     filled[rows] = uses.net_wh()[: rows.size]
     pay[rows] = clarke_payments(uses)[: rows.size]
     return filled, pay
@@ -55,10 +52,11 @@ def trade_single(half: Half, posted: int, *, by_lottery: bool) -> tuple[Int64, I
 
 def trade_curves(half: Half, posted: int, *, by_lottery: bool) -> tuple[Int64, Int64]:
     """(filled, paid) by row for participants with any orders on either side."""
-    names, owner = np.unique(half.participant, return_inverse=True)
+    names, owner = np.unique(half.orders.participant[half.rows], return_inverse=True)
+    name, key = half.orders.id[half.rows], half.key[half.rows]
     live = np.flatnonzero(half.quantity > 0)
     keep = half.side[live] == SELL
-    sequence = np.lexsort((half.id[live], keep, -half.price[live], owner[live]))
+    sequence = np.lexsort((name[live], keep, -half.price[live], owner[live]))
     row = live[sequence]
     curve = _Curve(row, half.side[row] == BUY, owner[row], half.price[row], half.quantity[row], names.size)
     own = sum_by(curve.owner, np.where(curve.bid, 0, curve.quantity), names.size)
@@ -71,15 +69,15 @@ def trade_curves(half: Half, posted: int, *, by_lottery: bool) -> tuple[Int64, I
         side, short = (BUY, supply) if demand > supply else (SELL, demand)
         who = np.flatnonzero(wanted * side > 0)
         if by_lottery:
-            key = np.zeros(names.size, np.uint64)
-            key[owner] = half.key
-            served = who[np.argsort(key[who])]
+            drawn = np.zeros(names.size, np.uint64)
+            drawn[owner] = key
+            served = who[np.argsort(drawn[who])]
             amount = wanted[served] * side
             net[served] = np.clip(short - (np.cumsum(amount) - amount), 0, amount) * side
             payments[who] = net[who] * posted
         else:
-            price[who] = _sell_to_the_keenest(half, curve, own, wanted, side, short, posted, net, payments)
-    return _settle_curves(half, curve, own, net, payments, price)
+            price[who] = _sell_to_the_keenest(key, curve, own, wanted, side, short, posted, net, payments)
+    return _settle_curves(name, curve, own, net, payments, price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class _Curve:
 
 
 def _sell_to_the_keenest(
-    half: Half,
+    key: NDArray[np.uint64],
     curve: _Curve,
     own: Int64,
     wanted: Int64,
@@ -113,7 +111,7 @@ def _sell_to_the_keenest(
     entry = np.flatnonzero((amount > 0) & (wanted[curve.owner] * side > 0))
     value, owner = curve.value[entry] * side, curve.owner[entry]
     uses = _ranked_uses(
-        curve.row[entry], owner, value, amount[entry], half.key[curve.row[entry]], curve.owners, short, posted * side
+        curve.row[entry], owner, value, amount[entry], key[curve.row[entry]], curve.owners, short, posted * side
     )
     long = wanted * side > 0
     net[long] = (uses.net_wh()[:-1] * side)[long]
@@ -150,7 +148,7 @@ def _ranked_uses(
     )
 
 
-def _settle_curves(half: Half, curve: _Curve, own: Int64, net: Int64, payments: Int64, price: Int64) -> tuple[Int64, Int64]:
+def _settle_curves(name: Int64, curve: _Curve, own: Int64, net: Int64, payments: Int64, price: Int64) -> tuple[Int64, Int64]:
     """Fill each participant's first uses up to its net position; pay at a price its curve supports, near the one given, and
     refund the rest."""
     zero = np.zeros(curve.owners, np.int64)
@@ -159,24 +157,77 @@ def _settle_curves(half: Half, curve: _Curve, own: Int64, net: Int64, payments: 
     _move_to_support(curve.owner, curve.value, curve.quantity, taken, price)
     at = price[curve.owner]
     due = np.where(curve.bid, got * at, -got * at)
-    spread_refunds(curve.owner, half.id[curve.row], got, due, net * price - payments)
-    filled, pay = np.zeros(half.side.size, np.int64), np.zeros(half.side.size, np.int64)
+    spread_refunds(curve.owner, name[curve.row], got, due, net * price - payments)
+    filled, pay = np.zeros(name.size, np.int64), np.zeros(name.size, np.int64)
     filled[curve.row], pay[curve.row] = got, due
     return filled, pay
 
 
 @njit(cache=True)
-def _willing(side, quantity, price, posted, filled):  # type: ignore[no-untyped-def]
-    """Fill everyone who accepts the posted price; (demand, supply)."""
+def gather(rows, side, quantity, price):  # type: ignore[no-untyped-def]
+    """The three columns at `rows`."""
+    n = rows.size
+    out = np.empty(n, np.int8), np.empty(n, np.int64), np.empty(n, np.int64)
+    for i in range(n):
+        row = rows[i]
+        out[0][i] = side[row]
+        out[1][i] = quantity[row]
+        out[2][i] = price[row]
+    return out
+
+
+@njit(cache=True)
+def scatter(rows, part_filled, part_pay, filled, pay):  # type: ignore[no-untyped-def]
+    """Write fills and payments of one half into the columns of the book."""
+    for i in range(rows.size):
+        filled[rows[i]] = part_filled[i]
+        pay[rows[i]] = part_pay[i]
+
+
+@njit(cache=True)
+def _willing(side, quantity, price, posted, filled, pay):  # type: ignore[no-untyped-def]
+    """Fill everyone who accepts the posted price, at it; (demand, supply)."""
     demand = supply = np.int64(0)
     for i in range(side.size):
-        buys = side[i] == 1
-        accepts = price[i] >= posted if buys else price[i] <= posted
-        energy = quantity[i] if accepts else 0
+        s = np.int64(side[i])
+        energy = quantity[i] if s * (price[i] - posted) >= 0 else 0
         filled[i] = energy
-        demand += energy if buys else 0
-        supply += 0 if buys else energy
+        pay[i] = energy * s * posted
+        demand += energy * np.int64(s == 1)
+        supply += energy * np.int64(s == -1)
     return demand, supply
+
+
+@njit(cache=True)
+def _draw_lots(side, rows, key, long, short, posted, filled, pay):  # type: ignore[no-untyped-def]
+    """Serve the long side `short` Wh in the sequence of its keys, in place: sums by the key's first bits find the few rows
+    among which the stock ends, only those are sorted."""
+    drop, mask = np.uint64(51), np.uint64(4095)  # the first bit is the same for all of a half
+    stock = np.zeros(4096, np.int64)
+    for i in range(side.size):
+        stock[(key[rows[i]] >> drop) & mask] += filled[i] * np.int64(side[i] == long)
+    left = short
+    bucket = np.uint64(0)
+    while left >= stock[bucket]:  # ends: the long side wants more than `short`
+        left -= stock[bucket]
+        bucket += np.uint64(1)
+    last = np.empty(side.size, np.int64)
+    count = 0
+    for i in range(side.size):
+        at = (key[rows[i]] >> drop) & mask
+        if (side[i] == long) & (at >= bucket):
+            if at == bucket:
+                last[count] = i
+                count += 1
+            else:
+                filled[i] = 0
+                pay[i] = 0
+    last = last[:count]
+    for g in np.argsort(key[rows[last]]):
+        i = last[g]
+        filled[i] = min(filled[i], left)
+        left -= filled[i]
+        pay[i] = filled[i] * long * posted
 
 
 @njit(cache=True)
