@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from walras.errors import ClearingError
+from walras.market.mcafee import MCAFEE
 from walras.market.mechanism import Mechanism
+from walras.market.muda import MUDA, MUDA_VICKREY
 from walras.market.pay_as_bid import PAY_AS_BID
+from walras.market.sbba import SBBA
+from walras.market.trade_reduction import TRADE_REDUCTION
 from walras.market.uniform import UNIFORM
+from walras.market.vcg import VCG
+from walras.market.vickrey import VICKREY
 
 _SHELF: tuple[Mechanism, ...] = (
     UNIFORM,
     PAY_AS_BID,
+    MCAFEE,
+    TRADE_REDUCTION,
+    SBBA,
+    MUDA,
+    MUDA_VICKREY,
+    VCG,
+    VICKREY,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}
