@@ -50,11 +50,12 @@ def check_columns(orders: Orders, clearing: Clearing) -> list[Finding]:
 
 
 def check_energy(orders: Orders, clearing: Clearing) -> list[Finding]:
-    """Energy bought + losses = energy sold."""
+    """Energy bought + losses + what a pool's stock took in = energy sold."""
     bought = sum(clearing.filled_wh[orders.side == BUY].tolist())
     sold = sum(clearing.filled_wh[orders.side != BUY].tolist())
-    if bought + clearing.losses_wh != sold:
-        return [Finding("energy", f"bought {bought} + lost {clearing.losses_wh} is not sold {sold} Wh")]
+    lost, stocked = clearing.losses_wh, clearing.inventory_wh
+    if bought + lost + stocked != sold:
+        return [Finding("energy", f"bought {bought} + lost {lost} + stocked {stocked} is not sold {sold} Wh")]
     return []
 
 
@@ -210,7 +211,7 @@ def clearing_bytes(clearing: Clearing) -> bytes:
         clearing.mechanism.encode(),
         clearing.filled_wh.tobytes(),
         clearing.pay_nano.tobytes(),
-        repr((clearing.price_micro_per_kwh, clearing.losses_wh)).encode(),
+        repr((clearing.price_micro_per_kwh, clearing.losses_wh, clearing.inventory_wh)).encode(),
         b"" if clearing.node_price_micro_per_kwh is None else clearing.node_price_micro_per_kwh.tobytes(),
     ]
     if clearing.trades is not None:
