@@ -17,9 +17,11 @@ from walras.ledger import (
     JsonRpcChain,
     LedgerKeys,
     LedgerTerms,
+    Transaction,
     account_words,
     next_sender,
     settlement_transaction,
+    sign_transaction,
 )
 from walras.ledger.manifest import PROFILES, check_ledger, deploy_once, read_terms
 
@@ -106,6 +108,9 @@ def test_terms_come_from_a_file_with_all_faults_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_terms(file)
     assert [fault.field for fault in caught.value.faults] == ["deposits_nano", "oracles", "threshold", "thresold"]
+    file.write_text(json.dumps({**content, "threshold": "3"}))
+    with pytest.raises(InputError, match="Expected `int`"):
+        read_terms(file)
     with pytest.raises(InputError, match="a JSON file"):
         read_terms(tmp_path / "none.json")
 
@@ -117,7 +122,8 @@ def test_the_node_suggests_fees_that_it_then_takes() -> None:
         chain = JsonRpcChain(url)
         fees = chain.suggested_fees()
         assert fees.max_fee_per_gas > fees.max_priority_fee_per_gas >= 0
-        assert World(chain).balances() == [1_000 * COIN] * 6
+        transfer = Transaction(chain.chain_id, 0, KEYS.operator.address, b"", 21_000, fees, value=1)
+        assert chain.send(sign_transaction(KEYS.admin, transfer), timestamp=START).status == 1
     assert {profile.free_gas for profile in PROFILES.values()} == {True, False}
 
 

@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from walras.errors import Fault, InputError, LedgerError
 from walras.ledger.abi import artifact
 from walras.ledger.chain import Chain, read
@@ -130,8 +132,10 @@ def read_terms(path: Path) -> LedgerTerms:
     faults += [Fault(str(path), name, content[name], f"one of {sorted(known)}") for name in sorted(set(content) - known)]
     if faults:
         raise InputError("ledger terms", faults)
-    listed = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    return LedgerTerms(**listed)
+    try:
+        return msgspec.convert(content, LedgerTerms)
+    except msgspec.ValidationError as cause:
+        raise InputError("ledger terms", [Fault(str(path), "types", str(cause), "the types of LedgerTerms")]) from cause
 
 
 def _plan_to_json(plan: DeploymentPlan) -> dict[str, Any]:
