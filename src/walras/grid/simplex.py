@@ -16,11 +16,17 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from walras.grid.network import Float, Int
 
+Bool = NDArray[np.bool_]
+
 OPTIMAL = 0
 STOPPED = 1
+
+TIE_HAIR = 1e-2
+"""Added to the costs, at most: in micro per kWh a hundredth of the smallest price step."""
 
 _PRIMAL_TOLERANCE = 1e-9
 _PIVOT = 1e-9
@@ -43,7 +49,8 @@ def solve_rows(
     c = np.zeros(total)
     u = np.full(total, _BIG)
     a[:, :n] = rows
-    c[:n] = cost
+    for j in range(n):  # a different hair on every cost: no two columns tie, so no step is lost on ties
+        c[j] = cost[j] + TIE_HAIR * ((j * 0.6180339887498949) % 1.0)
     u[:n] = upper
     for i in range(m):
         a[i, n + 2 * i] = 1.0
@@ -63,9 +70,10 @@ def solve_rows(
 
 @njit(cache=True)
 def _iterate(
-    a: Float, c: Float, u: Float, right: Float, basis: Int, basic: Float, n: int, most: int
+    a: Float, c: Float, u: Float, right: Float, basis: Int, basic: Bool, n: int, most: int
 ) -> tuple[int, Float, Float, int]:
     m, total = a.shape
+    noise = 1e-12 * np.abs(c[:n]).max() if n else 0.0
     at_upper = np.zeros(total, dtype=np.bool_)
     reduced = np.empty(total)
     multipliers = np.zeros(m)
@@ -87,7 +95,7 @@ def _iterate(
             for i in range(m):
                 d -= multipliers[i] * a[i, j]
             reduced[j] = d
-            if step == 0 or d > 1e-12 or d < -1e-12:  # at a zero reduced cost it stays where the ratio test put it
+            if step == 0 or abs(d) > noise:  # at a reduced cost of nothing it stays where the ratio test put it
                 at_upper[j] = d < 0.0
             if at_upper[j]:
                 for i in range(m):
@@ -133,7 +141,7 @@ def _iterate(
 
 
 @njit(cache=True)
-def _ratio_test(candidate: Int, ratio: Float, alpha: Float, u: Float, slope: float, count: int, at_upper: Float) -> int:
+def _ratio_test(candidate: Int, ratio: Float, alpha: Float, u: Float, slope: float, count: int, at_upper: Bool) -> int:
     """The entering column; columns passed on the way change their bound. Ties: larger pivot, then lower column."""
     if count == 0:
         return -1
@@ -143,7 +151,7 @@ def _ratio_test(candidate: Int, ratio: Float, alpha: Float, u: Float, slope: flo
         last = i  # all breakpoints within a hair of each other count as one
         best = candidate[order[i]]
         gain = 0.0
-        while last < count and ratio[order[last]] <= ratio[order[i]] + 1e-11:
+        while last < count and ratio[order[last]] <= ratio[order[i]]:
             j = candidate[order[last]]
             gain += abs(alpha[j]) * u[j]
             if abs(alpha[j]) > abs(alpha[best]) or (abs(alpha[j]) == abs(alpha[best]) and j < best):
