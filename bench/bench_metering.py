@@ -8,7 +8,7 @@ machine falls out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import process_time
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from walras.metering.admission import Registry, Rules, admit, initial_state, registry_of
 from walras.metering.identity import derive_key
+from walras.metering.parcel import admit_parcels, sign_parcel
 from walras.metering.reading import sign_readings, signed_part
 from walras.slots import SlotGrid
 
@@ -89,9 +90,42 @@ def bench_admission() -> dict[str, object]:
     }
 
 
+def bench_parcels(readings: int, goal: float) -> dict[str, object]:
+    """Readings admitted from parcels of `readings` under one signature, over bare verifications (one a reading) per second."""
+    keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(METERS)]
+    limits = [10_000] * METERS
+    publics = [key.public_key() for key in keys]
+    registry = registry_of(publics, range(METERS), [0] * METERS, [2**40] * METERS, limits, limits)
+    span = range(readings)
+    batch = [sign_parcel(key, span, range(100, 100 + readings), [0] * readings, span, [0] * readings) for key in keys]
+    rules = Rules(_GRID, deadline=timedelta(hours=30))
+    now = _GRID.end(readings)
+
+    def admission() -> None:
+        _, admitted, _ = admit_parcels(initial_state(METERS), registry, rules, batch, now)
+        if admitted.row.size != readings * METERS:
+            raise AssertionError("the benchmark's parcels are not all admitted")
+
+    singles_registry, singles = _world()
+    bare_s, full_s = _best_of(ROUNDS, bare_verification(singles_registry, singles), admission)
+    bare_per_s, per_s = len(singles) / bare_s, readings * METERS / full_s
+    ratio = per_s / bare_per_s
+    return {
+        "name": f"metering: readings admitted under one signature a {readings} against bare P-256 verification",
+        "ratio": round(ratio, 2),
+        "goal": goal,
+        "holds": ratio >= goal,
+        "detail": f"{per_s:,.0f} readings/s admitted, {bare_per_s:,.0f} bare verifications/s; no more than {readings} is possible",
+    }
+
+
 def run() -> list[dict[str, object]]:
     """All figures of metering."""
-    return [bench_admission()]
+    return [
+        bench_admission(),
+        bench_parcels(96, goal=10),  # a day of quarter hours
+        bench_parcels(4, goal=2.4),  # an hour of quarter hours: the ceiling is 4
+    ]
 
 
 if __name__ == "__main__":

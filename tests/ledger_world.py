@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from walras.ledger import (
     Chain,
     EmbeddedChain,
@@ -33,6 +34,7 @@ from walras.ledger import (
     Transaction,
     artifact,
     balances,
+    correction_digest,
     deploy_ledger,
     join_signatures,
     net_positions,
@@ -63,7 +65,18 @@ def anvil_binary() -> Path:
 @contextmanager
 def anvil(*, hardfork: str = "osaka", options: Sequence[str] = ()) -> Iterator[str]:
     """A node on a free port, stopped at the end; its address."""
-    command = [str(anvil_binary()), "--port", "0", "--accounts", "0", "--gas-limit", "60000000", "--hardfork", hardfork, *options]
+    command = [
+        str(anvil_binary()),
+        "--port",
+        "0",
+        "--accounts",
+        "0",
+        "--gas-limit",
+        "60000000",
+        "--hardfork",
+        hardfork,
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None
@@ -109,7 +122,9 @@ class AnvilChain:
 class World:
     """A deployed ledger with `members` accounts of 1,000 currency units each, four oracles, three of them a quorum."""
 
-    def __init__(self, chain: Chain, *, members: int = 6, deposit_nano: int = 1_000 * COIN, delay_s: int = DELAY_S) -> None:
+    def __init__(
+        self, chain: Chain, *, members: int = 6, deposit_nano: int = 1_000 * COIN, delay_s: int = DELAY_S, window: int = 4
+    ) -> None:
         self.chain = chain
         self.keys = LedgerKeys(SEED)
         self.members = members
@@ -119,6 +134,7 @@ class World:
             threshold=THRESHOLD,
             deposits_nano=(deposit_nano,) * members,
             withdrawal_delay_s=delay_s,
+            correction_window_slots=window,
         )
         self.deployment = deploy_ledger(chain, self.keys, terms, timestamp=START)
         self.addresses = self.deployment.addresses
@@ -133,6 +149,11 @@ class World:
         settlement = self.addresses.settlement
         return join_signatures([sign_attestation(key, self.chain.chain_id, settlement, slot, root) for key in keys])
 
+    def correction_signatures(self, slot: int, revision: int, root: bytes, oracles: Sequence[int] = (0, 1, 2)) -> bytes:
+        digest = correction_digest(self.chain.chain_id, self.addresses.settlement, slot, revision, root)
+        keys = [self.keys.oracle(index) for index in oracles]
+        return join_signatures([(key.address, key.sign_digest(digest)) for key in keys])
+
     def settlement(self, slot: int, positions: NetPositions, oracles: Sequence[int] = (0, 1, 2)) -> SlotSettlement:
         return SlotSettlement(slot, self.header(slot), positions, self.signatures(slot, oracles))
 
@@ -146,9 +167,14 @@ class World:
 
     def settle_raw(self, slot: int, packed: bytes, signatures: bytes, key: SigningKey | None = None) -> Receipt:
         """Hand the contract bytes that our own encoder would refuse."""
+        return self.send(key or self.keys.operator, "Settlement", "settleSlot", slot, self.roots(slot), packed, signatures)
+
+    def correct_raw(self, slot: int, packed: bytes, signatures: bytes, key: SigningKey | None = None) -> Receipt:
+        return self.send(key or self.keys.operator, "Settlement", "correctSlot", slot, self.roots(slot), packed, signatures)
+
+    def roots(self, slot: int) -> tuple[bytes, bytes, bytes]:
         header = self.header(slot)
-        roots = (header.readings_root, header.trades_root, header.journal_head)
-        return self.send(key or self.keys.operator, "Settlement", "settleSlot", slot, roots, packed, signatures)
+        return header.readings_root, header.trades_root, header.journal_head
 
     def balances(self) -> list[int]:
         return balances(self.chain, self.addresses, range(self.members))[0].tolist()
@@ -185,7 +211,11 @@ def chain_of(kind: str, members: int = 6) -> Iterator[Chain]:
 
 def row(account: int, payment_nano: int, energy_wh: int) -> bytes:
     """One packed position, by hand: the naive twin of `pack_positions`."""
-    parts = (account.to_bytes(2, "big"), payment_nano.to_bytes(8, "big", signed=True), energy_wh.to_bytes(6, "big", signed=True))
+    parts = (
+        account.to_bytes(2, "big"),
+        payment_nano.to_bytes(8, "big", signed=True),
+        energy_wh.to_bytes(6, "big", signed=True),
+    )
     return b"".join(parts)
 
 

@@ -105,7 +105,12 @@ def report(run: Path, *, out: Path | None = None) -> None:
 
 
 @app.command
-def clear(book: Path | None = None, *, mechanism: str = "uniform", list: Annotated[bool, Parameter(name="--list")] = False) -> None:
+def clear(
+    book: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    *,
+    mechanism: str = "uniform",
+    list: Annotated[bool, Parameter(name="--list")] = False,
+) -> None:
     """Clear one book of orders: JSON in, JSON out.
 
     Parameters

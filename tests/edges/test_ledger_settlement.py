@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from ledger_world import CHAINS, COIN, DELAY_S, World, chain_of, pair, row, stranger
 from walras.errors import LedgerError
 from walras.ledger import (
     Receipt,
+    SlotSettlement,
     balances,
     commitment_of,
+    correction_transaction,
     join_signatures,
     net_positions,
+    next_sender,
     next_slot,
     pack_positions,
     request_withdrawal,
+    require_accepted,
+    revision_of,
     settle,
     settled_slot,
     sign_attestation,
@@ -31,7 +37,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[World]:
         yield World(chain)
 
 
-@pytest.fixture()
+@pytest.fixture
 def world(shared: World) -> World:
     shared.now += 900
     return shared
@@ -63,7 +69,9 @@ def test_a_settled_slot_moves_money_and_energy_and_leaves_its_record(world: Worl
 def test_a_refusal_reaches_the_caller_by_name_with_its_numbers(world: World) -> None:
     slot = next_slot(world.chain, world.addresses)
     too_much = pair(3, 4, 10**15, 1)
-    with pytest.raises(LedgerError, match=r"AccountBelowZero\(account=3, balanceNano=\d+, paymentNano=1000000000000000\)") as caught:
+    with pytest.raises(
+        LedgerError, match=r"AccountBelowZero\(account=3, balanceNano=\d+, paymentNano=1000000000000000\)"
+    ) as caught:
         settle(world.chain, world.addresses, world.keys.operator, world.settlement(slot, too_much), timestamp=world.now)
     assert caught.value.thing.arguments["account"] == 3
 
@@ -303,3 +311,42 @@ def test_only_the_owner_mints(world: World) -> None:
 
 def test_a_withdrawal_request_beyond_128_bits_is_refused(world: World) -> None:
     assert refusal(world.send(world.keys.member(1), "Settlement", "requestWithdrawal", 2**128)).startswith("AmountTooLarge(")
+
+
+def test_a_settled_slot_is_corrected_by_differences_under_a_new_quorum(world: World) -> None:
+    chain, addresses, operator = world.chain, world.addresses, world.keys.operator
+    slot = next_slot(chain, addresses)
+    settle(chain, addresses, operator, world.settlement(slot, pair(1, 2, 500, 10)), timestamp=world.now)
+    settled_as, money = commitment_of(chain, addresses, slot), world.balances()
+    for revision in (1, 2):
+        signatures = world.correction_signatures(slot, revision, world.header(slot).readings_root)
+        content = SlotSettlement(slot, world.header(slot), pair(2, 1, 200, 4), signatures)
+        raw = correction_transaction(addresses, next_sender(chain, operator), content)
+        assert require_accepted(chain.send(raw, timestamp=world.now), "correction").status == 1
+        assert revision_of(chain, addresses, slot) == revision
+    assert world.balances() == [money[0], money[1] + 400, money[2] - 400, *money[3:]]
+    assert commitment_of(chain, addresses, slot) == settled_as
+
+
+def test_a_correction_needs_its_own_attestation_a_settled_slot_and_the_open_window(world: World) -> None:
+    chain, addresses, operator = world.chain, world.addresses, world.keys.operator
+    slot = next_slot(chain, addresses)
+    root = world.header(slot).readings_root
+    packed = row(1, 5, 0) + row(2, -5, 0)
+    unsettled = world.correct_raw(slot, packed, world.correction_signatures(slot, 1, root))
+    assert refusal(unsettled) == f"SlotNotSettled(slot={slot})"
+    settle(chain, addresses, operator, world.settlement(slot, pair(1, 2, 500, 10)), timestamp=world.now)
+    before = world.balances()
+    good = world.correction_signatures(slot, 1, root)
+    wrong = [world.signatures(slot), world.correction_signatures(slot, 2, root), world.correction_signatures(slot + 1, 1, root)]
+    for signatures in wrong:
+        assert refusal(world.correct_raw(slot, packed, signatures)).startswith(("NotOracle(", "SignersNotSorted("))
+    assert refusal(world.correct_raw(slot, packed, good, stranger())).startswith("NotOperator(")
+    assert refusal(world.correct_raw(slot, row(1, 5, 0), good)) == "PaymentsNotBalanced(sumNano=5)"
+    later = slot + 3  # the window of this ledger is four slots: slot, and three after it
+    settle(chain, addresses, operator, world.settlement(later, net_positions([], [], [])), timestamp=world.now)
+    assert world.balances() == before
+    assert world.correct_raw(slot, packed, good).status == 1
+    settle(chain, addresses, operator, world.settlement(later + 1, net_positions([], [], [])), timestamp=world.now)
+    too_late = world.correct_raw(slot, packed, world.correction_signatures(slot, 2, root))
+    assert refusal(too_late) == f"SlotFinal(slot={slot}, oldestCorrectable={slot + 1})"

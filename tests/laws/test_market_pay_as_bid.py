@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws.books import conventions, nasty_books
 
+from laws.books import conventions, nasty_books
 from walras.errors import RangeError
 from walras.market import uniform
 from walras.market.clearing import Clearing

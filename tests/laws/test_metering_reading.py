@@ -24,9 +24,7 @@ from walras.metering.strict_cbor import loads_strict
 from walras.units import INT64_MAX
 
 KEY_ID = identity.key_id(KEYS[0].public_key())
-numbers = st.one_of(
-    st.sampled_from([0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, INT64_MAX]), st.integers(0, INT64_MAX)
-)
+numbers = st.one_of(st.sampled_from([0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, INT64_MAX]), st.integers(0, INT64_MAX))
 five = st.tuples(numbers, numbers, numbers, numbers, numbers)
 
 
@@ -110,9 +108,7 @@ def test_no_bytes_whatever_raise(data: bytes) -> None:
 
 plain = st.recursive(
     st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=4) | st.text(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.integers(-300, 300) | st.text(max_size=2), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.integers(-300, 300) | st.text(max_size=2), inner, max_size=3),
     max_leaves=8,
 )
 

@@ -87,9 +87,7 @@ def artifact(name: str) -> Artifact:
     """The committed artifact of contract `name`; LedgerError if there is none."""
     path = files("walras.ledger") / "artifacts" / f"{name}.json"
     if not path.is_file():
-        raise LedgerError(
-            f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs"
-        )
+        raise LedgerError(f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs")
     content = json.loads(path.read_text(encoding="utf-8"))
     entries = {kind: [_signature(e) for e in content["abi"] if e["type"] == kind] for kind in ("function", "event", "error")}
     constructor: list[dict[str, Any]] = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])

@@ -39,7 +39,8 @@ class LedgerTerms:
 
     `members[i]` owns account i; by convention account 0 is the community's own (grid fees, the operator's surplus).
     `oracles` with `threshold`: a majority of them attests a slot. `deposits_nano[i]` [nano-units] is minted in the test
-    currency and put into escrow for account i: whole token units of 1,000. Delays are in seconds.
+    currency and put into escrow for account i: whole token units of 1,000. Delays are in seconds. A settled
+    slot can be corrected until `correction_window_slots` further slots are past (2,880: thirty days of quarter hours).
     """
 
     members: tuple[str, ...]
@@ -47,6 +48,7 @@ class LedgerTerms:
     threshold: int
     deposits_nano: tuple[int, ...]
     withdrawal_delay_s: int = 3_600
+    correction_window_slots: int = 2_880
     admin_delay_s: int = 0
 
     def __post_init__(self) -> None:
@@ -122,10 +124,10 @@ def plan_deployment(
     admin = _Sender(keys.admin, chain_id, admin_nonce, fees)
     operator = _Sender(keys.operator, chain_id, operator_nonce, fees)
     currency, create_currency = admin.create(artifact("TestCurrency"), keys.operator.address)
-    registry, create_registry = admin.create(
-        artifact("Registry"), keys.admin.address, terms.admin_delay_s, keys.operator.address
+    registry, create_registry = admin.create(artifact("Registry"), keys.admin.address, terms.admin_delay_s, keys.operator.address)
+    settlement, create_settlement = admin.create(
+        artifact("Settlement"), currency, registry, terms.withdrawal_delay_s, terms.correction_window_slots
     )
-    settlement, create_settlement = admin.create(artifact("Settlement"), currency, registry, terms.withdrawal_delay_s)
     addresses = LedgerAddresses(chain_id, currency, registry, settlement)
     set_oracles = artifact("Registry").call("setOracles", list(terms.oracles), terms.threshold)
     steps = [
@@ -144,15 +146,11 @@ def carry_out(chain: Chain, plan: DeploymentPlan, *, timestamp: int) -> Deployme
     receipts = [
         require_accepted(chain.send(step.raw, timestamp=timestamp), f"deployment, {step.label}") for step in plan.transactions
     ]
-    timed = tuple(
-        TimedTransaction(step.raw, receipt.timestamp) for step, receipt in zip(plan.transactions, receipts, strict=True)
-    )
+    timed = tuple(TimedTransaction(step.raw, receipt.timestamp) for step, receipt in zip(plan.transactions, receipts, strict=True))
     return Deployment(plan.addresses, timed, tuple(receipts))
 
 
-def deploy_ledger(
-    chain: Chain, keys: LedgerKeys, terms: LedgerTerms, *, timestamp: int, fees: Fees = DEFAULT_FEES
-) -> Deployment:
+def deploy_ledger(chain: Chain, keys: LedgerKeys, terms: LedgerTerms, *, timestamp: int, fees: Fees = DEFAULT_FEES) -> Deployment:
     """Plan from the chain's present nonces and carry out. Where a crash must not deploy twice, journal the plan in between."""
     plan = plan_deployment(
         keys,
@@ -172,9 +170,7 @@ def _registrations(operator: _Sender, addresses: LedgerAddresses, members: Seque
         yield operator.sign(f"register from {start}", addresses.registry, data, 150_000 + 60_000 * len(part))
 
 
-def _first_deposits(
-    operator: _Sender, addresses: LedgerAddresses, deposits_nano: Sequence[int]
-) -> Iterator[PlannedTransaction]:
+def _first_deposits(operator: _Sender, addresses: LedgerAddresses, deposits_nano: Sequence[int]) -> Iterator[PlannedTransaction]:
     units = [(account, amount // NANO_PER_TOKEN_UNIT) for account, amount in enumerate(deposits_nano) if amount]
     if not units:
         return

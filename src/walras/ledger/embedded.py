@@ -136,7 +136,13 @@ class EmbeddedChain:
         return Head(header.block_number, header.timestamp, bytes(header.hash), bytes(header.state_root))
 
     def _decode(self, raw: bytes) -> Any:
-        read_transaction(raw)  # InputError for what is no transaction
+        sent = read_transaction(raw)
+        if sent.transaction.chain_id != self.chain_id:  # py-evm does not look
+            raise LedgerError(
+                f"transaction 0x{sent.hash.hex()} is for chain {sent.transaction.chain_id}, this is {self.chain_id}",
+                thing=sent,
+                way_out="sign it for this chain",
+            )
         return self._chain.get_vm().get_transaction_builder().decode(raw)
 
 

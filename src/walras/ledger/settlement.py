@@ -50,12 +50,22 @@ class SlotSettled:
 
 def settlement_transaction(addresses: LedgerAddresses, operator: Sender, settlement: SlotSettlement) -> bytes:
     """Signed bytes that settle a slot. Pure: the same values, the same bytes."""
-    header = settlement.header
+    return _slot_transaction("settleSlot", addresses, operator, settlement)
+
+
+def correction_transaction(addresses: LedgerAddresses, operator: Sender, correction: SlotSettlement) -> bytes:
+    """Signed bytes that correct a settled slot: the positions are the differences to what was settled, and the signatures
+    are over `encoding.correction_digest` with the slot's next revision."""
+    return _slot_transaction("correctSlot", addresses, operator, correction)
+
+
+def _slot_transaction(function: str, addresses: LedgerAddresses, operator: Sender, content: SlotSettlement) -> bytes:
+    header = content.header
     roots = (header.readings_root, header.trades_root, header.journal_head)
-    packed = pack_positions(settlement.positions)
-    data = artifact("Settlement").call("settleSlot", settlement.slot, roots, packed, settlement.signatures)
-    signatures = len(settlement.signatures) // SIGNATURE_BYTES
-    gas = GAS_PER_SETTLEMENT + GAS_PER_PARTICIPANT * len(settlement.positions) + GAS_PER_SIGNATURE * signatures
+    packed = pack_positions(content.positions)
+    data = artifact("Settlement").call(function, content.slot, roots, packed, content.signatures)
+    signatures = len(content.signatures) // SIGNATURE_BYTES
+    gas = GAS_PER_SETTLEMENT + GAS_PER_PARTICIPANT * len(content.positions) + GAS_PER_SIGNATURE * signatures
     return _signed(addresses, operator, addresses.settlement, data, gas)
 
 
@@ -90,6 +100,11 @@ def next_slot(chain: Chain, addresses: LedgerAddresses) -> int:
 def commitment_of(chain: Chain, addresses: LedgerAddresses, slot: int) -> bytes:
     """The commitment of a settled slot (`encoding.slot_commitment`); 32 zero bytes where the slot is not settled."""
     return bytes(read(chain, artifact("Settlement"), addresses.settlement, "commitmentOf", slot)[0])
+
+
+def revision_of(chain: Chain, addresses: LedgerAddresses, slot: int) -> int:
+    """How often a settled slot was corrected."""
+    return int(read(chain, artifact("Settlement"), addresses.settlement, "revisionOf", slot)[0])
 
 
 def account_words(chain: Chain, addresses: LedgerAddresses, accounts: Sequence[int]) -> list[int]:

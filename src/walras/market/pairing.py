@@ -20,20 +20,11 @@ from numpy.typing import NDArray
 
 from walras.errors import ClearingError
 from walras.market.clearing import Clearing, Trades
-from walras.market.orders import BUY, Orders
+from walras.market.orders import Orders
+from walras.market.ranking import merit_order
 from walras.units import INT64_MAX, Int64, checked_sum
 
 Pairing = Literal["queue", "pro_rata"]
-
-
-def merit_order(orders: Orders, filled_wh: Int64) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of the filled bids (dearest first) and of the filled asks (cheapest first); equals by time, then id."""
-    bids = np.flatnonzero((orders.side == BUY) & (filled_wh > 0))
-    asks = np.flatnonzero((orders.side != BUY) & (filled_wh > 0))
-    return (
-        bids[np.lexsort((orders.id[bids], orders.time[bids], -orders.price_micro_per_kwh[bids]))],
-        asks[np.lexsort((orders.id[asks], orders.time[asks], orders.price_micro_per_kwh[asks]))],
-    )
 
 
 def pair_fills(orders: Orders, clearing: Clearing, pairing: Pairing = "queue") -> Trades:

@@ -124,15 +124,15 @@ class AdmissionState:
 
 def initial_state(devices: int) -> AdmissionState:
     """Nothing admitted, nobody revoked."""
-    nothing = _frozen(np.full(devices, NEVER, dtype=np.int64))
-    return AdmissionState(nothing, nothing, _frozen(np.zeros(devices, dtype=np.bool_)))
+    nothing = frozen(np.full(devices, NEVER, dtype=np.int64))
+    return AdmissionState(nothing, nothing, frozen(np.zeros(devices, dtype=np.bool_)))
 
 
 def revoke(state: AdmissionState, devices: Sequence[int]) -> AdmissionState:
     """The state in which the readings of `devices` are refused from now on."""
     revoked = state.revoked.copy()
     revoked[list(devices)] = True
-    return AdmissionState(state.last_counter, state.last_slot, _frozen(revoked))
+    return AdmissionState(state.last_counter, state.last_slot, frozen(revoked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,8 @@ class Admitted:
 
     def where(self, rows: NDArray[np.bool_]) -> Admitted:
         """The rows of a mask [n], in their order."""
-        picked = [_frozen(getattr(self, name)[rows]) for name in _ADMITTED_COLUMNS]
-        return _admitted(picked, tuple(self.encoded[at] for at in np.flatnonzero(rows)))
+        picked = [frozen(getattr(self, name)[rows]) for name in _ADMITTED_COLUMNS]
+        return admitted_of(picked, tuple(self.encoded[at] for at in np.flatnonzero(rows)))
 
 
 _ADMITTED_COLUMNS = ("row", "device", "slot", "import_wh", "export_wh", "counter", "quality")
@@ -165,12 +165,13 @@ _ADMITTED_COLUMNS = ("row", "device", "slot", "import_wh", "export_wh", "counter
 def joined(parts: Sequence[Admitted]) -> Admitted:
     """The readings of several batches, one after the other; `row` stays the position in its own batch."""
     columns = [
-        _frozen(np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])) for name in _ADMITTED_COLUMNS
+        frozen(np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])) for name in _ADMITTED_COLUMNS
     ]
-    return _admitted(columns, tuple(encoded for part in parts for encoded in part.encoded))
+    return admitted_of(columns, tuple(encoded for part in parts for encoded in part.encoded))
 
 
-def _admitted(c: Sequence[Int64], encoded: tuple[bytes, ...]) -> Admitted:
+def admitted_of(c: Sequence[Int64], encoded: tuple[bytes, ...]) -> Admitted:
+    """The record from its seven columns in their order, and the leaves."""
     return Admitted(c[0], c[1], c[2], c[3], c[4], c[5], c[6], encoded)
 
 
@@ -201,7 +202,7 @@ def admit(
     `pool` (threads) verifies signatures in parallel; the result is the same to the byte. Column types are int64.
     """
     window = rules.window(now)
-    standing = _standing(registry, state, int(now.timestamp()))
+    standing = standing_at(registry, state, int(now.timestamp()))
     parsed = [split_reading(encoded) for encoded in batch]
     signature_holds = _verified(registry, standing, batch, parsed, pool)
     last_counter, last_slot = state.last_counter.tolist(), state.last_slot.tolist()
@@ -218,26 +219,26 @@ def admit(
         if not reason and not signature_holds[row]:
             reason = Refusal.BAD_SIGNATURE
         if not reason:
-            reason = _new_and_in_time(slot, counter, last_slot[device], last_counter[device], window)
+            reason = refuse_by_time(slot, counter, last_slot[device], last_counter[device], window)
         if not reason:
-            reason = _possible(import_wh, export_wh, quality, limits[0][device], limits[1][device])
+            reason = refuse_by_value(import_wh, export_wh, quality, limits[0][device], limits[1][device])
         if reason:
             refused.append((row, device, reason))
             continue
         last_counter[device], last_slot[device] = counter, slot
         admitted.append((row, device, slot, import_wh, export_wh, counter, quality))
-    counters = _frozen(np.array(last_counter, dtype=np.int64))
-    slots = _frozen(np.array(last_slot, dtype=np.int64))
+    counters = frozen(np.array(last_counter, dtype=np.int64))
+    slots = frozen(np.array(last_slot, dtype=np.int64))
     taken = tuple(batch[line[0]] for line in admitted)
-    a, r = _columns(admitted, 7), _columns(refused, 3)
+    a, r = columns_of(admitted, 7), columns_of(refused, 3)
     return (
         AdmissionState(counters, slots, state.revoked),
-        _admitted(a, taken),
+        admitted_of(a, taken),
         Refused(r[0], r[1], r[2]),
     )
 
 
-def _standing(registry: Registry, state: AdmissionState, now_s: int) -> list[int]:
+def standing_at(registry: Registry, state: AdmissionState, now_s: int) -> list[int]:
     """Per device: 0, or why its credential does not hold at `now_s` (revocation first)."""
     standing = np.zeros(len(registry.keys), dtype=np.int64)
     standing[registry.valid_until_s <= now_s] = Refusal.CREDENTIAL_EXPIRED
@@ -270,7 +271,8 @@ def _verified(
     return [held for part in pool.map(chunk, range(0, len(batch), _CHUNK)) for held in part]
 
 
-def _new_and_in_time(slot: int, counter: int, last_slot: int, last_counter: int, window: tuple[int, int]) -> int:
+def refuse_by_time(slot: int, counter: int, last_slot: int, last_counter: int, window: tuple[int, int]) -> int:
+    """0, or why a reading is not new or not in `window` (first and last admissible slot)."""
     if counter <= last_counter:
         return Refusal.REPLAYED
     if slot > window[1]:
@@ -282,8 +284,11 @@ def _new_and_in_time(slot: int, counter: int, last_slot: int, last_counter: int,
     return 0
 
 
-def _possible(import_wh: int, export_wh: int, quality: int, max_import_wh: int, max_export_wh: int) -> int:
-    """Import for a share of the slot and export for the rest must fit: import / max_import + export / max_export <= 1."""
+def refuse_by_value(import_wh: int, export_wh: int, quality: int, max_import_wh: int, max_export_wh: int) -> int:
+    """0, or why the values cannot be.
+
+    Import for a share of the slot and export for the rest must fit: import / max_import + export / max_export <= 1.
+    """
     if quality > MAX_DEVICE_QUALITY:
         return Refusal.QUALITY_NOT_ALLOWED
     if import_wh > max_import_wh:
@@ -295,11 +300,13 @@ def _possible(import_wh: int, export_wh: int, quality: int, max_import_wh: int, 
     return 0
 
 
-def _columns(rows: Sequence[tuple[int, ...]], width: int) -> list[Int64]:
+def columns_of(rows: Sequence[tuple[int, ...]], width: int) -> list[Int64]:
+    """Read-only int64 columns from rows."""
     table = np.array(rows, dtype=np.int64).reshape(-1, width)
-    return [_frozen(np.ascontiguousarray(table[:, column])) for column in range(width)]
+    return [frozen(np.ascontiguousarray(table[:, column])) for column in range(width)]
 
 
-def _frozen(array: NDArray[_Kind]) -> NDArray[_Kind]:
+def frozen(array: NDArray[_Kind]) -> NDArray[_Kind]:
+    """The array, made read-only."""
     array.flags.writeable = False
     return array

@@ -6,43 +6,22 @@ behind it and how much its connection carries, and until when its calibration co
 public key and nothing from a network; the time comes in as an argument. A claim that is unknown or missing is refused:
 nobody guesses what an issuer meant.
 
-We sign with our own deterministic ECDSA (joserfc draws a random nonce, and a run must repeat to the byte); joserfc
-verifies, and only ES256 is allowed whatever the token's header says.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
-
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from joserfc import jws
-from joserfc.errors import BadSignatureError, JoseError
-from joserfc.jwk import ECKey
 
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.admission import Registry, registry_of
-from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of, sign
+from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of
+from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt
 from walras.slots import SlotGrid
 
 _TYPES = ["VerifiableCredential", "MeterCredential"]
-_CONTEXT = ["https://www.w3.org/ns/credentials/v2"]
-_STATUS_TYPE = "BitstringStatusListEntry"
-
-
-class CredentialRefusal(Enum):
-    """Why a credential does not hold."""
-
-    MALFORMED = "not a compact JWT with exactly the claims of a meter credential"
-    WRONG_ISSUER = "issued by another key than the meter operator's"
-    BAD_SIGNATURE = "not signed by the issuer, or changed since"
-    NOT_YET_VALID = "its validity begins later"
-    EXPIRED = "its validity has ended"
-    CALIBRATION_EXPIRED = "the meter's calibration has ended"
+VC_CONTEXT = ["https://www.w3.org/ns/credentials/v2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +47,7 @@ class MeterCredential:
         faults = [
             Fault(where, name, getattr(self, name), "an aware datetime in UTC, whole seconds")
             for name in ("calibrated_until", "valid_from", "valid_until")
-            if not _is_utc_second(getattr(self, name))
+            if not is_utc_second(getattr(self, name))
         ]
         faults += [
             Fault(where, name, getattr(self, name), "a whole number >= 0")
@@ -89,32 +68,22 @@ class MeterCredential:
 
 def issue(issuer: PrivateKey, credential: MeterCredential) -> str:
     """The credential as a compact JWT signed by `issuer`; the same arguments give the same bytes."""
-    did = did_of(issuer.public_key())
-    header = {"alg": "ES256", "kid": f"{did}#{did.removeprefix('did:key:')}", "typ": "vc+jwt"}
-    signing_input = f"{_b64(_json(header))}.{_b64(_json(_claims(did, credential)))}"
-    return f"{signing_input}.{_b64(sign(issuer, signing_input.encode()))}"
+    return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), credential))
 
 
 def read_credential(token: str, issuer: PublicKey) -> MeterCredential | CredentialRefusal:
     """The credential in `token` if `issuer` signed it; validity in time is not looked at (see `check_credential`)."""
-    pem = issuer.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    claims = open_jwt(token, issuer, "vc+jwt")
+    if isinstance(claims, CredentialRefusal):
+        return claims
     try:
-        opened = jws.deserialize_compact(token.encode(), ECKey.import_key(pem), algorithms=["ES256"])
-    except BadSignatureError:
-        return CredentialRefusal.BAD_SIGNATURE
-    except (JoseError, ValueError):
-        return CredentialRefusal.MALFORMED
-    try:
-        claims = json.loads(opened.payload)
         credential = _from_claims(claims)
     except (ValueError, KeyError, TypeError, InputError, MeteringError):
         return CredentialRefusal.MALFORMED
     did = did_of(issuer)
     if claims.get("issuer") != did:
         return CredentialRefusal.WRONG_ISSUER
-    if opened.headers().get("typ") != "vc+jwt" or claims != _claims(did, credential):
-        return CredentialRefusal.MALFORMED
-    return credential
+    return credential if claims == _claims(did, credential) else CredentialRefusal.MALFORMED
 
 
 def check_credential(token: str, issuer: PublicKey, now: datetime) -> MeterCredential | CredentialRefusal:
@@ -154,13 +123,12 @@ def registry_of_credentials(tokens: Sequence[str], issuer: PublicKey, grid: Slot
 
 
 def _claims(issuer_did: str, credential: MeterCredential) -> dict[str, object]:
-    status_list = f"{issuer_did}#status"
     return {
-        "@context": _CONTEXT,
+        "@context": VC_CONTEXT,
         "type": _TYPES,
         "issuer": issuer_did,
-        "validFrom": _stamp(credential.valid_from),
-        "validUntil": _stamp(credential.valid_until),
+        "validFrom": stamp(credential.valid_from),
+        "validUntil": stamp(credential.valid_until),
         "credentialSubject": {
             "id": credential.device,
             "member": credential.member,
@@ -168,14 +136,19 @@ def _claims(issuer_did: str, credential: MeterCredential) -> dict[str, object]:
             "technology": credential.technology,
             "maxImportW": credential.max_import_w,
             "maxExportW": credential.max_export_w,
-            "calibratedUntil": _stamp(credential.calibrated_until),
+            "calibratedUntil": stamp(credential.calibrated_until),
         },
-        "credentialStatus": {
-            "type": _STATUS_TYPE,
-            "statusPurpose": "revocation",
-            "statusListIndex": str(credential.status_index),
-            "statusListCredential": status_list,
-        },
+        "credentialStatus": status_entry(issuer_did, credential.status_index),
+    }
+
+
+def status_entry(issuer_did: str, status_index: int) -> dict[str, object]:
+    """Where the credential's revocation bit stands (Bitstring Status List, section 2.1)."""
+    return {
+        "type": "BitstringStatusListEntry",
+        "statusPurpose": "revocation",
+        "statusListIndex": str(status_index),
+        "statusListCredential": f"{issuer_did}#status",
     }
 
 
@@ -190,30 +163,25 @@ def _from_claims(claims: dict[str, object]) -> MeterCredential:
         technology=subject["technology"],
         max_import_w=subject["maxImportW"],
         max_export_w=subject["maxExportW"],
-        calibrated_until=_moment(subject["calibratedUntil"]),
-        valid_from=_moment(claims["validFrom"]),
-        valid_until=_moment(claims["validUntil"]),
+        calibrated_until=moment_of(subject["calibratedUntil"]),
+        valid_from=moment_of(claims["validFrom"]),
+        valid_until=moment_of(claims["validUntil"]),
         status_index=int(status["statusListIndex"]),
     )
 
 
-def _is_utc_second(moment: object) -> bool:
+def is_utc_second(moment: object) -> bool:
+    """True for an aware datetime in UTC without a fraction of a second."""
     return isinstance(moment, datetime) and moment.tzinfo == UTC and moment.microsecond == 0
 
 
-def _stamp(moment: datetime) -> str:
+def stamp(moment: datetime) -> str:
+    """A UTC moment as credentials write it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _moment(stamp: object) -> datetime:
-    if not isinstance(stamp, str):
+def moment_of(text: object) -> datetime:
+    """The moment of a `stamp`; TypeError or ValueError for anything else."""
+    if not isinstance(text, str):
         raise TypeError("a time stamp is a text")
-    return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

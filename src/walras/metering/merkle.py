@@ -135,20 +135,25 @@ def root_of(leaves: Sequence[bytes], scheme: HashScheme = SHA256_RFC6962) -> byt
 
 
 def verify_inclusion(data: bytes, proof: Proof, root: bytes, scheme: HashScheme = SHA256_RFC6962) -> bool:
-    """True when `data` is leaf `proof.index` of the `proof.count` leaves under `root`; any malformed proof is False.
+    """True when `data` is leaf `proof.index` of the `proof.count` leaves under `root`; any malformed proof is False."""
+    return root_from_proof(data, proof, scheme) == root
 
-    RFC 9162 section 2.1.3.2. Under a scheme without positions, index and count only say how many siblings to expect.
+
+def root_from_proof(data: bytes, proof: Proof, scheme: HashScheme = SHA256_RFC6962) -> bytes | None:
+    """The root under which `proof` puts `data`, or None for a malformed proof (RFC 9162 section 2.1.3.2).
+
+    Under a scheme without positions, index and count only say how many siblings to expect.
     """
-    if not 0 <= proof.index < proof.count or any(len(sibling) != len(root) for sibling in proof.siblings):
-        return False
+    if not 0 <= proof.index < proof.count or any(len(sibling) != 32 for sibling in proof.siblings):
+        return None
     digest, at, last = scheme.leaf(data), proof.index, proof.count - 1
     remaining = iter(proof.siblings)
     while last:
         if at ^ 1 <= last:
             sibling = next(remaining, None)
             if sibling is None:
-                return False
+                return None
             digest = scheme.node(sibling, digest) if at & 1 else scheme.node(digest, sibling)
         at >>= 1
         last >>= 1
-    return next(remaining, None) is None and digest == root
+    return digest if next(remaining, None) is None else None

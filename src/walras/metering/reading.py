@@ -109,6 +109,14 @@ def encode_payload(slot: int, import_wh: int, export_wh: int, counter: int, qual
     )
 
 
+def unsigned_leaf(device_key_id: bytes, payload: bytes) -> bytes:
+    """A payload under its device's name and no signature of its own: canonical CBOR [key_id, payload].
+
+    The leaf of a reading whose proof stands elsewhere (`parcel`), or that nobody signed (a substitute).
+    """
+    return b"\x82\x50" + device_key_id + payload
+
+
 def _uint(value: int) -> bytes:
     if value < 24:
         return value.to_bytes(1, "big")

@@ -1,8 +1,9 @@
 """What the metering of one slot came to: one row a registered device, one Merkle root.
 
-Leaf i belongs to device i: the signed reading as the device sent it, or, where none was admitted by the deadline, the
-substitute as the array [key_id, payload], which no signature can be mistaken for. So the root is the same whoever
-computes it and in whatever order the readings came, and each member can be shown the leaf that they were billed by.
+Leaf i belongs to device i: the signed reading as the device sent it; or the array [key_id, payload] where the signature is
+on a parcel's root, or where none was admitted by the deadline and a substitute stands in, marked by its quality. So the root
+is the same whoever computes it and in whatever order the readings came, and each member can be shown the leaf that they
+were billed by.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from walras.errors import Fault, InputError
 from walras.metering.admission import Admitted, Registry
 from walras.metering.identity import key_id
 from walras.metering.merkle import SHA256_RFC6962, HashScheme, MerkleTree, tree_over
-from walras.metering.reading import encode_payload
+from walras.metering.reading import encode_payload, unsigned_leaf
 from walras.units import Int64
 
 
@@ -41,7 +42,7 @@ class SlotReadings:
 
 def encode_substitute(device_key_id: bytes, slot: int, import_wh: int, export_wh: int, quality: int) -> bytes:
     """The leaf of a substituted value: canonical CBOR [key_id, {slot, import, export, counter 0, quality}], unsigned."""
-    return b"\x82\x50" + device_key_id + encode_payload(slot, import_wh, export_wh, 0, quality)
+    return unsigned_leaf(device_key_id, encode_payload(slot, import_wh, export_wh, 0, quality))
 
 
 def missing_devices(registry: Registry, slot: int, admitted: Admitted) -> Int64:

@@ -1,9 +1,9 @@
 """A strict reader of canonical CBOR: it accepts exactly one encoding of each value, and names what is wrong with any other.
 
 Deterministic encoding by RFC 8949 section 4.2.1: shortest heads, definite lengths, map keys ascending by their bytes. Only what
-COSE needs is understood: integers, byte and text strings, arrays, maps, tags. Floats and simple values are well-formed but
-never part of a reading (WRONG_SHAPE). Nothing is built beyond plain Python values, so no tag of a hostile sender can
-start work.
+COSE needs is understood: integers, byte and text strings, arrays, maps, tags, null. Floats and other simple values are
+well-formed but never part of a reading (WRONG_SHAPE). Nothing is built beyond plain Python values, so no tag of a
+hostile sender can start work.
 """
 
 from __future__ import annotations
@@ -49,6 +49,26 @@ def loads_strict(data: bytes) -> object | Refusal:
     return value if known else Refusal.WRONG_SHAPE
 
 
+def sequence_strict(data: bytes) -> list[object] | Refusal:
+    """The values of a CBOR sequence (RFC 8742), each encoded canonically, or why there are none.
+
+    >>> sequence_strict(b"\x01\x02"), sequence_strict(b"")
+    ([1, 2], [])
+    """
+    values: list[object] = []
+    at, canonical, known = 0, True, True
+    while at < len(data):
+        try:
+            value, at, inner, understood = _item(data, at, 0)
+        except RefusedBytes as refused:
+            return refused.refusal
+        values.append(value)
+        canonical, known = canonical and inner, known and understood
+    if not canonical:
+        return Refusal.NOT_CANONICAL
+    return values if known else Refusal.WRONG_SHAPE
+
+
 Item = tuple[object, int, bool, bool]
 """value, position behind it, canonical so far, understood so far."""
 
@@ -80,6 +100,7 @@ def _head(data: bytes, at: int) -> tuple[int, int, int, bool]:
 def _item(data: bytes, at: int, depth: int) -> Item:
     if depth > _MAX_DEPTH:
         raise RefusedBytes(Refusal.WRONG_SHAPE)
+    start = at
     major, argument, at, canonical = _head(data, at)
     if argument < 0:
         return _indefinite(data, major, at, depth)
@@ -102,7 +123,7 @@ def _item(data: bytes, at: int, depth: int) -> Item:
     if major == 6:
         value, at, inner, known = _item(data, at, depth + 1)
         return Tagged(argument, value), at, canonical and inner, known
-    return None, at, canonical, False  # float or simple value
+    return None, at, canonical, data[start] == 0xF6  # null; not a float or another simple value
 
 
 def _string(data: bytes, major: int, at: int, length: int, canonical: bool) -> Item:

@@ -5,9 +5,11 @@ For each member, from the forecast net load and what its battery would do withou
 - forecast import: a bid for it at the limit at which a neighbour's kWh costs as much as the own contract's;
 - forecast export: an offer of it at the own feed-in price;
 - a battery whose owner does not import offers what it would otherwise keep: first by charging less, then by discharging more,
-  each kWh at the value of the stored energy that it takes (rounded up);
+  each kWh at the value of the stored energy that it takes (rounded up), never below the feed-in price;
 - a battery whose owner does not export bids for what it would otherwise not store: first by discharging less, then by charging
   more, each kWh at the value that it adds less the local charges (rounded down), never above the owner's own limit.
+
+The two "never"s matter because a position knows no origin: at delivery the base may be what fills it.
 
 A value function has several slopes, so battery orders come in up to `pieces` steps a side, best for the market first; what lies
 beyond is kept. A Wh that straddles two slopes is priced by the one that protects its owner. All of it is exact in whole
@@ -110,7 +112,7 @@ def _truthful_rows(
             continue
         if grid <= 0:
             for k in range(offer_pieces(base, soc[j], battery, slope, edge, start[j], count[j], wh, worth)):
-                participant[n], side[n], quantity[n], price[n] = i, SELL, wh[k], worth[k]
+                participant[n], side[n], quantity[n], price[n] = i, SELL, wh[k], max(feed_in[i], worth[k])
                 n += 1
         if grid >= 0:
             for k in range(bid_pieces(base, soc[j], battery, slope, edge, start[j], count[j], wh, worth)):

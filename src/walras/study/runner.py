@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from walras.community.file import load_community
-from walras.community.model import Community
+from walras.community import Community, load_community, with_period
 from walras.errors import JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
@@ -45,16 +44,14 @@ class Run:
     def __init__(self, community_path: Path, out: Path, options: Options) -> None:
         community = load_community(community_path)
         market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
-        self.community = replace(
-            community, start=options.start or community.start, days=options.days or community.days, market=market
-        )
+        self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
         seed = run_seed(self.community)
         trading = Trading(self.community)
-        keys = LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
+        keys = ledger_keys(seed)
         self.terms = make_terms(self.community, trading, keys)
         chain: Chain
         if options.chain_url is None:
@@ -119,6 +116,11 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
     )
+
+
+def ledger_keys(seed: bytes) -> LedgerKeys:
+    """The keys of a run's ledger: admin, operator, oracles and members."""
+    return LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
 
 
 def open_journal(run: Path) -> Journal:

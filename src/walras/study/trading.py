@@ -138,7 +138,7 @@ class Trading:
         day = c.grid.local_day(today)
         check_slots(c, day)
         after = c.grid.local_day(today + timedelta(days=1))
-        horizon = range(day.start, min(after.stop, c.data.slots))
+        horizon = range(day.start, min(after.stop, c.slot_count))
         series = member_series(c, horizon)
         prices = price_table(c.contracts, c.local, c.grid, horizon, wholesale_micro_per_kwh(c, horizon))
         ahead = self._forecast_net(series, horizon.start, DAY_AHEAD)
