@@ -66,12 +66,24 @@ def radial_layout(network: Network) -> Float64:
     return np.column_stack([radius * np.sin(angle), radius * np.cos(angle)])
 
 
-def feeder_map(network: Network, loading: Float64, v_pu: Float64, notes: Sequence[str] | None = None) -> Figure:
+def known_positions(network: Network) -> Float64 | None:
+    """The positions that the data give, [buses, 2], or None where one is unknown or most buses share theirs."""
+    xy = network.bus_xy
+    if not np.isfinite(xy).all() or 2 * len(np.unique(xy, axis=0)) < network.buses:
+        return None
+    return xy
+
+
+def feeder_map(
+    network: Network, loading: Float64, v_pu: Float64, notes: Sequence[str] | None = None, positions: Float64 | None = None
+) -> Figure:
     """The picture: `loading` [branches] as fractions of the rating, `v_pu` [buses]; `notes` [buses] what hovering adds.
+
+    `positions` [buses, 2] in any one unit, drawn with equal scales; by default the rings of `radial_layout`.
 
     The voltage scale spans the narrowest allowed band of the buses below the root, symmetric around 1 pu.
     """
-    xy = radial_layout(network)
+    xy = _fit(radial_layout(network) if positions is None else positions)
     below = np.arange(network.buses) != network.root
     span = min(float((network.v_max_pu[below] - 1).min(initial=0.1)), float((1 - network.v_min_pu[below]).min(initial=0.1)))
     added = [""] * network.buses if notes is None else notes
@@ -113,16 +125,24 @@ def feeder_map(network: Network, loading: Float64, v_pu: Float64, notes: Sequenc
             "marker": {"size": 16, "symbol": "square", "color": "$text"},
         }
     )
-    axis = {"visible": False, "range": [-1.08, 1.08], "fixedrange": True}
+    axis: dict[str, Any] = {"visible": False, "fixedrange": True}
+    ends = [[float(xy[:, i].min()) - 0.05, float(xy[:, i].max()) + 0.05] for i in (0, 1)]
     return {
         "data": data,
         "layout": {
-            "xaxis": axis,
-            "yaxis": axis | {"scaleanchor": "x"},
+            "xaxis": axis | {"range": ends[0]},
+            "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
             "hovermode": "closest",
             "margin": {"l": 4, "r": 4, "t": 4, "b": 60},
         },
     }
+
+
+def _fit(xy: Float64) -> Float64:
+    """Centred, the longer side from -1 to 1."""
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    half = float((high - low).max()) / 2
+    return np.asarray((xy - (low + high) / 2) / (half if half > 0 else 1.0))
 
 
 def _colorbar(span: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from walras import __version__
 from walras.study import report_figures as figures
 from walras.study import report_sections as sections
-from walras.study.feeder_map import feeder_map
+from walras.study.feeder_map import feeder_map, known_positions
 from walras.study.report_data import ReportData, read_report
 from walras.study.report_headlines import headlines, kind_of
 
@@ -86,7 +86,7 @@ def _map(data: ReportData) -> dict[str, Any]:
     for member, bus in zip(data.community.members, data.bus.tolist(), strict=True):
         at[bus].append(sections.escape(member.id))
     notes = [", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") for names in at]
-    return feeder_map(data.network, flow.loading.max(axis=0, initial=0.0), extreme, notes)
+    return feeder_map(data.network, flow.loading.max(axis=0, initial=0.0), extreme, notes, known_positions(data.network))
 
 
 def _body(data: ReportData, which: str, volumes: list[int]) -> str:

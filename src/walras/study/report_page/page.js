@@ -2,7 +2,7 @@
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const books = JSON.parse(document.getElementById("books").textContent);
-  const config = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: "reset" };
+  const config = { displayModeBar: false, scrollZoom: false, doubleClick: "reset" };
   const narrow = () => window.innerWidth < 560;
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -179,6 +179,13 @@
 
   bookControls();
   memberTable();
+  const widths = new Map();
+  const watcher = new ResizeObserver((seen) => seen.forEach(({ target, contentRect }) => {
+    const width = Math.round(contentRect.width);
+    if (widths.get(target) !== width && target.classList.contains("js-plotly-plot")) Plotly.Plots.resize(target);
+    widths.set(target, width);
+  }));
+  document.querySelectorAll(".plot").forEach((plot) => watcher.observe(plot));
   drawAll().then(() => { document.documentElement.dataset.ready = "yes"; });
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   let was = narrow();
