@@ -1,17 +1,17 @@
 """What a settlement costs: gas of a participant on a real node, and time on the embedded EVM.
 
-Run: `python bench/bench_ledger.py` (needs `npm ci` for the node). Gas does not depend on the machine.
+The node comes with `npm ci`. Gas does not depend on the machine.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from bench.harness import Result, at_most
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -45,39 +45,25 @@ def settled_gas(world: World, slot: int, participants: int) -> int:
     return receipt.gas_used
 
 
-def gas_on_a_node() -> list[dict[str, Any]]:
+def gas_on_a_node() -> list[Result]:
     """Marginal gas between 50 and 100 participants, and the whole slot at 100."""
     with chain_of("anvil", 100) as chain:
         world = World(chain, members=100)
         settled_gas(world, 0, 100)  # every word written once: what a running community has
         fifty, hundred = settled_gas(world, 1, 50), settled_gas(world, 2, 100)
     marginal = (hundred - fifty) / 50
-    return [
-        {
-            "name": "gas of one more participant in a settled slot",
-            "ratio": marginal / GAS_GOAL,
-            "goal": 1.0,
-            "holds": marginal <= GAS_GOAL,
-            "detail": f"{marginal:.0f} gas, goal at most {GAS_GOAL}; whole slot of 100: {hundred} gas",
-        }
-    ]
+    detail = f"{marginal:.0f} gas against {GAS_GOAL}; whole slot of 100: {hundred} gas"
+    return [at_most("ledger: gas of one more participant in a slot", marginal / GAS_GOAL, 1, detail)]
 
 
-def time_embedded() -> list[dict[str, Any]]:
+def time_embedded() -> list[Result]:
     """CPU seconds to settle 120 accounts on the embedded EVM, best of five: this machine, other loads left out."""
     with chain_of("embedded", 120) as chain:
         world = World(chain, members=120)
         seconds = [_settle_seconds(world, chain, slot) for slot in range(5)]
     best = min(seconds)
-    return [
-        {
-            "name": "embedded settlement of 120 accounts",
-            "ratio": best / SECONDS_GOAL,
-            "goal": 1.0,
-            "holds": best <= SECONDS_GOAL,
-            "detail": f"{best * 1000:.0f} ms, goal at most {SECONDS_GOAL * 1000:.0f} ms",
-        }
-    ]
+    detail = f"{best * 1000:.0f} ms against {SECONDS_GOAL * 1000:.0f} ms"
+    return [at_most("ledger: embedded settlement of 120 accounts", best / SECONDS_GOAL, 1, detail)]
 
 
 def _settle_seconds(world: World, chain: Chain, slot: int) -> float:
@@ -89,12 +75,6 @@ def _settle_seconds(world: World, chain: Chain, slot: int) -> float:
     return time.process_time() - start
 
 
-def run() -> list[dict[str, Any]]:
-    """Every claim of the ledger with its measured figure: name, ratio to the goal (at most 1 holds), goal, holds, detail."""
+def results() -> list[Result]:
+    """Every claim of the ledger. The node is needed: `npm ci`."""
     return [*gas_on_a_node(), *time_embedded()]
-
-
-if __name__ == "__main__":
-    results = run()
-    print(json.dumps(results, indent=1))
-    sys.exit(0 if all(result["holds"] for result in results) else 1)

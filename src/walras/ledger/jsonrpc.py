@@ -22,7 +22,7 @@ from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from walras.errors import LedgerError
 from walras.ledger.abi import Revert, read_revert
 from walras.ledger.chain import Head, Log, Receipt, Rehearsal
-from walras.ledger.transactions import SentTransaction, read_transaction
+from walras.ledger.transactions import Fees, SentTransaction, read_transaction
 
 _WAYS_OUT = (
     ("nonce too low", "the sender's nonce was used by another transaction: build a new one from `chain.nonce(address)`"),
@@ -156,6 +156,12 @@ class JsonRpcChain:
         """The node's newest block."""
         block = self._ask("newest block", lambda: self._eth.get_block("latest"))
         return Head(block["number"], block["timestamp"], bytes(block["hash"]), bytes(block["stateRoot"]))
+
+    def suggested_fees(self) -> Fees:
+        """Twice the newest block's base fee, so that six full blocks in a row do not price it out, and the node's tip."""
+        block = self._ask("newest block", lambda: self._eth.get_block("latest"))
+        tip = int(self._ask("priority fee", lambda: self._eth.max_priority_fee))
+        return Fees(max_fee_per_gas=2 * block.get("baseFeePerGas", 0) + tip, max_priority_fee_per_gas=tip)
 
     def _submit(self, raw: bytes, sent: SentTransaction) -> None:
         try:

@@ -51,7 +51,7 @@ class Run:
         self._out = out
         seed = run_seed(self.community)
         trading = Trading(self.community)
-        keys = LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
+        keys = ledger_keys(seed)
         self.terms = make_terms(self.community, trading, keys)
         chain: Chain
         if options.chain_url is None:
@@ -116,6 +116,11 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
     )
+
+
+def ledger_keys(seed: bytes) -> LedgerKeys:
+    """The keys of a run's ledger: admin, operator, oracles and members."""
+    return LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
 
 
 def open_journal(run: Path) -> Journal:
