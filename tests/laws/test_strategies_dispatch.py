@@ -89,7 +89,7 @@ def make_scene(seed: int) -> Scene:
         buy = buy - 350_000 * (rng.random((horizon, 1)) < 0.5)
     net = rng.integers(-3_000, 2_000, (horizon, members))
     sell = np.repeat(feed_in[None, :], horizon, 0)
-    plan = plan_values(fleet, net[:, owners], buy[:, owners], sell[:, owners], keep=2, levels=41)
+    plan = plan_values(fleet, net[:, owners], buy[:, owners], sell[:, owners], keep=2)
     local = LOCAL_WITH_VAT if rng.random() < 0.3 else LOCAL
     limit = np.asarray(limit_price(buy[0], local))
     error = rng.integers(-2_500, 2_500, members) * int(rng.random() < 0.8)

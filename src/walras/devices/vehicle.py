@@ -166,8 +166,8 @@ def plan_sessions(
         cursor, _, _ = plan_one(
             *columns, battery, float(penalty), inside, start[j, a:], count[j, a:], slope, edge, cursor, *scratch
         )
-    exact = np.ones(fleet.count, np.bool_)
-    return ValueTable(start[:, :keep].T.copy(), count[:, :keep].T.copy(), slope[:cursor].copy(), edge[:cursor].copy(), exact)
+    concave = np.ones(fleet.count, np.bool_)
+    return ValueTable(start[:, :keep].T.copy(), count[:, :keep].T.copy(), slope[:cursor].copy(), edge[:cursor].copy(), concave)
 
 
 def join_fleets(one: BatteryFleet, other: BatteryFleet) -> BatteryFleet:
@@ -193,5 +193,5 @@ def join_values(one: BatteryFleet, one_values: ValueTable, other: BatteryFleet, 
         np.ascontiguousarray(np.concatenate([one_values.count, other_values.count], axis=1)[:, order]),
         np.concatenate([one_values.slope, other_values.slope]),
         np.concatenate([one_values.edge, other_values.edge]),
-        np.concatenate([one_values.exact, other_values.exact])[order],
+        np.concatenate([one_values.concave, other_values.concave])[order],
     )
