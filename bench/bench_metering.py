@@ -1,0 +1,133 @@
+"""Metering against bare cryptography, measured side by side in one run.
+
+Admitted readings per second, all checks included, against bare P-256 verification of the same signatures with the same
+key objects. CPU seconds of one thread; the two are measured in turns and the best of each counts, so other load on the
+machine falls out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from time import process_time
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from walras.metering.admission import Registry, Rules, admit, initial_state, registry_of
+from walras.metering.identity import derive_key
+from walras.metering.parcel import admit_parcels, sign_parcel
+from walras.metering.reading import sign_readings, signed_part
+from walras.slots import SlotGrid
+
+METERS, SLOTS, ROUNDS = 200, 10, 5
+_GRID = SlotGrid(datetime(2016, 1, 1, tzinfo=UTC), 15, "UTC")
+
+
+def _best_of(rounds: int, *jobs: Callable[[], object]) -> list[float]:
+    """CPU seconds of each job, the best of `rounds`, taken in turns."""
+    best = [float("inf")] * len(jobs)
+    for _ in range(rounds):
+        for number, job in enumerate(jobs):
+            start = process_time()
+            job()
+            best[number] = min(best[number], process_time() - start)
+    return best
+
+
+def _world() -> tuple[Registry, list[bytes]]:
+    keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(METERS)]
+    ones = [1] * METERS
+    batch = [
+        encoded
+        for slot in range(SLOTS)
+        for encoded in sign_readings(keys, range(METERS), [slot] * METERS, range(METERS), ones, [slot + 1] * METERS, [0] * METERS)
+    ]
+    limits = [10_000] * METERS
+    publics = [key.public_key() for key in keys]
+    return registry_of(publics, range(METERS), [0] * METERS, [2**40] * METERS, limits, limits), batch
+
+
+def bare_verification(registry: Registry, batch: list[bytes]) -> Callable[[], None]:
+    """A job that verifies every signature of the batch and does nothing else; everything it needs is made beforehand."""
+    algorithm = ec.ECDSA(SHA256())
+    prepared = [
+        (
+            registry.keys[row % METERS],
+            encode_dss_signature(int.from_bytes(encoded[-64:-32], "big"), int.from_bytes(encoded[-32:], "big")),
+            signed_part(encoded),
+        )
+        for row, encoded in enumerate(batch)
+    ]
+
+    def job() -> None:
+        for key, signature, message in prepared:
+            key.verify(signature, message, algorithm)
+
+    return job
+
+
+def bench_admission() -> dict[str, object]:
+    """Admitted readings per second over bare verifications per second."""
+    registry, batch = _world()
+    now = _GRID.end(SLOTS)
+
+    def admission() -> None:
+        _, admitted, _ = admit(initial_state(METERS), registry, Rules(_GRID), batch, now)
+        if admitted.row.size != len(batch):
+            raise AssertionError("the benchmark's readings are not all admitted")
+
+    bare_s, full_s = _best_of(ROUNDS, bare_verification(registry, batch), admission)
+    ratio = bare_s / full_s
+    per_s = len(batch) / full_s
+    return {
+        "name": "metering: readings admitted against bare P-256 verification",
+        "ratio": round(ratio, 3),
+        "goal": 0.8,
+        "holds": ratio >= 0.8,
+        "detail": f"{per_s:,.0f} readings/s admitted, {len(batch) / bare_s:,.0f} bare verifications/s, one thread",
+    }
+
+
+def bench_parcels(readings: int, goal: float) -> dict[str, object]:
+    """Readings admitted from parcels of `readings` under one signature, over bare verifications (one a reading) per second."""
+    keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(METERS)]
+    limits = [10_000] * METERS
+    publics = [key.public_key() for key in keys]
+    registry = registry_of(publics, range(METERS), [0] * METERS, [2**40] * METERS, limits, limits)
+    span = range(readings)
+    batch = [sign_parcel(key, span, range(100, 100 + readings), [0] * readings, span, [0] * readings) for key in keys]
+    rules = Rules(_GRID, deadline=timedelta(hours=30))
+    now = _GRID.end(readings)
+
+    def admission() -> None:
+        _, admitted, _ = admit_parcels(initial_state(METERS), registry, rules, batch, now)
+        if admitted.row.size != readings * METERS:
+            raise AssertionError("the benchmark's parcels are not all admitted")
+
+    singles_registry, singles = _world()
+    bare_s, full_s = _best_of(ROUNDS, bare_verification(singles_registry, singles), admission)
+    bare_per_s, per_s = len(singles) / bare_s, readings * METERS / full_s
+    ratio = per_s / bare_per_s
+    return {
+        "name": f"metering: readings admitted under one signature a {readings} against bare P-256 verification",
+        "ratio": round(ratio, 2),
+        "goal": goal,
+        "holds": ratio >= goal,
+        "detail": f"{per_s:,.0f} readings/s admitted, {bare_per_s:,.0f} bare verifications/s; no more than {readings} is possible",
+    }
+
+
+def run() -> list[dict[str, object]]:
+    """All figures of metering."""
+    return [
+        bench_admission(),
+        bench_parcels(96, goal=10),  # a day of quarter hours
+        bench_parcels(4, goal=2.4),  # an hour of quarter hours: the ceiling is 4
+    ]
+
+
+if __name__ == "__main__":
+    for figure in run():
+        print(figure)
