@@ -17,12 +17,31 @@ from walras.market.clearing import Clearing, volume_wh
 from walras.market.conventions import Conventions
 from walras.market.game import best_misreport
 from walras.market.laws import best_welfare_nano
-from walras.market.mechanism import Mechanism, run
+from walras.market.mechanism import IDS, ORDER_EXTRA, Mechanism, run
+from walras.market.opening import POOL_NAMES, opening_pool
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
 
 ExtraOf = Callable[[Mechanism, Orders], Mapping[str, object]]
 """What else the book carries for a mechanism, such as a pool's opening state."""
+
+
+def opening_extras(stock_wh: int, feed_in_micro_per_kwh: int, retail_micro_per_kwh: int) -> ExtraOf:
+    """The parts that a plain book lacks: for pools an opening state of equal means (`opening.py`), for the others nothing.
+
+    Each book meets a fresh pool, so that books are independent of each other and of their sequence.
+    """
+
+    def extra_of(mechanism: Mechanism, orders: Orders) -> Mapping[str, object]:
+        extra: dict[str, object] = {}
+        if mechanism.name in POOL_NAMES:
+            extra["pool"] = opening_pool(mechanism.name, stock_wh, feed_in_micro_per_kwh, retail_micro_per_kwh)
+        if mechanism.extra or mechanism.order_extra:
+            extra[IDS] = orders.id.tolist()
+            extra[ORDER_EXTRA] = {name: [None] * orders.count for name, _ in mechanism.order_extra}
+        return extra
+
+    return extra_of
 
 
 @dataclass(frozen=True, slots=True)
