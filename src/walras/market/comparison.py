@@ -48,7 +48,9 @@ def opening_extras(stock_wh: int, feed_in_micro_per_kwh: int, retail_micro_per_k
 class Score:
     """One mechanism over all books.
 
-    welfare_nano      reported value bought less reported cost sold, of `best_welfare_nano` attainable
+    welfare_nano      reported value bought less reported cost sold, plus the worth of what a pool's stock took in; of
+                      `best_welfare_nano` attainable among the orders (with a stock to draw on, more can be reached)
+    inventory_wh      what pools took into their stock (negative: gave out)
     efficiency        their ratio (1 where nothing could be gained)
     price_*           price per kWh over filled orders: mean by energy, standard deviation, least and largest (micro/kWh)
     surplus_nano      what the operator keeps; deficit_nano: the sum of the books on which it pays
@@ -62,6 +64,7 @@ class Score:
     books: int
     orders: int
     volume_wh: int
+    inventory_wh: int
     welfare_nano: int
     best_welfare_nano: int
     efficiency: float
@@ -89,6 +92,7 @@ class _Tally:
     books: int = 0
     orders: int = 0
     volume: int = 0
+    inventory: int = 0
     welfare: int = 0
     best: int = 0
     surplus: int = 0
@@ -108,11 +112,13 @@ def compare(
     *,
     clock: Callable[[], float],
     extra_of: ExtraOf | None = None,
+    stock_price_micro_per_kwh: int = 0,
     lies_in: int = 0,
     tries: int = 60,
 ) -> list[Score]:
     """Clear every book under every mechanism. The misreport search runs in the first `lies_in` books that trade, `tries` a
-    participant. `clock` gives seconds, such as time.perf_counter.
+    participant. `clock` gives seconds, such as time.perf_counter. `stock_price_micro_per_kwh` is what a kWh in a pool's stock is
+    worth afterwards (0: it expires).
 
     >>> from walras.market.orders import make_orders
     >>> from walras.market.registry import mechanism_named
@@ -135,6 +141,8 @@ def compare(
             clearing = run(mechanism, orders, conventions, None, extra)
             tally.seconds += clock() - started
             tally.best += best
+            tally.inventory += clearing.inventory_wh
+            tally.welfare += clearing.inventory_wh * stock_price_micro_per_kwh
             _count(tally, orders, clearing, net.price_micro_per_kwh.tolist())
             if search:
                 lie = _largest_lie(mechanism, orders, conventions, extra, tries)
@@ -196,6 +204,7 @@ def _score(name: str, t: _Tally) -> Score:
         books=t.books,
         orders=t.orders,
         volume_wh=t.volume,
+        inventory_wh=t.inventory,
         welfare_nano=t.welfare,
         best_welfare_nano=t.best,
         efficiency=t.welfare / t.best if t.best else 1.0,
