@@ -140,16 +140,25 @@ def open_round(meter: Meter, slot: int, rule: AggregationRule) -> Opening:
     return Opening(meter.number, committed, commitment(mask), commitment(key), hidden, sealed)
 
 
-def partners_of(openings: Mapping[int, Opening]) -> dict[int, tuple[int, ...]]:
-    """For each meter that opened: the neighbours that did too and committed to the same mask for the pair."""
-    return {
-        number: tuple(
-            other
-            for other, committed in sorted(opening.pair_commitments.items())
-            if other in openings and openings[other].pair_commitments.get(number) == committed
-        )
-        for number, opening in openings.items()
-    }
+def partners_of(openings: Mapping[int, Opening], rule: AggregationRule) -> dict[int, tuple[int, ...]]:
+    """Who takes part, and each one's partners: neighbours that take part too and committed to the same mask for the pair.
+
+    A meter with fewer than `threshold` partners is too little hidden to take part, so it is left out, and with it its pairs.
+    """
+    partners = {number: _agreeing(opening, openings) for number, opening in openings.items()}
+    while exposed := [number for number, others in partners.items() if len(others) < rule.threshold]:
+        for number in exposed:
+            del partners[number]
+        partners = {number: tuple(n for n in others if n in partners) for number, others in partners.items()}
+    return partners
+
+
+def _agreeing(opening: Opening, openings: Mapping[int, Opening]) -> tuple[int, ...]:
+    return tuple(
+        other
+        for other, committed in sorted(opening.pair_commitments.items())
+        if other in openings and openings[other].pair_commitments.get(opening.meter) == committed
+    )
 
 
 def contribute(meter: Meter, slot: int, value_wh: int, partners: Sequence[int]) -> int:
@@ -179,7 +188,7 @@ def reveal(
         raise MeteringError(f"a sum of {len(contributors)} meters would tell too much of each", thing=slot)
     of_masks, of_keys = {}, {}
     for other in meter.pair_secrets:
-        if other not in openings or not partners.get(other):
+        if other not in openings or other not in partners:
             continue
         sealed = openings[other].shares.get(meter.number, b"")
         try:
@@ -200,7 +209,11 @@ def total(
     reveals: Collection[Reveal],
     rule: AggregationRule,
 ) -> Total | Unrecovered:
-    """The sum of the contributed readings (signed, below 2**63 in size), or of whom the masks could not be recovered."""
+    """The sum of the contributed readings (signed, below 2**63 in size), or of whom the masks could not be recovered.
+
+    Contributions of meters that do not take part (`partners`) are left out.
+    """
+    contributions = {number: value for number, value in contributions.items() if number in partners}
     masks, keys = _collected(reveals, openings)
     value, lost = sum(contributions.values()), []
     for number in contributions:
@@ -209,7 +222,7 @@ def total(
             lost.append(number)
         else:
             value -= _mask_number(secret)
-    for number in openings:
+    for number in partners:
         with_whom = [other for other in partners[number] if other in contributions]
         if number in contributions or not with_whom:
             continue
@@ -221,7 +234,8 @@ def total(
     if lost:
         return Unrecovered(tuple(sorted(lost)))
     value %= MODULUS
-    return Total(value - MODULUS if value >= MODULUS // 2 else value, tuple(sorted(contributions)), _liars(openings, partners))
+    signed = value - MODULUS if value >= MODULUS // 2 else value
+    return Total(signed, tuple(sorted(contributions)), _liars(openings))
 
 
 def _collected(
@@ -256,13 +270,13 @@ def _seeds_of_dropout(opening: Opening, shares: Mapping[int, bytes], rule: Aggre
     return seeds if honest else None
 
 
-def _liars(openings: Mapping[int, Opening], partners: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
-    """Meters whose commitments disagree with more than half of their neighbours': a single bad pair does not tell which
+def _liars(openings: Mapping[int, Opening]) -> tuple[int, ...]:
+    """Meters whose commitments differ from those of half or more of their neighbours: one bad pair does not tell which
     end lied."""
     liars = []
     for number, opening in openings.items():
-        opened = [other for other in opening.pair_commitments if other in openings]
-        if 2 * len(partners[number]) < len(opened):
+        opened = sum(other in openings for other in opening.pair_commitments)
+        if opened and 2 * len(_agreeing(opening, openings)) <= opened:
             liars.append(number)
     return tuple(sorted(liars))
 
