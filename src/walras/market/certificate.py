@@ -49,8 +49,9 @@ def verify_uniform(orders: Orders, conventions: Conventions, clearing: Clearing)
     findings = check_columns(orders, clearing)
     if clearing.mechanism != "uniform":
         findings.append(Finding("mechanism", f"{clearing.mechanism!r} is not 'uniform'"))
-    if clearing.losses_wh or clearing.trades is not None or clearing.node_price_micro_per_kwh is not None:
-        findings.append(Finding("mechanism", "a uniform clearing has no losses, trades or nodal prices"))
+    beside = (clearing.losses_wh, clearing.inventory_wh, clearing.trades, clearing.node_price_micro_per_kwh)
+    if beside != (0, 0, None, None):
+        findings.append(Finding("mechanism", "a uniform clearing has no losses, stock, trades or nodal prices"))
     if findings:
         return findings
     book = terms(orders, conventions)
@@ -227,8 +228,8 @@ def verify_welfare(orders: Orders, conventions: Conventions, clearing: Clearing,
         findings.append(Finding("flows", f"there is not one whole flow for each of {links.count} links"))
     if not isinstance(stated, int) or isinstance(stated, bool) or stated < 0:
         findings.append(Finding("gap", f"a stated gap of {stated!r}"))
-    if clearing.losses_wh or clearing.price_micro_per_kwh is not None or clearing.trades is not None:
-        findings.append(Finding("columns", "prices are by place: no losses, common price or trades"))
+    if (clearing.losses_wh, clearing.inventory_wh, clearing.price_micro_per_kwh, clearing.trades) != (0, 0, None, None):
+        findings.append(Finding("columns", "prices are by place: no losses, stock, common price or trades"))
     findings += [Finding("links", str(fault)) for fault in link_faults(links)]
     if findings:
         return Verdict(tuple(findings))

@@ -139,10 +139,15 @@ def impermanent_loss_nano(before: Pool, after: Pool, price_micro_per_kwh: int) -
     return held - (after.energy_wh * price_micro_per_kwh + after.money_nano)
 
 
+def charged_price(pool: Pool, side: int) -> Fraction:
+    """Marginal price with the fee: what the next little bit costs a buyer, or brings a seller."""
+    return pool.price() * PPM / (PPM - pool.fee()) if side == BUY else pool.price() * (PPM - pool.fee()) / PPM
+
+
 def swap_within_limit(pool: Pool, side: int, quantity_wh: int, limit: int, lot_wh: int) -> tuple[Pool, int, int]:
     """(pool after, energy, money) of the most whole lots, up to `quantity_wh`, that keep the marginal price within the limit.
 
-    The price after the swap, fee included, is at most a buyer's `limit` (at least a seller's), and so is the total paid a Wh.
+    The price after the swap, fee included, is at most a buyer's `limit` (at least a seller's), and so is the total for each Wh.
     """
 
     def make(lots: int) -> tuple[Pool, int, int] | None:
@@ -151,11 +156,12 @@ def swap_within_limit(pool: Pool, side: int, quantity_wh: int, limit: int, lot_w
         if money is None or (money - limit * wh) * side > 0:
             return None
         after = pool.buy(wh) if side == BUY else pool.sell(wh)
-        charged = after.price() * PPM / (PPM - after.fee()) if side == BUY else after.price() * (PPM - after.fee()) / PPM
-        return (after, wh, money) if (charged - limit) * side <= 0 else None
+        return (after, wh, money) if (charged_price(after, side) - limit) * side <= 0 else None
 
     most = quantity_wh // lot_wh
-    best = make(most) if most else None
+    if not most or (charged_price(pool, side) - limit) * side > 0:
+        return pool, 0, 0  # every swap moves the price further from the limit
+    best = make(most)
     if best is not None:
         return best
     low, high = 0, most

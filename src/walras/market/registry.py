@@ -7,11 +7,16 @@ from walras.market.cda import CDA
 from walras.market.concentrated import CONCENTRATED
 from walras.market.constant_product import CONSTANT_PRODUCT
 from walras.market.constant_sum import CONSTANT_SUM
+from walras.market.dutch import DUTCH
+from walras.market.english import ENGLISH
 from walras.market.expiring import EXPIRING
 from walras.market.mcafee import MCAFEE
 from walras.market.mechanism import Mechanism
 from walras.market.muda import MUDA, MUDA_VICKREY
 from walras.market.pay_as_bid import PAY_AS_BID
+from walras.market.posted import POSTED
+from walras.market.random_pairs import RANDOM_PAIRS
+from walras.market.rfq import RFQ
 from walras.market.sbba import SBBA
 from walras.market.stableswap import STABLESWAP
 from walras.market.trade_reduction import TRADE_REDUCTION
@@ -35,6 +40,11 @@ _SHELF: tuple[Mechanism, ...] = (
     STABLESWAP,
     CONCENTRATED,
     EXPIRING,
+    DUTCH,
+    ENGLISH,
+    RFQ,
+    POSTED,
+    RANDOM_PAIRS,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}

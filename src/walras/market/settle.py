@@ -6,6 +6,7 @@ Shared by every rule that pairs orders one by one at a price of their own (order
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 
@@ -52,3 +53,16 @@ def as_trades(rows: list[tuple[int, int, int, int]]) -> Trades:
     """Trades from rows of (row of the bid, row of the ask, Wh, micro/kWh)."""
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
     return Trades(*(table[:, c].copy() for c in range(4)))
+
+
+def price_between(ask: Int64, bid: Int64, k: Fraction) -> Int64:
+    """ask + floor(k * (bid - ask)) for each pair, exact also where k has a long fraction.
+
+    >>> price_between(np.array([100]), np.array([201]), Fraction(1, 2)).tolist()
+    [150]
+    """
+    gap = bid - ask
+    if gap.size == 0 or (int(gap.max()) * k.numerator <= INT64_MAX and k.denominator <= INT64_MAX):
+        return np.asarray(ask + gap * k.numerator // k.denominator, dtype=np.int64)
+    pairs = zip(ask.tolist(), gap.tolist(), strict=True)
+    return np.array([a + g * k.numerator // k.denominator for a, g in pairs], dtype=np.int64)
