@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import pytest
 
 from ledger_world import CHAINS, World, chain_of, stranger
 from walras.errors import LedgerError
-from walras.ledger import attestation_digest, correction_digest, net_positions, next_slot, settle
+from walras.ledger import Transaction, attestation_digest, correction_digest, net_positions, next_slot, settle, sign_transaction
 from walras.ledger.calls import Contract, create
 from walras.ledger.oracle_bond import SignedRoot, bonded, bribe_floor, slash, stake_of
 
@@ -141,13 +142,9 @@ def test_two_roots_for_one_correction_convict_as_well(bonds: Bonds) -> None:
 def test_a_stake_leaves_only_after_rotation_and_delay_and_is_at_stake_till_then(bonds: Bonds) -> None:
     world, admin = bonds.world, bonds.keys.admin
     oracles = [bonds.keys.oracle(index) for index in range(4)]
-    for oracle in oracles:  # gas money
-        for key in (oracle,):
-            from walras.ledger import Transaction, sign_transaction
-
-            nonce = bonds.chain.nonce(admin.address)
-            gift = Transaction(bonds.chain.chain_id, nonce, key.address, b"", 21_000, value=10**18)
-            bonds.chain.send(sign_transaction(admin, gift), timestamp=world.now)
+    for oracle in oracles:
+        gift = Transaction(bonds.chain.chain_id, bonds.chain.nonce(admin.address), oracle.address, b"", 21_000, value=10**18)
+        bonds.chain.send(sign_transaction(admin, gift), timestamp=world.now)
 
     def act(oracle: int, function: str) -> None:
         bonds.contract.act(bonds.chain, oracles[oracle], function, timestamp=world.now)
@@ -204,8 +201,6 @@ def test_terms_that_would_pay_an_oracle_to_convict_itself_are_refused(bonds: Bon
 
 def test_a_bribe_for_two_roots_must_burn_more_than_the_shared_oracles_stakes() -> None:
     """Every pair of quorums of size m among n shares at least 2m - n oracles, who then hold both signatures."""
-    from itertools import combinations
-
     for n in range(1, 8):
         for m in range(n // 2 + 1, n + 1):
             quorums = [set(chosen) for chosen in combinations(range(n), m)]

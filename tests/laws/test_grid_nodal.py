@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from grid_cases import Tables, feeder, random_tables
 from walras.grid import Network
-from walras.grid.dispatch import dispatch
 from walras.grid.feeder import FeederSlot, add_supplier, group_orders
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import check_nodal
+from walras.grid.optimum import dispatch
 from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws
 from walras.market.orders import BUY, Orders, make_orders

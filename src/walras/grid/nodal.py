@@ -1,7 +1,7 @@
 """Nodal clearing: the largest welfare the wires can carry, exactly in AC, and a price at each node that says why.
 
 Volume    fills maximise sum(bids) - sum(asks) subject to the AC power flow, the voltage band, the rating of each line and
-          transformer, and the import and export limits (`dispatch.py`). Equal orders at a node share by the tie convention.
+          transformer, and the import and export limits (`optimum.py`). Equal orders at a node share by the tie convention.
 Price     lambda_b = energy + losses + voltage + congestion, micro per kWh, whole numbers that add up exactly:
           energy      what one more kWh at the root is worth
           losses      energy * (dP_root/dp_b - 1): the marginal losses of taking at b
@@ -23,9 +23,9 @@ from __future__ import annotations
 import numpy as np
 
 from walras.errors import ClearingError
-from walras.grid.dispatch import Dispatch, dispatch
 from walras.grid.feeder import FeederSlot, Groups, group_orders
 from walras.grid.network import Float, Network
+from walras.grid.optimum import Dispatch, dispatch
 from walras.grid.rounding import WholeFlow, round_fills
 from walras.grid.rows import HIGH_VOLTAGE, LOW_VOLTAGE, LimitRows, limit_unit
 from walras.market.clearing import Clearing

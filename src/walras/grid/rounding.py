@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from walras.errors import ClearingError
-from walras.grid.dispatch import Dispatch
 from walras.grid.feeder import FeederSlot, Groups
 from walras.grid.network import BASE_KVA, Float
+from walras.grid.optimum import Dispatch
 from walras.grid.rows import limit_bounds, worst_limits
 from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, branch_losses, solve, start_flat
 from walras.units import Int64
