@@ -20,6 +20,7 @@ from walras.units import Float64
 Figure = dict[str, Any]
 
 MOST_POINTS = 1_500
+MOST_NAMED = 40
 MICRO_PER_CT = 10_000
 NANO = 1e9
 
@@ -208,13 +209,15 @@ def gains_figure(data: ReportData, kinds: Sequence[str]) -> Figure:
                 "marker": {"color": f"$kind{index % 6}"},
             }
         )
+    few = len(order) <= MOST_NAMED
+    ticks = {"tickvals": [*range(1, len(order) + 1)], "ticktext": [names[m] for m in order], "tickangle": -60} if few else {}
     return {
         "data": traces,
         "layout": {
             "barmode": "overlay",
             "bargap": 0.15,
             "hovermode": "closest",
-            "xaxis": {"title": {"text": "members, by gain"}, "range": [0.3, len(order) + 0.7]},
+            "xaxis": {"title": {"text": "members, by gain"}, "range": [0.3, len(order) + 0.7], "showgrid": False} | ticks,
             "yaxis": {"title": {"text": f"gain, {data.terms.currency}"}},
         },
     }

@@ -6,13 +6,15 @@ the same sentence says so. Everything that comes from a file is escaped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
 from walras.exchange.terms import FIRM
-from walras.grid import TRANSFORMER, find_violations
+from walras.grid import LINE, TRANSFORMER, find_violations
+from walras.study.feeder_map import known_positions
 from walras.study.report_data import ReportData, World, charges_micro
 from walras.study.report_headlines import Headlines, Pair, kind_of
 from walras.tariffs.bill import ACCOUNTS
@@ -34,14 +36,24 @@ def figure(name: str, title: str, caption: str = "", shape: str = "") -> str:
     return f"<figure><h3>{title}</h3>{label}{words}</figure>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], last_is_sum: bool = False) -> str:
-    """A plain table; cells are HTML already."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, last_is_sum: bool = False, words: bool = False) -> str:
+    """A plain table; cells are HTML already. With `words` they wrap."""
     lines = []
     for number, row in enumerate(rows):
         mark = ' class="sum"' if last_is_sum and number == len(rows) - 1 else ""
         lines.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>")
     heads = "".join(f"<th>{cell}</th>" for cell in head)
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    kind = ' class="facts-table"' if words else ""
+    return f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def linked(text: str) -> str:
+    """Escaped text with its addresses as links.
+
+    >>> linked("SimBench, https://simbench.de.")
+    'SimBench, <a href="https://simbench.de">https://simbench.de</a>.'
+    """
+    return re.sub(r"https?://[^\s,;<>\"]*[^\s,;<>\".]", lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text, quote=False))
 
 
 def percent(share: float | None) -> str:
@@ -76,19 +88,33 @@ def _instead(pair: Pair, show: str = "share") -> str:
 
 def head(data: ReportData, h: Headlines) -> str:
     """What this is, and the figures."""
-    terms, members = data.terms, data.terms.members
+    terms = data.terms
     plants = sum(bool(m.pv) for m in data.community.members)
     batteries = sum(m.battery is not None for m in data.community.members)
     unfinished = "" if data.trust.closed else " The run is not finished: this page covers what is settled so far."
     lead = (
-        f"{members} homes, shops and farms on one feeder, {plants} of them with solar and {batteries} with a battery, trade "
-        f"electricity with each other every {terms.grid.minutes} minutes. Meters sign what is delivered, a smart contract pays, "
-        f"and everybody can check every bill.{unfinished}"
+        f"{_who(data)} on one feeder, {plants} of them with solar and {batteries} with a battery, trade electricity with each "
+        f"other every {terms.grid.minutes} minutes. Meters sign what is delivered, a smart contract pays, and everybody can check "
+        f"every bill.{unfinished}"
     )
     return f"""<header id="summary"><p class="brand">Walras · an exchange for local electricity</p>
 <h1>{escape(terms.name)}, {when(data)}</h1><p class="lead">{lead}</p>
 <dl class="cards">{"".join(_cards(data, h))}</dl>
 <p class="seal"><strong>{_balance_words(h)}</strong> Head of the journal: <code>{data.trust.head}</code></p></header>"""
+
+
+def _who(data: ReportData) -> str:
+    """Members in words: "113 homes and 5 businesses"."""
+    kinds = [{load.kind for load in member.loads} for member in data.community.members]
+    farms = sum("farm" in kind for kind in kinds)
+    shops = sum("business" in kind and "farm" not in kind for kind in kinds)
+    counts = (
+        (len(kinds) - farms - shops, "home", "homes"),
+        (shops, "business", "businesses"),
+        (farms, "farm", "farms"),
+    )
+    words = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _balance_words(h: Headlines) -> str:
@@ -99,13 +125,12 @@ def _balance_words(h: Headlines) -> str:
 
 def _cards(data: ReportData, h: Headlines) -> list[str]:
     share = h.traded_wh / h.import_wh if h.import_wh else None
-    nothing = h.price_micro is None
     price = "–" if h.price_micro is None else format_price(h.price_micro).replace(" ct/kWh", " <small>ct/kWh</small>")
     between = "nothing was traded"
     if h.bought_micro is not None and h.retail_micro is not None and h.feed_in_micro is not None:
         between = (
-            f"with local fees {format_price(h.bought_micro)}; the same energy costs {format_price(h.retail_micro)} at retail "
-            f"and earns {format_price(h.feed_in_micro)} as feed-in"
+            f"buyers pay {format_price(h.bought_micro)} with local fees, not {format_price(h.retail_micro)} at retail; sellers "
+            f"would get {format_price(h.feed_in_micro)} as feed-in"
         )
     worse = "no member is worse off" if h.worse_off == 0 else f'<span class="bad">{h.worse_off} members are worse off</span>'
     gain = money(h.gain_nano, data).replace(f" {data.terms.currency}", f" <small>{escape(data.terms.currency)}</small>")
@@ -127,14 +152,14 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
             format_energy(h.traded_wh, 1).replace(" kWh", " <small>kWh</small>"),
             f"{percent(share)} of all that members take",
         ),
-        _card("Average price", price, between if not nothing else "nothing was traded"),
+        _card("Average price", price, between),
         _card("Members gain together", gain, f"{per_member} a member; {worse}"),
         _card("Wire limits broken", f'<span class="{mood}">{h.broken}</span>', f"{limits}; without the market {h.broken_without}"),
         _card(
-            "Self-consumption", percent(h.self_consumption.with_market), f"of the sun stays here; {_instead(h.self_consumption)}"
+            "Self-consumption", percent(h.self_consumption.with_market), f"of the sun used at home or by neighbours; {_instead(h.self_consumption)}"
         ),
         _card(
-            "Self-sufficiency", percent(h.self_sufficiency.with_market), f"of the load is own sun; {_instead(h.self_sufficiency)}"
+            "Self-sufficiency", percent(h.self_sufficiency.with_market), f"of the load met at home or by neighbours; {_instead(h.self_sufficiency)}"
         ),
         _card("Peak at the transformer", peak, words),
         _card(
@@ -147,7 +172,7 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
 
 def day(data: ReportData, h: Headlines, minutes: int) -> str:
     """Energy and price over time."""
-    drawn = "" if minutes == data.terms.grid.minutes else f" Each step is {minutes // 60} h: means of power, volume-less means of price."
+    drawn = "" if minutes == data.terms.grid.minutes else f" Each step is a mean over {minutes // 60} hours."
     busiest = int(np.argmax(data.local_wh))
     moment = data.terms.grid.local(int(data.slots[busiest]))
     hours = float((data.local_wh > 0).mean())
@@ -207,29 +232,47 @@ def trades(data: ReportData) -> str:
 def wires(data: ReportData, h: Headlines) -> str:
     """Loading, voltages, the map, and broken limits in words."""
     flow, network = data.with_market.flow, data.network
-    k = int(np.argmax(flow.loading.max(axis=0)))
-    peak = 100 * float(flow.loading[:, k].max())
-    at = data.terms.grid.local(int(data.slots[int(np.argmax(flow.loading[:, k]))]))
-    what = "transformer" if network.branch_kind[k] == TRANSFORMER else "line"
     below = np.arange(network.buses) != network.root
     low, high = float(flow.v_pu[:, below].min()), float(flow.v_pu[:, below].max())
     title = "Every limit of the wires is kept" if h.broken == 0 else f"Limits of the wires are broken in {h.broken_slots} slots"
-    loading = f"Highest loading {peak:.1f} %: {what} {escape(network.branch_names[k])}, {at:%d %b %H:%M}"
     voltage = f"Voltages stay between {low:.3f} and {high:.3f} pu"
     losses = float(flow.losses_kw.sum()) * data.hours
     losses0 = float(data.without.flow.losses_kw.sum()) * data.hours
-    words = (
-        "An AC power flow of what the meters measured, in every slot. A trade is a contract, not another current: the wires feel the market "
-        f"only where batteries act differently. Losses {losses:.1f} kWh, without the market {losses0:.1f} kWh."
+    ins, outs, ins0, outs0 = (
+        data.hours * float(np.maximum(sign * world.flow.slack_p_kw, 0).sum())
+        for world in (data.with_market, data.without)
+        for sign in (1, -1)
     )
+    words = (
+        "An AC power flow of what the meters measured, in every slot. A trade is a contract, not another current: the wires feel the "
+        f"market only where batteries act differently. The transformer brought in {ins:,.0f} kWh and took out {outs:,.0f} kWh, without "
+        f"the market {ins0:,.0f} and {outs0:,.0f} kWh; losses were {losses:.1f} kWh, without it {losses0:.1f} kWh."
+    )
+    places = "at the place that the grid's data give" if known_positions(network) is not None else "on the ring of its depth"
     map_words = (
-        "The square in the middle is the grid above; every dot is a bus on the ring of its distance, every line a cable coloured by its "
-        "highest loading, every dot by the voltage that strays most from nominal. Not to scale."
+        f"Every dot is a bus, {places}, coloured by the voltage that strays most from nominal in the run; every line a cable or "
+        "transformer by its highest loading; the square is the grid above. Hover for names. Not to scale."
     )
     return f"""<section id="wires"><p class="eyebrow">The wires</p><h2>{title}</h2><p>{words}</p>
-{figure("loading", loading, "Highest of each kind in each slot. Dotted: the same devices without the market.")}
+{figure("loading", _highest_loading(data, None), "Highest of each kind in each slot. Dotted: the same devices without the market.")}
 <div class="pair">{figure("voltage", voltage, "Lowest and highest bus in each slot. Dotted: without the market.", "tall")}
-{figure("map", "Where the feeder works hardest", map_words, "tall")}</div>{_broken_words(data, h)}</section>"""
+{figure("map", _highest_loading(data, LINE), map_words, "tall")}</div>{_broken_words(data, h)}</section>"""
+
+
+def _highest_loading(data: ReportData, kind: int | None) -> str:
+    """The most loaded branch (of a kind) in words."""
+    network, flow = data.network, data.with_market.flow
+    rows = np.flatnonzero(np.full(network.branches, True) if kind is None else network.branch_kind == kind)
+    if not rows.size:
+        return "Voltages of the feeder"
+    slot, column = np.unravel_index(int(np.argmax(flow.loading[:, rows])), (data.slots.size, rows.size))
+    branch = int(rows[column])
+    what = "transformer" if network.branch_kind[branch] == TRANSFORMER else "line"
+    at = data.terms.grid.local(int(data.slots[slot]))
+    name, peak = escape(network.branch_names[branch]), 100 * float(flow.loading[slot, branch])
+    if kind is None:
+        return f"Highest loading {peak:.1f} %: {what} {name}, {at:%d %b %H:%M}"
+    return f"The most loaded line, {name}, peaks at {peak:.1f} %"
 
 
 def _broken_words(data: ReportData, h: Headlines) -> str:
@@ -281,8 +324,14 @@ def members(data: ReportData, h: Headlines) -> str:
         f"bills state it, members gain {money(h.same_gain_nano, data)}."
     )
     return f"""<section id="members"><p class="eyebrow">Members</p><h2>{title}</h2><p>{words}</p>
-{figure("gains", "What each member gains", "Bill without the market, less the bill with it, plus the worth of what is stored more (or less) at the end.")}
+{figure("gains", _gains_title(data), "Bill without the market, less the bill with it, plus the worth of what is stored more (or less) at the end.")}
 {_kinds_table(data, kinds)}{_member_table(data, kinds)}</section>"""
+
+
+def _gains_title(data: ReportData) -> str:
+    gain = np.sort(data.gain_nano)
+    median = int(gain[gain.size // 2])
+    return f"Gains from {money(int(gain[0]), data)} to {money(int(gain[-1]), data)}, half of the members above {money(median, data)}"
 
 
 def _worst_members(data: ReportData) -> str:
@@ -322,12 +371,12 @@ def _member_table(data: ReportData, kinds: Sequence[str]) -> str:
         f'<th{" class=text" if 0 < i < 3 else ""}><button type="button">{name}</button></th>' for i, name in enumerate(names)
     )
     return f"""<div class="tools"><h3>Every member, in {escape(data.terms.currency)}</h3>
-<input type="search" id="member-search" placeholder="find a member, a kind, a contract" aria-label="find a member"></div>
+<input type="search" id="member-search" placeholder="find a member, kind, contract" aria-label="find a member"></div>
 <div class="scroll high"><table id="member-table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>"""
 
 
-def _short(nano: int) -> str:
-    return format_money(nano, "", 3).strip().replace("-", "−")
+def _short(nano: int, places: int = 3, plus: str = "") -> str:
+    return (plus if nano > 0 else "") + format_money(nano, "", places).strip().replace("-", "−")
 
 
 def money_section(data: ReportData, h: Headlines) -> str:
@@ -339,29 +388,36 @@ def money_section(data: ReportData, h: Headlines) -> str:
         return -checked_sum(world.pays_nano)
 
     def row(name: str, with_market: int, without: int) -> list[str]:
-        return [name, *(money(v, data) for v in (without, with_market, with_market - without))]
+        return [name, *(_short(v, 2) for v in (without, with_market)), _short(with_market - without, 2, "+")]
 
     rows.append(row("Members together", members_receive(data.with_market), members_receive(data.without)))
     for account, name in enumerate(ACCOUNTS):
         rows.append(row(ACCOUNT_NAMES[name], int(data.with_market.received_nano[account]), int(data.without.received_nano[account])))
     exact = [h.balance_without_nano, h.balance_nano, h.balance_nano - h.balance_without_nano]
-    rows.append(["Sum, exactly", *(f"{v} nano" for v in exact)])
+    rows.append(["Sum of the exact figures", *(_short(-v, 9) for v in exact)])
     cash = checked_sum(data.without.pays_nano) - checked_sum(data.with_market.pays_nano)
-    parts = ", ".join(
-        f"{ACCOUNT_NAMES[name].split(' (')[0].lower()} {_signed(int(change[i]), data)}" for i, name in enumerate(ACCOUNTS) if change[i]
-    )
-    title = f"Members pay {money(cash, data)} less" if cash >= 0 else f"Members pay {money(-cash, data)} more"
+    titles = {name: ACCOUNT_NAMES[name].split(" (")[0].lower() for name in ACCOUNTS}
+    givers = [
+        f"the {titles[name]} receives {money(-int(change[i]), data)} less"
+        for i, name in sorted(enumerate(ACCOUNTS), key=lambda pair: int(change[pair[0]]))
+        if change[i] < 0
+    ]
+    takers = [f"the {titles[name]} {money(int(change[i]), data)} more" for i, name in enumerate(ACCOUNTS) if change[i] > 0]
+    title = f"Members pay {money(abs(cash), data)} {'less' if cash >= 0 else 'more'}"
+    left = checked_sum(data.with_market.left_nano) - checked_sum(data.without.left_nano)
+    stored = ""
+    if left:
+        stored = (
+            f" {money(abs(left), data)} of it is worth of energy that batteries hold {'less' if left < 0 else 'more'} at the end than they "
+            f"would have without the market; {money(h.gain_nano, data)} is gain."
+        )
     words = (
-        f"Money moves, none is made. Against the world without the market: {parts}. The supplier sells less and pays less feed-in; grid fees and "
-        "levies fall by what the local tariff takes off a neighbour's kWh."
+        f"Money moves, none is made: {'; '.join([*givers, *takers]) or 'nobody receives less or more'}. A neighbour's kWh bears the reduced "
+        f"fees and levies of the local tariff, and the supplier neither sells it nor pays feed-in for it.{stored}"
     )
-    return f"""<section id="money"><p class="eyebrow">Money</p><h2>{title}: where it comes from</h2><p>{words}</p>
-{table(["who receives", "without the market", "with the market", "change"], rows, last_is_sum=True)}
-<p class="note">Lines are rounded to cents for reading; the last line is the sum of the exact figures. Negative: the account pays.</p></section>"""
-
-
-def _signed(nano: int, data: ReportData) -> str:
-    return ("+" if nano > 0 else "") + money(nano, data)
+    return f"""<section id="money"><p class="eyebrow">Money</p><h2>{title}, and this is where it comes from</h2><p>{words}</p>
+{table([f"who receives, {escape(data.terms.currency)}", "without the market", "with it", "change"], rows, last_is_sum=True)}
+<p class="note under">Lines are rounded to cents for reading, the last is the sum of the exact figures. Negative: the account pays.</p></section>"""
 
 
 def trust(data: ReportData) -> str:
@@ -393,7 +449,7 @@ def trust(data: ReportData) -> str:
 command checks all of it and runs the contract again, the second proves one member's bill against it.</p>
 <pre>walras audit RUN
 walras bill RUN {example}</pre>
-{table(["what", "how much"], rows)}</section>"""
+{table(["what", "how much"], rows, words=True)}</section>"""
 
 
 def method(data: ReportData) -> str:
@@ -407,7 +463,7 @@ def method(data: ReportData) -> str:
         moved = ", each moved by whole weeks and quarter hours so that they differ" if shifted else ""
         shapes = f"<li>{count} households draw on {len(homes)} measured shapes{moved}: their peaks are more alike than those of as many real homes.</li>"
     prices = data.community.prices
-    wholesale = "" if prices is None else f"<li>Wholesale prices: {escape(prices.source)}. Licence: {escape(prices.licence)}.</li>"
+    wholesale = "" if prices is None else f"<li>Wholesale prices: {linked(prices.source)}. Licence: {linked(prices.licence)}.</li>"
     return f"""<section id="method"><p class="eyebrow">Method and data</p><h2>What these figures rest on</h2>
 <ul class="facts">
 <li>The neighbourhood is simulated from measured profiles; orders, clearing, signatures, admission, settlement and bills are the real path.</li>
@@ -420,4 +476,4 @@ def method(data: ReportData) -> str:
 <li>This page names members. It is made from the operator's journal; the public record knows them as account numbers only.</li>
 </ul>
 <h3>Data and licences</h3>
-<ul class="facts"><li>Network and profiles: {escape(data.community.data.source)}. Licence: {escape(data.community.data.licence)}.</li>{wholesale}</ul></section>"""
+<ul class="facts"><li>Network and profiles: {linked(data.community.data.source)}. Licence: {linked(data.community.data.licence)}.</li>{wholesale}</ul></section>"""
