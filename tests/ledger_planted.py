@@ -46,5 +46,5 @@ def planted(contract: str, correct: str, wrong: str) -> Iterator[None]:
     def substitute(name: str) -> abi.Artifact:
         return variant if name == contract else original(name)
 
-    with mock.patch("walras.ledger.deployment.artifact", substitute):
+    with mock.patch("walras.ledger.deployment.artifact", substitute), mock.patch("walras.ledger.calls.artifact", substitute):
         yield
