@@ -144,10 +144,9 @@ def _auction_gas(world: World) -> tuple[int, str]:
     contract = create(chain, keys.admin, "SealedAuction", *terms, timestamp=now)
     contract.act(chain, keys.operator, "open", 0, now + 3_600, now + 7_200, timestamp=now)
     draw = np.random.default_rng(5)
-    orders = [
-        (i % 20, int(draw.integers(100, 5_000)) * (1 if i % 2 else -1), int(draw.integers(50_000, 350_000)))
-        for i in range(AUCTION_ORDERS)
-    ]
+    sizes = draw.integers(100, 5_000, AUCTION_ORDERS) * np.where(np.arange(AUCTION_ORDERS) % 2, 1, -1)
+    limits = draw.integers(50_000, 350_000, AUCTION_ORDERS)
+    orders = [(row % 20, *one) for row, one in enumerate(zip(sizes.tolist(), limits.tolist(), strict=True))]
     spent = []
     for account, quantity, price in orders:
         sealed = order_commitment(contract, 0, account, quantity, price, bytes(32))
@@ -167,19 +166,22 @@ def _auction_gas(world: World) -> tuple[int, str]:
 
 
 def rights_and_channels() -> list[Result]:
-    """Issue and retirement of a certificate, opening and closing of a channel, against one ERC-20 transfer with a transaction."""
+    """A certificate's life and a channel's, counted in ERC-20 transfers between two who hold the token already."""
     with chain_of("anvil", 100) as chain:
         world = World(chain, members=100)
-        chain_gas = _certificate_gas(world)
-        chain_gas |= _channel_gas(world)
-    yardstick = 60_000 + 2 * 65_000  # a first-time ERC-20 transfer, and an approval with a transfer to fund
-    figures = ", ".join(f"{name} {gas}" for name, gas in chain_gas.items())
-    ratio = (chain_gas["channel opened"] + chain_gas["channel closed together"]) / yardstick
-    return [at_most("ledger: opening and closing a channel", ratio, 2, figures)]
+        certificate, channel = _certificate_gas(world), _channel_gas(world)
+        holders = world.keys.member(3), world.keys.member(4)
+        for holder in holders:
+            world.send(world.keys.operator, "TestCurrency", "mint", holder.address, 100)
+        transfer = world.send(holders[0], "TestCurrency", "transfer", holders[1].address, 10).gas_used
+    return [
+        at_most(f"ledger: {name}, in transfers", sum(gas.values()) / transfer, 12, ", ".join(f"{k} {v}" for k, v in gas.items()))
+        for name, gas in (("a certificate issued and retired", certificate), ("a channel opened and closed", channel))
+    ]
 
 
 def _certificate_gas(world: World) -> dict[str, int]:
-    chain, member = world.chain, world.keys.member(0)
+    chain = world.chain
     contract = create(chain, world.keys.admin, "EnergyCertificates", world.addresses.settlement, "", timestamp=START)
     flow = positions(100, 7)
     content = world.settlement(0, flow)
@@ -191,7 +193,7 @@ def _certificate_gas(world: World) -> dict[str, int]:
     header = (content.header.readings_root, content.header.trades_root, content.header.journal_head)
     issued = contract.act(chain, member, "issue", 0, [header], [pack_positions(flow)], timestamp=START + 1_000)
     retired = contract.act(chain, member, "retire", 0, 1, "a greenhouse-gas account", timestamp=START + 1_100)
-    return {"certificate issued (100 positions as proof)": issued.gas_used, "certificate retired": retired.gas_used}
+    return {"issued (100 positions as proof)": issued.gas_used, "retired": retired.gas_used}
 
 
 def _channel_gas(world: World) -> dict[str, int]:
@@ -204,7 +206,7 @@ def _channel_gas(world: World) -> dict[str, int]:
     balance = advance(ChannelBalance(1), 3_600_000, 100_000)
     last = sign_balance(contract, balance, first, second, last=True)
     closed = contract.act(chain, first, "closeTogether", *last.as_arguments(), timestamp=now).gas_used
-    return {"channel opened": opened, "channel closed together": closed}
+    return {"opened": opened, "closed together": closed}
 
 
 def results() -> list[Result]:
