@@ -132,6 +132,56 @@ def clear(
         clear_command(book, mechanism)
 
 
+@app.command
+def game(book: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, mechanism: str = "uniform", tries: int = 400) -> None:
+    """Incentive audit: the best unilateral lie of each participant (price, quantity, splitting, withholding), and its gain.
+
+    Parameters
+    ----------
+    book
+        The book (JSON); its orders are taken as the truth. `-` reads standard input.
+    mechanism
+        The rule to lie to.
+    tries
+        Misreports tried for each participant, at most.
+    """
+    from walras.commands.game import game_command
+
+    game_command(book, mechanism, tries)
+
+
+@app.command
+def compare(
+    community: Path,
+    *,
+    mechanisms: str = "all",
+    days: int | None = None,
+    start: str | None = None,
+    lies: int = 2,
+    out: Path | None = None,
+) -> None:
+    """The same days of a community under many mechanisms: welfare, volume, prices, gains, lies, time.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    mechanisms
+        Comma list of names (`walras clear --list`), or `all`.
+    days
+        Number of local days, instead of the file's.
+    start
+        First local day, YYYY-MM-DD, instead of the file's.
+    lies
+        In how many of the books to search for profitable lies.
+    out
+        Also write a page with pictures here, and the figures as JSON beside it.
+    """
+    from walras.commands.compare import compare_command
+
+    compare_command(community, mechanisms, days=days, start=_day(start), lies=lies, out=out)
+
+
 imports = App(name="import", help="Bring a grid in from elsewhere.")
 app.command(imports)
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.grid.network import BASE_KVA, Float, Network
-from walras.market.orders import Orders
-from walras.units import WH_PER_KWH, Int64
+from walras.market.orders import BUY, SELL, Orders, make_orders
+from walras.units import MAX_ENERGY_WH, WH_PER_KWH, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,30 @@ def check_nodes(orders: Orders, network: Network) -> None:
     if bad.size:
         expected = f"a bus index below {network.buses}"
         raise InputError("orders", [Fault(f"order row {row}", "node", int(orders.node[row]), expected) for row in bad])
+
+
+def add_supplier(
+    orders: Orders, network: Network, import_price: int, export_price: int, participant: int, quantity_wh: int = MAX_ENERGY_WH
+) -> Orders:
+    """The book with the supplier in it: at the root it sells any amount at `import_price` and buys at `export_price`.
+
+    Prices in micro per kWh, import above export. The two rows come last, with the two ids after the largest in the book; their
+    time is after everyone's. With the supplier in the book the fills are the whole physics of the feeder: an ask left unfilled
+    is curtailed, a bid left unfilled is not served.
+    """
+    if not export_price < import_price:
+        raise InputError("supplier", [Fault("supplier", "export_price", export_price, f"below the import price {import_price}")])
+    last = int(orders.id.max(initial=-1))
+    late = int(orders.time.max(initial=-1)) + 1
+    return make_orders(
+        np.concatenate([orders.side, [SELL, BUY]]),
+        np.concatenate([orders.quantity_wh, [quantity_wh, quantity_wh]]),
+        np.concatenate([orders.price_micro_per_kwh, [import_price, export_price]]),
+        participant=np.concatenate([orders.participant, [participant, participant]]),
+        id=np.concatenate([orders.id, [last + 1, last + 2]]),
+        time=np.concatenate([orders.time, [late, late]]),
+        node=np.concatenate([orders.node, [network.root, network.root]]),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,6 +53,11 @@ class LimitRows:
             self.margin.append(0.0)
         return len(fresh)
 
+    def keep(self, kind: int, place: int, more: float) -> None:
+        """Keep `more` distance to a limit that is in."""
+        row = next(i for i, key in enumerate(zip(self.kind, self.place, strict=True)) if key == (kind, place))
+        self.margin[row] += more
+
 
 def limit_bounds(network: Network) -> tuple[Float, Float]:
     """Lowest and highest voltage by place."""
@@ -62,9 +67,10 @@ def limit_bounds(network: Network) -> tuple[Float, Float]:
 
 @njit(cache=True)
 def worst_limits(
-    parent: Int, data: Float, vr: Float, vi: Float, state: Float, v_min: Float, v_max: Float, tolerance: float
-) -> tuple[Int, Int, Float]:
-    """Kind, place and excess of the worst broken limits, at most PER_KIND of each kind, worst first within a kind."""
+    parent: Int, data: Float, vr: Float, vi: Float, state: Float, v_min: Float, v_max: Float, known_kind: Int, known_place: Int,
+    tolerance: float,
+) -> tuple[Int, Int, Float]:  # fmt: skip
+    """Kind, place and excess of the worst broken limits that are not known, at most PER_KIND of each kind, worst first."""
     n = parent.size
     excess = np.full((4, n), -np.inf)
     for k in range(1, n):
@@ -73,6 +79,9 @@ def worst_limits(
         excess[kind, k] = branch_loading(parent, data, vr, vi, state, k) - 1.0
         excess[LOW_VOLTAGE, k] = v_min[k] - v
         excess[HIGH_VOLTAGE, k] = v - v_max[k]
+    for row in range(known_kind.size):
+        if known_kind[row] < 4:
+            excess[known_kind[row], known_place[row]] = -np.inf
     kinds, places = np.empty(4 * PER_KIND, dtype=np.int64), np.empty(4 * PER_KIND, dtype=np.int64)
     amounts = np.empty(4 * PER_KIND)
     count = 0

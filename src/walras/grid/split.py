@@ -21,12 +21,14 @@ _GAP = 1e-12
 
 
 @njit(cache=True)
-def branch_curvature(data: Float, vr: Float, vi: Float, energy: float) -> Float:
-    """w [n] by place: second derivative of energy * losses to the power of the branch that feeds the place, per kW^2."""
+def branch_curvature(data: Float, vr: Float, vi: Float, price: Float) -> Float:
+    """w [n] by place: second derivative of the worth of the losses to the power of the branch that feeds the place, per kW^2.
+
+    `price` [n] is what one more kW is worth at the place: a loss in a branch is a load there, whatever limit it meets above.
+    """
     w = np.zeros(vr.size)
-    if energy > 0:
-        for k in range(1, vr.size):
-            w[k] = energy * 2 * data[k, 0] / (vr[k] * vr[k] + vi[k] * vi[k]) / BASE_KVA
+    for k in range(1, vr.size):
+        w[k] = max(price[k], 0.0) * 2 * data[k, 0] / (vr[k] * vr[k] + vi[k] * vi[k]) / BASE_KVA
     return w
 
 
@@ -110,13 +112,15 @@ def solve_split(
     w, linear = w / unit, cost / unit
     linear = linear - _apply(parent, w, place, side, x)
     most = penalty / unit
-    y, mu = np.empty(n), 0.1
+    y: Float = np.empty(n)
+    mu = 0.1
     for i in range(n):
         edge = min(0.3 * upper[i], 1.0)
         y[i] = min(max(x[i], edge), upper[i] - edge)
     room = upper - y
     low, high = mu / y, mu / room
-    slack, nu, excess, gap = np.ones(m), np.zeros(m), np.ones(m), np.ones(m)
+    nu: Float = np.zeros(m)
+    slack, excess, gap = np.ones(m), np.ones(m), np.ones(m)
     for i in range(1, m):
         slack[i] = max(right[i] - rows[i] @ y, 1.0)
         nu[i] = mu / slack[i]
@@ -158,7 +162,7 @@ def solve_split(
             for i in range(1, m):
                 r_primal[i] += c_gap[i] / gap[i] - c_nu[i] / nu[i]
             half = _solve_tree(parent, w, place, side, diagonal, r_dual)
-            d_nu = np.linalg.solve(schur, rows @ half - r_primal)
+            d_nu = np.asarray(np.linalg.solve(schur, rows @ half - r_primal))
             d_y = half - d_nu @ inverse_rows
             d_low = (c_low - low * d_y) / y
             d_high = (c_high + high * d_y) / room

@@ -20,6 +20,7 @@ from walras.market.conventions import Conventions
 from walras.market.mechanism import Mechanism, run
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
+from walras.study.extras import extra_for
 from walras.study.physics import bus_flow
 from walras.study.trading import Day, Trading
 from walras.tariffs.bill import Bills, make_bills
@@ -62,10 +63,15 @@ Clear = Callable[[Orders, Conventions], Clearing]
 Watch = Callable[[int, Orders, Clearing], None]
 
 
-def replay(trading: Trading, terms: Terms, slots: range, watch: Watch | None = None) -> Iterator[ReplayedDay]:
-    """Replay `slots` (whole local days) in order, a day at a time; `watch` sees every clearing."""
+def replay(
+    trading: Trading, terms: Terms, slots: range, watch: Watch | None = None, mechanism: Mechanism | None = None
+) -> Iterator[ReplayedDay]:
+    """Replay `slots` (whole local days) in order, a day at a time, under `mechanism` (default: that of the terms).
+
+    `watch` sees every clearing.
+    """
     soc = trading.initial_soc
-    mechanism = mechanism_named(terms.mechanism)
+    mechanism = mechanism or mechanism_named(terms.mechanism)
     slot = slots.start
     while slot < slots.stop:
         day = trading.day(slot)
@@ -85,7 +91,7 @@ def _replay_day(
     by_slot = np.zeros((5, len(slots)), dtype=np.int64)
     for row, slot in enumerate(slots):
         orders = trading.orders(slot, soc)
-        clearing = run(mechanism, orders, terms.conventions, trading.network)
+        clearing = run(mechanism, orders, terms.conventions, trading.network, extra_for(mechanism, orders))
         if watch is not None:
             watch(slot, orders, clearing)
         done = trading.dispatched(slot, soc, positions_of(orders, clearing, terms.members))

@@ -49,6 +49,8 @@ from walras.ledger import (
 )
 from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
+from walras.market.clearing import Clearing
+from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
@@ -69,6 +71,7 @@ from walras.metering import (
     substitutes,
 )
 from walras.metering.oracle import Checker, Signer
+from walras.study.extras import extra_for
 from walras.study.meters import Meters
 from walras.study.physics import flow_to_public
 from walras.study.trading import Trading
@@ -209,7 +212,7 @@ class Session:
         mechanism = mechanism_named(p.terms.mechanism)
         cleared = at(
             EventKind.CLEARED,
-            lambda: (clearing_to_public(run_mechanism(mechanism, orders, p.terms.conventions, p.trading.network)), None),
+            lambda: (clearing_to_public(self._clear(mechanism, orders)), None),
         )
         clearing = clearing_from_public(cleared.public)
 
@@ -257,6 +260,10 @@ class Session:
                 None,
             ),
         )
+
+    def _clear(self, mechanism: Mechanism, orders: Orders) -> Clearing:
+        extra = extra_for(mechanism, orders)
+        return run_mechanism(mechanism, orders, self._p.terms.conventions, self._p.trading.network, extra)
 
     def _meter(
         self, slot: int, net_wh: Int64, at: Callable[[EventKind, Callable[[], Decision]], Entry]

@@ -52,7 +52,8 @@ class Dispatch:
     limit_kind, limit_place, multiplier   the limits in play; multiplier >= 0 in micro per kWh per unit of the limit
     gradient     [limits, buses] of each limit to the power taken (network order), turned so that the limit is an upper bound
     short        [limits] by how much the limit stays broken because nothing in the book can mend it (else 0)
-    base_kw      what the root delivers without any trade; losses_kw that trade adds
+    margin       [limits] the distance that was to be kept
+    base_kw      what the root delivers without any trade, base_losses_kw of it lost; losses_kw that trade adds
     rounds       linear and quadratic programs solved; `still_kw` the last movement
     """
 
@@ -66,7 +67,9 @@ class Dispatch:
     multiplier: Float
     gradient: Float
     short: Float
+    margin: Float
     base_kw: float
+    base_losses_kw: float
     losses_kw: float
     rounds: int
     still_kw: float
@@ -125,6 +128,11 @@ class Work:
             self.weight, np.empty(n),
         )  # fmt: skip
 
+    def prices(self, multipliers: Float, gradient: Float, scale: Float) -> Float:
+        """Nodal prices by place at the linearised point, from the multipliers of the scaled rows (new limits: 0)."""
+        mu = -multipliers[1:] / scale[: multipliers.size - 1]
+        return np.asarray(-multipliers[0] * self.weight + mu @ gradient[: mu.size])
+
     def rows(self, limits: LimitRows) -> tuple[Float, Float, Float, Float]:
         """(gradient [limits, places], coefficients [1 + limits, groups], right-hand sides, scale of each limit row)."""
         g, w = self.groups, self.w
@@ -154,10 +162,12 @@ class Work:
         right[1:] /= scale
         return gradient, coefficients, right, scale
 
-    def broken(self) -> tuple[Int, Int]:
-        """The worst broken limits at the point: kinds and places."""
+    def broken(self, limits: LimitRows) -> tuple[Int, Int]:
+        """The worst broken limits at the point that are not in play yet: kinds and places."""
         w = self.w
-        kinds, places, _ = worst_limits(w.parent, w.data, self.vr, self.vi, self.state, self.v_min, self.v_max, LIMIT_TOLERANCE)
+        kinds, places, _ = worst_limits(
+            w.parent, w.data, self.vr, self.vi, self.state, self.v_min, self.v_max, *limits.columns(), LIMIT_TOLERANCE
+        )
         flow_in = self.base_kw - float(np.sum(self.x[self.groups.place == 0] * self.groups.side[self.groups.place == 0]))
         extra = []
         if flow_in > self.slot.import_limit_kw + 1e-7:
@@ -191,7 +201,7 @@ def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None)
         if status == CONVERGED:
             work.linearise_slack()
             return _result(work, limits, np.zeros(0), np.zeros((0, w.parent.size)), low, high, rounds, 0.0)
-        limits.enter(*work.broken())
+        limits.enter(*work.broken(limits))
     return _with_rows(work, limits)
 
 
@@ -206,23 +216,27 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
     multipliers, still, damping, bend = np.zeros(1), np.inf, 1.0, 1.0
     for rounds in range(1, ROUNDS + 1):
         work.linearise_slack()
-        _, coefficients, right, scale = work.rows(limits)
-        linear, before, weight, last, expected = damping >= LEAST_DAMPING, work.x, work.weight.copy(), still, 0.0
+        gradient, coefficients, right, scale = work.rows(limits)
+        linear, before, last = damping >= LEAST_DAMPING, work.x, still
         if linear:
             new, multipliers = _linear(g, coefficients, right, work.upper, penalty)
             new = before + damping * (new - before)
         else:
-            new, multipliers, expected = _quadratic(work, coefficients, right, -float(multipliers[0]), bend, penalty)
+            guess = work.prices(multipliers, gradient, scale)
+            new, multipliers, expected = _quadratic(work, coefficients, right, guess * bend, penalty)
         part, still = work.step(new)
-        fresh = limits.enter(*work.broken())
+        fresh = limits.enter(*work.broken(limits))
         if part == 1.0 and not fresh and still <= (STILL_KW * damping if linear else QP_STILL_KW):
             break
         if linear and not fresh and part == 1.0 and rounds > 3 and (still > last / 2 or damping < 1):
             damping /= 2
-        if expected > 0:
+        if not linear and expected > 0:
+            held = work.prices(multipliers, gradient, scale)
             work.linearise_slack()
-            turned = -float(multipliers[0]) * float((work.weight - weight)[g.place] @ (g.side * (work.x - before)))
-            bend = bend * min(max(turned / expected, 0.5), 2.0)
+            after = work.rows(limits)[0]
+            turned = work.prices(multipliers, after[: scale.size], scale) - held
+            seen = float(turned[g.place] @ (g.side * (work.x - before)))
+            bend *= min(max(seen / expected, 0.5), 4.0)
     mu = np.maximum(-multipliers[1:], 0.0) / scale
     mu = np.concatenate([mu, np.zeros(len(limits.kind) - mu.size)])
     work.linearise_slack()
@@ -231,22 +245,19 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
     return _result(work, limits, mu, gradient, low, high, rounds, still)
 
 
-def _quadratic(work: Work, rows: Float, right: Float, energy: float, bend: float, penalty: float) -> tuple[Float, Float, float]:
-    """A quadratic step from the point: new fills, multipliers, and the model's curvature along the step.
-
-    `bend` scales the curvature of the losses to what the last step has seen.
-    """
+def _quadratic(work: Work, rows: Float, right: Float, price: Float, penalty: float) -> tuple[Float, Float, float]:
+    """A quadratic step from the point: new fills, multipliers, and the model's curvature along the step."""
     g, w = work.groups, work.w
     open_rows = np.flatnonzero(work.upper > 0)
-    curvature = branch_curvature(w.data, work.vr, work.vi, max(energy, 0.0) * bend)
+    curvature = branch_curvature(w.data, work.vr, work.vi, price)
     place, side, x = g.place[open_rows], g.side[open_rows], work.x[open_rows]
-    settled, inside, multipliers = solve_split(
+    _, inside, multipliers = solve_split(
         w.parent, curvature, place, side, -side * g.price[open_rows], np.ascontiguousarray(rows[:, open_rows]), right,
         work.upper[open_rows], x, penalty,
     )  # fmt: skip
     new = np.zeros(g.price.size)
     new[open_rows] = inside
-    if not settled and not np.isfinite(new).all():
+    if not np.isfinite(new).all():
         raise ClearingError("the quadratic program of the clearing did not finish", thing=work.slot, way_out="report the book")
     return new, multipliers, curvature_of(w.parent, curvature, place, side, inside - x)
 
@@ -291,11 +302,10 @@ def _result(
     if kind.size:
         _, _, right, scale = work.rows(limits)
         coefficients = gradient[:, work.groups.place] * work.groups.side
-        margin = np.array(limits.margin)
-        short = np.maximum(coefficients @ work.x - right[1:] * scale - margin, 0.0)
+        short = np.maximum(coefficients @ work.x - right[1:] * scale - np.array(limits.margin), 0.0)
         short[short <= 10 * LIMIT_TOLERANCE] = 0.0
     losses = branch_losses(w.parent, w.data, work.vr, work.vi, work.state) - work.base_losses
     return Dispatch(
-        work.x.copy(), energy, low, high, work.weight[w.place], kind, place, mu, gradient[:, w.place], short, work.base_kw,
-        losses * BASE_KVA, rounds, still,
+        work.x.copy(), energy, low, high, work.weight[w.place], kind, place, mu, gradient[:, w.place], short,
+        np.array(limits.margin), work.base_kw, work.base_losses * BASE_KVA, losses * BASE_KVA, rounds, still,
     )  # fmt: skip
