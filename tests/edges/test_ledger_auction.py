@@ -8,10 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ledger_world import CHAINS, START, World, chain_of, stranger
+from ledger_planted import planted
+from ledger_world import CHAINS, START, World, chain_of, funded, stranger
 from walras.errors import InputError, LedgerError
 from walras.ledger import EmbeddedChain, Genesis, SigningKey, Transaction, artifact, next_sender, sign_transaction
 from walras.ledger.auction import ChainOrders, order_commitment, orders_from_words, pack_fills, read_orders
@@ -103,14 +104,11 @@ def refused(name: str) -> object:
 
 prices = st.sampled_from([-5, 0, 1, 7, 8, 100])
 order = st.tuples(st.integers(0, MEMBERS - 1), st.sampled_from([-9, -4, -1, 1, 4, 9]), prices)
+TWIN = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@given(st.data(), st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(1, 3), Fraction(1)]))
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_contract_takes_the_markets_clearing_and_no_neighbour_of_it(data: st.DataObject, k: Fraction) -> None:
+def compare_with_the_market(data: st.DataObject, k: Fraction) -> None:
     """Twin: `market.uniform` with ties by time. Neighbours: a Wh moved, added or taken, the price off by one."""
-    from ledger_world import funded
-
     auctions = Auctions(World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS), k)
     orders = auctions.hold(0, data.draw(st.lists(order, min_size=2, max_size=7)))
     price, fills = auctions.solve(orders)
@@ -127,6 +125,31 @@ def test_the_contract_takes_the_markets_clearing_and_no_neighbour_of_it(data: st
             assert auctions.refusal(0, price, orders, list(moved)) is not None, (fills, moved)
     auctions.act(stranger(), "submitClearing", 0, price, pack_fills(orders, fills))
     assert auctions.contract.view(auctions.chain, "resultOf", 0)[:2] == (price, sum(fills) // 2)
+
+
+@given(st.data(), st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(1, 3), Fraction(1)]))
+@TWIN
+def test_the_contract_takes_the_markets_clearing_and_no_neighbour_of_it(data: st.DataObject, k: Fraction) -> None:
+    compare_with_the_market(data, k)
+
+
+PLANTED = {
+    "a crossing left": ("if (pass.bestOpenBid >= pass.bestOpenAsk)", "if (pass.bestOpenBid > pass.bestOpenAsk)"),
+    "the last in time first": ("if (limit == pass.price) pass.bidsAtPriceShort = true;", ""),
+    "an ask overfilled": ("if (filledWh > -quantityWh) revert", "if (filledWh > 1 - quantityWh) revert"),
+    "any price in the interval": ("if (pass.price != expected) revert", "if (pass.bought == 0 && pass.price != expected) revert"),
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("correct", "wrong"), PLANTED.values(), ids=PLANTED)
+def test_a_bug_planted_into_the_rule_is_found(correct: str, wrong: str) -> None:
+    def hunt(data: st.DataObject) -> None:
+        compare_with_the_market(data, Fraction(1, 2))
+
+    looking = settings(TWIN, max_examples=60, database=None, derandomize=True, phases=(Phase.generate,))
+    with planted("SealedAuction", correct, wrong, source="UniformPrice"), pytest.raises((AssertionError, BaseExceptionGroup)):
+        looking(given(st.data())(hunt))()
 
 
 def test_three_bids_two_asks_clear_at_the_middle_of_the_interval(auctions: Auctions) -> None:
