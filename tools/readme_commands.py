@@ -1,7 +1,7 @@
 """Run every command that README.md and docs/ show in a ```console block, in the order of the page, and fail where one fails.
 
-A line that begins with `$ ` is a command; the rest of a block is what it prints and is not compared. Commands run in the repository's
-root with `.venv/bin` first on the path. `$ make` lines are left out: they are what everything else stands on.
+A line that begins with `$ ` is a command; the rest of a block is what it prints and is not compared. Commands run in the
+repository's root with `.venv/bin` first on the path. `$ make` lines are left out: they are what everything else stands on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main() -> int:
             started = time.monotonic()
             done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             ran += 1
-            print(f"{'ok  ' if done.returncode == 0 else 'FAIL'} {time.monotonic() - started:6.1f} s  {page.relative_to(ROOT)}: {command}")
+            print(
+                f"{'ok  ' if done.returncode == 0 else 'FAIL'} {time.monotonic() - started:6.1f} s  {page.relative_to(ROOT)}: {command}"
+            )
             if done.returncode:
                 failed += 1
                 print(done.stdout[-2000:], done.stderr[-2000:], sep="\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from walras.community.file import data_days, load_community
+from walras.community.file import data_days, load_community, with_period
 from walras.community.model import (
     Community,
     ForecastModel,
@@ -36,4 +36,5 @@ __all__ = [
     "member_series",
     "network",
     "wholesale_micro_per_kwh",
+    "with_period",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,10 +128,10 @@ def write_arrays(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """`meta` and the read-only arrays of an `.npz`; InputError where it is none, or holds pickled objects."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop("meta").tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as cause:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as cause:
         fault = Fault(str(path), "file", type(cause).__name__, "a readable .npz with a `meta` entry")
         raise InputError(f"data file {path.name}", [fault]) from cause
     if not isinstance(meta, dict):

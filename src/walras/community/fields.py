@@ -8,7 +8,6 @@ reader raises when there are faults. Decimal numbers are scaled to whole units e
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -28,6 +27,7 @@ class Findings:
 
     lines: LineIndex
     found: list[tuple[int, Fault]] = field(default_factory=list)
+    paths: set[Path] = field(default_factory=set)
 
     def add(self, path: Path, value: object, expected: str) -> None:
         """One more fault at `path`."""
@@ -36,6 +36,7 @@ class Findings:
         where = f"line {line}" if line is not None else "file"
         shown = str(value) if isinstance(value, Decimal | date) else value
         name = str(path[-1]) if isinstance(path[-1], str) else f"{path[-1] + 1}"
+        self.paths.add(path)
         entry = (line or 0, Fault(f"{where}, {table}" if table else where, name, shown, expected))
         if entry not in self.found:
             self.found.append(entry)
@@ -46,13 +47,14 @@ class Findings:
 
 
 class Table:
-    """One table of the file, at `path`."""
+    """One table of the file, at `path`. A `void` one stands for a missing table: that fault is named, its fields are not."""
 
-    def __init__(self, values: dict[str, Any], path: Path, findings: Findings) -> None:
+    def __init__(self, values: dict[str, Any], path: Path, findings: Findings, *, void: bool = False) -> None:
         self.values = values
         self.path = path
         self._findings = findings
         self._asked: set[str] = set()
+        self._void = void
 
     def fault(self, name: str, value: object, expected: str) -> None:
         """A fault at one of this table's fields."""
@@ -61,6 +63,10 @@ class Table:
     def has(self, name: str) -> bool:
         """Whether the field is there."""
         return name in self.values
+
+    def sound(self, *names: str) -> bool:
+        """Whether none of these fields has a fault: what binds fields together is asked only then."""
+        return not self._void and not any((*self.path, name) in self._findings.paths for name in names)
 
     def text(self, name: str, expected: str, default: str = NOTHING) -> str:
         """A non-empty text."""
@@ -140,24 +146,25 @@ class Table:
         value = self._get(name, "a table", NOTHING if required else {})
         if value is not NOTHING and not isinstance(value, dict):
             self.fault(name, value, "a table")
-        return Table(value if isinstance(value, dict) else {}, (*self.path, name), self._findings)
+        known = isinstance(value, dict)
+        return Table(value if known else {}, (*self.path, name), self._findings, void=not known)
 
-    def tables(self, name: str, *, required: bool = False) -> builtins.list[Table]:
+    def tables(self, name: str, *, required: bool = False) -> list[Table]:
         """A list of tables below this one."""
         value = self._get(name, "a list of at least one table", NOTHING if required else [])
         if value is NOTHING:
             return []
-        if not isinstance(value, builtins.list) or not all(isinstance(entry, dict) for entry in value):
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             self.fault(name, value, "a list of tables")
             return []
         if required and not value:
             self.fault(name, value, "a list of at least one table")
         return [Table(entry, (*self.path, name, k), self._findings) for k, entry in enumerate(value)]
 
-    def list(self, name: str, expected: str, default: builtins.list[str]) -> builtins.list[str]:
+    def texts(self, name: str, expected: str, default: list[str]) -> list[str]:
         """A list of texts."""
         value = self._get(name, expected, default)
-        if not isinstance(value, builtins.list) or not all(isinstance(entry, str) for entry in value):
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
             self.fault(name, value, expected)
             return default
         return value
@@ -167,12 +174,12 @@ class Table:
         for name, value in self.values.items():
             if name not in self._asked:
                 known = ", ".join(sorted(self._asked))
-                self.fault(name, value if not isinstance(value, dict | builtins.list) else "...", f"a known field ({known})")
+                self.fault(name, value if not isinstance(value, dict | list) else "...", f"a known field ({known})")
 
     def _get(self, name: str, expected: str, default: Any) -> Any:
         self._asked.add(name)
         if name in self.values:
             return self.values[name]
-        if default is NOTHING:
+        if default is NOTHING and not self._void:
             self.fault(name, "absent", expected)
         return default

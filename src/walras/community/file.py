@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from importlib import resources
@@ -62,10 +63,29 @@ def load_community(path: str | Path) -> Community:
 
 def data_path(reference: str, folder: Path) -> Path:
     """The file that a reference names: `package:rural3` one that ships with Walras, else a path relative to `folder`."""
-    if reference.startswith(PACKAGE):
-        name = reference.removeprefix(PACKAGE)
-        return Path(str(resources.files("walras.community").joinpath("data", f"{name}.npz")))
-    return folder / reference
+    if not reference.startswith(PACKAGE):
+        return folder / reference
+    shipped = Path(str(resources.files("walras.community").joinpath("data")))
+    names = sorted(path.stem for path in shipped.glob("*.npz"))
+    name = reference.removeprefix(PACKAGE)
+    if name not in names:
+        known = ", ".join(PACKAGE + known for known in names)
+        raise InputError("data file", [Fault("file", "name", reference, f"one of {known}")])
+    return shipped / f"{name}.npz"
+
+
+def with_period(community: Community, *, start: date | None = None, days: int | None = None) -> Community:
+    """The community run from another local day, or for another number of days; InputError where the data do not cover it."""
+    moved = replace(community, start=start or community.start, days=community.days if days is None else days)
+    first, last = data_days(moved)
+    faults = []
+    if not first <= moved.start <= last:
+        faults.append(Fault("period", "start", moved.start.isoformat(), f"a day the data cover: {first} to {last}"))
+    elif not 1 <= moved.days <= (last - moved.start).days + 1:
+        faults.append(Fault("period", "days", moved.days, f"1 to {(last - moved.start).days + 1}: the data end with {last}"))
+    if faults:
+        raise InputError("period", faults)
+    return moved
 
 
 def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
@@ -76,6 +96,9 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         head.fault("currency", currency, "a currency code such as EUR")
     timezone = _timezone(head)
     minutes = head.whole("slot_minutes", min(ALLOWED_MINUTES), max(ALLOWED_MINUTES))
+    if minutes not in ALLOWED_MINUTES:
+        head.fault("slot_minutes", minutes, "one of " + ", ".join(map(str, ALLOWED_MINUTES)))
+        minutes = ALLOWED_MINUTES[0]
     start = head.day("start")
     days = head.whole("days", 1, MAX_DAYS)
     seed = head.whole("seed", 0, 2**63 - 1)
@@ -101,12 +124,10 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     _check_repeated_rates(zip(((f.year, f.up_to_w) for f in feed_in), feed_in_tables, strict=True))
     if data is None:
         return None
-    if minutes != data.grid.minutes:
-        head.fault("slot_minutes", minutes, f"{data.grid.minutes}, as the data have it")
     community = Community(
         name=name,
         currency=currency,
-        grid=SlotGrid(data.grid.origin, data.grid.minutes, timezone),
+        grid=SlotGrid(data.grid.origin, minutes, timezone),
         start=start,
         days=days,
         seed=seed,
@@ -122,9 +143,13 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         data=data,
         prices=prices,
     )
-    _check_range(head, community)
-    _check_contracts(contract_tables, community)
-    _check_members(member_tables, community)
+    if head.sound("timezone", "start", "days"):
+        _check_range(head, community)
+    if root.table("data").sound("prices"):
+        _check_contracts(contract_tables, community)
+    contracts_known = all(table.sound("id") for table in contract_tables)
+    rates_known = all(table.sound("year", "up_to_kwp") for table in feed_in_tables)
+    _check_members(member_tables, community, contracts_known=contracts_known, rates_known=rates_known)
     return community
 
 
@@ -190,8 +215,8 @@ def data_days(community: Community) -> tuple[date, date]:
     first = grid.local(0).date()
     if grid.local_day(first).start < 0:
         first += timedelta(days=1)
-    last = grid.local(community.data.slots - 1).date()
-    if grid.local_day(last).stop > community.data.slots:
+    last = grid.local(community.slot_count - 1).date()
+    if grid.local_day(last).stop > community.slot_count:
         last -= timedelta(days=1)
     return first, last
 
@@ -202,12 +227,12 @@ def _check_contracts(tables: list[Table], community: Community) -> None:
             table.fault("kind", contract.kind, "a [data] prices file, which a dynamic contract needs")
 
 
-def _check_members(tables: list[Table], community: Community) -> None:
+def _check_members(tables: list[Table], community: Community, *, contracts_known: bool, rates_known: bool) -> None:
     contracts = {contract.id for contract in community.contracts}
     buses = {str(name) for name in community.data.network.get("bus_names", ())}
     profiles = set(community.data.profiles)
     for member, table in zip(community.members, tables, strict=True):
-        if member.contract and member.contract not in contracts:
+        if contracts_known and member.contract and member.contract not in contracts:
             table.fault("contract", member.contract, "the id of a contract: " + ", ".join(sorted(contracts)))
         if member.node and member.node not in buses:
             table.fault("node", member.node, "the name of a bus of the network")
@@ -217,7 +242,7 @@ def _check_members(tables: list[Table], community: Community) -> None:
         for plant, row in zip(member.pv, table.tables("pv"), strict=True):
             if plant.profile and plant.profile not in profiles:
                 row.fault("profile", plant.profile, "a profile of the data file")
-            if plant.peak_w > 0:
+            if rates_known and row.sound("kwp", "commissioned"):
                 try:
                     feed_in_rate(community.feed_in, plant.commissioned, plant.peak_w)
                 except InputError:

@@ -135,6 +135,11 @@ class Community:
         """The slots of the community's `days` from `start`: local days, so 92 or 100 of 15 minutes at the clock changes."""
         return self.grid.local_days(self.start, self.days)
 
+    @property
+    def slot_count(self) -> int:
+        """How many slots of `grid` the data cover, from slot 0."""
+        return self.data.slots * self.data.grid.minutes // self.grid.minutes
+
     def member(self, member_id: str) -> Member:
         """The member of that id; KeyError names the id where there is none."""
         for member in self.members:

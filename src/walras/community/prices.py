@@ -2,10 +2,9 @@
 
 SMARD's German day-ahead prices of 2015 (Bundesnetzagentur | SMARD.de, CC BY 4.0) are laid over 2016 by weekday and local clock:
 each day of 2016 takes the prices of the day 364 days before (2016-01-04, a Monday, those of 2015-01-05; 2016-03-27, when
-clocks change,
-those of 2015-03-29, when they changed too). The series begins on 2015-01-05 and ends with 2015, so 1 to 3 January take the
-day 357 days before, 30 and 31 December the day 371 days before: the same weekday, one week off. An hour that the local clock
-shows twice on either side takes the first of the two prices.
+clocks change, those of 2015-03-29, when they changed too). The series begins on 2015-01-05 and ends with 2015, so 1 to 3
+January take the day 357 days before, 30 and 31 December the day 371 days before: the same weekday, one week off. An hour that
+the local clock shows twice, on either side, takes the first of the two prices.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from walras.community.model import (
 from walras.devices.records import Battery
 from walras.errors import InputError
 from walras.market.conventions import Conventions, read_conventions
+from walras.market.registry import MECHANISMS
 from walras.tariffs.records import (
     CONTRACT_KINDS,
     MINUTES_PER_DAY,
@@ -37,8 +38,6 @@ from walras.tariffs.records import (
     TimeWindow,
 )
 
-MECHANISMS = ("uniform",)
-"""Mechanisms a community may name."""
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
@@ -55,7 +54,7 @@ def read_market(table: Table) -> MarketRules:
     """`[market]`: mechanism, strategy and `[market.conventions]`."""
     conventions = table.table("conventions", required=False)
     rules = MarketRules(
-        mechanism=table.choice("mechanism", MECHANISMS),
+        mechanism=table.choice("mechanism", sorted(MECHANISMS)),
         conventions=_conventions(conventions),
         strategy=table.choice("strategy", STRATEGIES, "truthful"),
     )
@@ -84,7 +83,7 @@ def read_settlement(table: Table) -> SettlementRules:
             table.fault(one, table.values[one], f"either {one} alone, or {' and '.join(two)}")
     if (rule == "firm" and not table.has(one)) or any(table.has(name) for name in two):
         short, long = (read_price(table, name) for name in two)
-    if long > short:
+    if long > short and table.sound(*two):
         table.fault(two[1], table.values.get(two[1]), "at most the price of the short side")
     table.close()
     return SettlementRules(rule, short, long)
@@ -98,7 +97,8 @@ def read_gates(table: Table) -> Gates:
         metering_deadline_minutes=table.whole("metering_deadline_minutes", 1, MAX_GATE_MINUTES),
         dispute_window_minutes=table.whole("dispute_window_minutes", 1, MAX_GATE_MINUTES),
     )
-    if gates.reveal_deadline_minutes >= gates.gate_closure_minutes:
+    first_two = ("gate_closure_minutes", "reveal_deadline_minutes")
+    if gates.reveal_deadline_minutes >= gates.gate_closure_minutes and table.sound(*first_two):
         expected = f"fewer minutes before delivery than gate_closure_minutes = {gates.gate_closure_minutes}: gates close first"
         table.fault("reveal_deadline_minutes", gates.reveal_deadline_minutes, expected)
     table.close()
@@ -115,9 +115,10 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64))
-    if rules.quorum > rules.oracles:
+    sound = table.sound("oracles", "quorum")
+    if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
-    elif 2 * rules.quorum <= rules.oracles:
+    elif sound and 2 * rules.quorum <= rules.oracles:
         table.fault("quorum", rules.quorum, f"more than half of oracles = {rules.oracles}")
     table.close()
     return rules
@@ -211,7 +212,7 @@ def _levies(table: Table) -> tuple[PriceItem, ...]:
 
 def _window(table: Table) -> TimeWindow:
     start, end = _minute(table, "from"), _minute(table, "to")
-    if start >= end:
+    if start >= end and table.sound("from", "to"):
         table.fault("to", table.values.get("to"), "a time after `from` (split a window at midnight)")
     window = TimeWindow(
         name=table.text("name", "the name of the window"),
@@ -237,7 +238,7 @@ def _minute(table: Table, name: str) -> int:
 
 def _weekdays(table: Table) -> tuple[int, ...]:
     expected = "a list of weekdays out of " + ", ".join(WEEKDAYS)
-    value = table.list("days", expected, list(WEEKDAYS))
+    value = table.texts("days", expected, list(WEEKDAYS))
     if not value or not all(day in WEEKDAYS for day in value) or len(set(value)) != len(value):
         table.fault("days", value, expected)
         return ()
@@ -283,7 +284,7 @@ def _battery(table: Table) -> Battery:
         discharge_efficiency=table.fraction("discharge_efficiency"),
         initial_wh=table.scaled("initial_kwh", 3, 0, MAX_KW, 0),
     )
-    if battery.initial_wh > capacity:
+    if battery.initial_wh > capacity and table.sound("capacity_kwh", "initial_kwh"):
         table.fault("initial_kwh", table.values.get("initial_kwh"), "at most capacity_kwh")
     table.close()
     return battery

@@ -6,7 +6,6 @@ up. A load's shift moves it within the year: at the year's ends it wraps around.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from walras.community.datafile import ACTIVE_SCALE, REACTIVE_SCALE
-from walras.community.model import Community, Load, Pv
+from walras.community.model import Community
 from walras.errors import Fault, InputError
 from walras.grid import Network
 from walras.units import Float64, Int64
@@ -38,29 +37,32 @@ class Series:
 
 
 def member_series(community: Community, slots: range) -> Series:
-    """The series of all members over `slots`; InputError, with the range there is, for slots outside the data."""
+    """The series of all members over `slots`; InputError, with the range there is, for slots outside the data.
+
+    Slots longer than the data's add up its slots; in shorter ones the data's mean power holds. Shifts count the data's slots.
+    """
     check_slots(community, slots)
+    data, minutes = community.data, community.grid.minutes
+    longer, shorter = max(minutes // data.grid.minutes, 1), max(data.grid.minutes // minutes, 1)
+    source = _source(slots, longer, shorter)
     n = len(community.members)
-    load = np.zeros((n, len(slots)), dtype=np.int64)
-    pv = np.zeros((n, len(slots)), dtype=np.int64)
-    reactive = np.zeros((n, len(slots)), dtype=np.float64)
-    data = community.data
+    load = np.zeros((n, len(source)), dtype=np.int64)
+    pv = np.zeros((n, len(source)), dtype=np.int64)
+    reactive = np.zeros((n, len(source)), dtype=np.float64)
     rows = {name: k for k, name in enumerate(data.profiles)}
     for k, member in enumerate(community.members):
         for part in member.loads:
-            place = (rows[part.profile], slots, part.shift_slots)
-            load[k] += part.peak_w * _shifted(data.active, *place).astype(np.int64)
+            row = rows[part.profile]
+            load[k] += part.peak_w * _shifted(data.active[row], source, part.shift_slots).astype(np.int64)
             if part.peak_var:
-                reactive[k] += (part.peak_var / 1e3 / REACTIVE_SCALE) * _shifted(data.reactive, *place)
+                reactive[k] += (part.peak_var / 1e3 / REACTIVE_SCALE) * _shifted(data.reactive[row], source, part.shift_slots)
         for plant in member.pv:
-            pv[k] += plant.peak_w * _shifted(data.active, rows[plant.profile], slots, 0).astype(np.int64)
-    minutes = community.grid.minutes
-    return Series(slots, _to_wh(load, minutes), _to_wh(pv, minutes), np.ascontiguousarray(reactive.T))
-
-
-def peak_power_w(parts: Iterable[Load | Pv]) -> int:
-    """The sum of peaks, in watts: what the parts could reach together."""
-    return sum(part.peak_w for part in parts)
+            pv[k] += plant.peak_w * _shifted(data.active[rows[plant.profile]], source, 0).astype(np.int64)
+    if longer > 1:
+        load, pv = (column.reshape(n, len(slots), longer).sum(axis=2) for column in (load, pv))
+        reactive = reactive.reshape(n, len(slots), longer).mean(axis=2)
+    held = min(minutes, data.grid.minutes)
+    return Series(slots, _to_wh(load, held), _to_wh(pv, held), np.ascontiguousarray(reactive.T))
 
 
 def wholesale_micro_per_kwh(community: Community, slots: range) -> Int64:
@@ -92,26 +94,34 @@ def member_bus(community: Community) -> Int64:
 
 def check_slots(community: Community, slots: range) -> None:
     """InputError unless every slot is inside the data."""
-    available = community.data.slots
+    available = community.slot_count
     if len(slots) and not (min(slots) >= 0 and max(slots) < available):
         first, last = community.grid.local(0), community.grid.local(available - 1)
         expected = f"slots 0 to {available - 1} ({first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} {community.grid.timezone})"
         raise InputError("series", [Fault("series", "slots", f"{min(slots)}..{max(slots)}", expected)])
 
 
-def _shifted(matrix: NDArray[Whole], row: int, slots: range, shift: int) -> NDArray[Whole]:
-    """One profile at `slots` + `shift`, wrapped around the ends of the data."""
-    profile: NDArray[Whole] = matrix[row]
-    first = (slots.start + shift) % profile.size
-    if slots.step == 1 and first + len(slots) <= profile.size:
-        return profile[first : first + len(slots)]
-    where = (np.arange(slots.start, slots.stop, slots.step) + shift) % profile.size
-    wrapped: NDArray[Whole] = profile[where]
+def _source(slots: range, longer: int, shorter: int) -> range | Int64:
+    """The data's slots that `slots` are made of: `longer` for each of them, or one for every `shorter` of them."""
+    if slots.step == 1 and shorter == 1:
+        return range(slots.start * longer, slots.stop * longer) if len(slots) else range(0)
+    each = np.arange(slots.start, slots.stop, slots.step, dtype=np.int64) // shorter
+    return np.asarray((each[:, None] * longer + np.arange(longer)).ravel(), dtype=np.int64)
+
+
+def _shifted(profile: NDArray[Whole], source: range | Int64, shift: int) -> NDArray[Whole]:
+    """A profile at `source` + `shift`, wrapped around the ends of the data; a view where it is one stretch."""
+    if isinstance(source, range):
+        first = (source.start + shift) % profile.size
+        if first + len(source) <= profile.size:
+            return profile[first : first + len(source)]
+        source = np.arange(source.start, source.stop, dtype=np.int64)
+    wrapped: NDArray[Whole] = profile[(source + shift) % profile.size]
     return wrapped
 
 
 def _to_wh(shares: Int64, minutes: int) -> Int64:
-    """Sums of W times ACTIVE_SCALE over a slot of `minutes`, [n, T], to Wh [T, n], rounded half up."""
+    """Power in W * ACTIVE_SCALE held for `minutes`, [n, T], to Wh [T, n], rounded half up."""
     divisor = MINUTES_PER_HOUR * ACTIVE_SCALE
     shares *= minutes
     shares += divisor // 2

@@ -23,7 +23,6 @@ from walras.community.datafile import ACTIVE_SCALE, REACTIVE_SCALE, CommunityDat
 from walras.community.model import Load, LoadKind, Member, Pv
 from walras.community.simbench_tables import (
     Row,
-    SimbenchCode,
     SimbenchGrid,
     parse_code,
     read_grid,
@@ -48,6 +47,7 @@ PLANT_YEARS = tuple(range(2009, 2017))
 BATTERY_YEARS = (2013, 2014, 2015, 2016)
 CONTRACTS = ("flat", "flat", "time-of-use", "flat", "dynamic", "flat", "time-of-use", "flat", "dynamic", "flat")
 SUMMER = (date(2016, 6, 1), date(2016, 7, 31))
+OWNERS: tuple[LoadKind, ...] = ("household", "business", "farm")
 NAMES: dict[LoadKind, str] = {"household": "home", "business": "shop", "farm": "farm", "ev": "station", "heat_pump": "heat"}
 SOURCE = "SimBench {code}, tables of the simbench package, https://simbench.de"
 LICENCE = (
@@ -100,9 +100,9 @@ def build_members(grid: SimbenchGrid, seed: int) -> tuple[Member, ...]:
     devices first; a charger of more than 22 kW is a member of its own. A solar plant goes to the first member at its bus
     that has none; a storage, to the first whose load profile its name tells.
     """
-    drafts = [_Draft(row, grid.bus_of[row["node"]]) for row in sorted(grid.loads, key=_number) if _kind(row) in _OWNERS]
+    drafts = [_Draft(row, grid.bus_of[row["node"]]) for row in sorted(grid.loads, key=_number) if _kind(row) in OWNERS]
     for row in sorted(grid.loads, key=_number):
-        if _kind(row) in _OWNERS:
+        if _kind(row) in OWNERS:
             continue
         here = [draft for draft in drafts if draft.bus == grid.bus_of[row["node"]]]
         if not here or (_kind(row) == "ev" and _watts(row["pLoad"]) > LARGEST_PRIVATE_CHARGER_W):
@@ -157,9 +157,6 @@ def sunniest_day(data: CommunityData) -> date:
     slots = [data.grid.local_day(day) for day in days]
     sums = [int(data.active[rows, span.start : span.stop].sum(dtype=np.int64)) for span in slots]
     return days[max(range(len(days)), key=lambda k: (sums[k], -k))]
-
-
-_OWNERS = ("household", "business", "farm")
 
 
 class _Draft:
@@ -254,6 +251,3 @@ def _number(row: Row) -> int:
 def _draw(seed: int, name: str, what: str) -> int:
     """A number that looks drawn, from a hash of seed, name and purpose."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{what}".encode()).digest()[:8], "big")
-
-
-__all__ = ["Imported", "SimbenchCode", "build_data", "build_members", "import_simbench"]

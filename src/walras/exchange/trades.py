@@ -49,7 +49,7 @@ def trades_of(slot: int, bought_wh: Int64, sold_wh: Int64, price_micro_per_kwh: 
     buyers, sellers = np.flatnonzero(bought_wh), np.flatnonzero(sold_wh)
     bought, sold = np.cumsum(bought_wh[buyers]), np.cumsum(sold_wh[sellers])
     ends = np.union1d(bought, sold)
-    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    starts = np.concatenate([[0], ends])[:-1].astype(np.int64)
     return SettledTrades(
         slot,
         buyers[np.searchsorted(bought, starts, side="right")].astype(np.int64),

@@ -171,9 +171,7 @@ _MAY_BE_NEGATIVE = ("tap_pos", "tap_neutral", "tap_step_percent", "shift_degree"
 _MUST_BE_POSITIVE = ("max_i_ka", "parallel", "sn_kva", "hv_kv", "lv_kv")
 
 
-def _field_faults(
-    buses: Mapping[str, float], lines: Sequence[Line], transformers: Sequence[Transformer], root: str
-) -> list[Fault]:
+def _field_faults(buses: Mapping[str, float], lines: Sequence[Line], transformers: Sequence[Transformer], root: str) -> list[Fault]:
     faults = []
     if not buses:
         faults.append(Fault("buses", "buses", {}, "at least one bus"))

@@ -14,13 +14,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
 from walras.errors import LedgerError
 from walras.ledger._keccak import keccak256
 
-CONTRACTS = ("TestCurrency", "Registry", "Settlement")
+CONTRACTS = ("TestCurrency", "Registry", "Settlement", "OracleBond", "SealedAuction", "EnergyCertificates")
 
 _PANIC = bytes.fromhex("4e487b71")
 _ERROR_STRING = bytes.fromhex("08c379a0")
@@ -90,7 +90,7 @@ def artifact(name: str) -> Artifact:
         raise LedgerError(f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs")
     content = json.loads(path.read_text(encoding="utf-8"))
     entries = {kind: [_signature(e) for e in content["abi"] if e["type"] == kind] for kind in ("function", "event", "error")}
-    constructor = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])
+    constructor: list[dict[str, Any]] = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])
     return Artifact(
         name=content["contract"],
         bytecode=bytes.fromhex(content["bytecode"].removeprefix("0x")),

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from walras.errors import LedgerError
 from walras.ledger.abi import Artifact, Revert, read_event
+from walras.ledger.keys import SigningKey
+from walras.ledger.transactions import DEFAULT_FEES, Fees, Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ def require_accepted(receipt: Receipt, what: str) -> Receipt:
             way_out="nothing was changed; correct what the error names and send a new transaction",
         )
     return receipt
+
+
+def next_sender(chain: Chain, key: SigningKey, fees: Fees = DEFAULT_FEES) -> Sender:
+    """`key` with the nonce that the chain expects of it next."""
+    return Sender(key, chain.nonce(key.address), fees)
 
 
 def read(chain: Chain, contract: Artifact, address: str, function: str, *arguments: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from walras.errors import Fault, InputError
 from walras.ledger.abi import Artifact, artifact
 from walras.ledger.chain import Chain, Receipt, TimedTransaction, require_accepted
 from walras.ledger.keys import LedgerKeys, SigningKey
-from walras.ledger.transactions import Fees, Transaction, contract_address, sign_transaction
+from walras.ledger.transactions import DEFAULT_FEES, Fees, Transaction, contract_address, sign_transaction
 
 NANO_PER_TOKEN_UNIT = 1_000
 """The test currency has six decimals; money has nine."""
@@ -39,7 +39,9 @@ class LedgerTerms:
 
     `members[i]` owns account i; by convention account 0 is the community's own (grid fees, the operator's surplus).
     `oracles` with `threshold`: a majority of them attests a slot. `deposits_nano[i]` [nano-units] is minted in the test
-    currency and put into escrow for account i: whole token units of 1,000. Delays are in seconds.
+    currency and put into escrow for account i: whole token units of 1,000. Delays are in seconds. A settled
+    slot can be corrected until `correction_window_slots` further slots are past (2,880: thirty days of quarter hours).
+    `currency` is the address of a real ERC-20 token of at most nine decimals; members then pay in by themselves.
     """
 
     members: tuple[str, ...]
@@ -47,15 +49,21 @@ class LedgerTerms:
     threshold: int
     deposits_nano: tuple[int, ...]
     withdrawal_delay_s: int = 3_600
+    correction_window_slots: int = 2_880
+    currency: str | None = None
     admin_delay_s: int = 0
 
     def __post_init__(self) -> None:
         faults = []
         if len(self.deposits_nano) != len(self.members):
-            faults.append(Fault("ledger terms", "deposits_nano", len(self.deposits_nano), f"one for each of {len(self.members)} members"))
+            expected = f"one for each of {len(self.members)} members"
+            faults.append(Fault("ledger terms", "deposits_nano", len(self.deposits_nano), expected))
         for account, amount in enumerate(self.deposits_nano):
             if amount < 0 or amount % NANO_PER_TOKEN_UNIT:
-                faults.append(Fault(f"account {account}", "deposit_nano", amount, f"a multiple of {NANO_PER_TOKEN_UNIT}, not negative"))
+                expected = f"a multiple of {NANO_PER_TOKEN_UNIT}, not negative"
+                faults.append(Fault(f"account {account}", "deposit_nano", amount, expected))
+        if self.currency is not None and any(self.deposits_nano):
+            faults.append(Fault("ledger terms", "deposits_nano", "not zero", "zero: a real currency cannot be minted"))
         if not len(self.oracles) / 2 < self.threshold <= len(self.oracles):
             faults.append(Fault("ledger terms", "threshold", self.threshold, f"a majority of {len(self.oracles)} oracles"))
         for field in ("members", "oracles"):
@@ -108,18 +116,29 @@ class _Sender:
 
 
 def plan_deployment(
-    keys: LedgerKeys, terms: LedgerTerms, chain_id: int, *, admin_nonce: int = 0, operator_nonce: int = 0, fees: Fees = Fees()
+    keys: LedgerKeys,
+    terms: LedgerTerms,
+    chain_id: int,
+    *,
+    admin_nonce: int = 0,
+    operator_nonce: int = 0,
+    fees: Fees = DEFAULT_FEES,
 ) -> DeploymentPlan:
-    """Every transaction of a new ledger in the test currency. The nonces are those that admin and operator use next."""
+    """Every transaction of a new ledger. The nonces are those that admin and operator use next."""
     admin = _Sender(keys.admin, chain_id, admin_nonce, fees)
     operator = _Sender(keys.operator, chain_id, operator_nonce, fees)
-    currency, create_currency = admin.create(artifact("TestCurrency"), keys.operator.address)
+    steps = []
+    currency = terms.currency
+    if currency is None:
+        currency, create_currency = admin.create(artifact("TestCurrency"), keys.operator.address)
+        steps.append(create_currency)
     registry, create_registry = admin.create(artifact("Registry"), keys.admin.address, terms.admin_delay_s, keys.operator.address)
-    settlement, create_settlement = admin.create(artifact("Settlement"), currency, registry, terms.withdrawal_delay_s)
+    settlement, create_settlement = admin.create(
+        artifact("Settlement"), currency, registry, terms.withdrawal_delay_s, terms.correction_window_slots
+    )
     addresses = LedgerAddresses(chain_id, currency, registry, settlement)
     set_oracles = artifact("Registry").call("setOracles", list(terms.oracles), terms.threshold)
-    steps = [
-        create_currency,
+    steps += [
         create_registry,
         create_settlement,
         admin.sign("set oracles", registry, set_oracles, 150_000 + 30_000 * len(terms.oracles)),
@@ -134,15 +153,11 @@ def carry_out(chain: Chain, plan: DeploymentPlan, *, timestamp: int) -> Deployme
     receipts = [
         require_accepted(chain.send(step.raw, timestamp=timestamp), f"deployment, {step.label}") for step in plan.transactions
     ]
-    timed = tuple(
-        TimedTransaction(step.raw, receipt.timestamp) for step, receipt in zip(plan.transactions, receipts, strict=True)
-    )
+    timed = tuple(TimedTransaction(step.raw, receipt.timestamp) for step, receipt in zip(plan.transactions, receipts, strict=True))
     return Deployment(plan.addresses, timed, tuple(receipts))
 
 
-def deploy_ledger(
-    chain: Chain, keys: LedgerKeys, terms: LedgerTerms, *, timestamp: int, fees: Fees = Fees()
-) -> Deployment:
+def deploy_ledger(chain: Chain, keys: LedgerKeys, terms: LedgerTerms, *, timestamp: int, fees: Fees = DEFAULT_FEES) -> Deployment:
     """Plan from the chain's present nonces and carry out. Where a crash must not deploy twice, journal the plan in between."""
     plan = plan_deployment(
         keys,

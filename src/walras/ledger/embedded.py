@@ -13,7 +13,8 @@ from typing import Any
 from walras.ledger import _keccak  # noqa: F401  # isort: skip - chooses the hash backend before py-evm loads it
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
-from eth.vm.forks import PragueVM
+from eth.vm.forks.prague import PragueVM
+from eth_typing import BlockNumber
 from eth_utils.address import to_canonical_address, to_checksum_address
 from eth_utils.exceptions import ValidationError
 
@@ -135,20 +136,26 @@ class EmbeddedChain:
         return Head(header.block_number, header.timestamp, bytes(header.hash), bytes(header.state_root))
 
     def _decode(self, raw: bytes) -> Any:
-        read_transaction(raw)  # InputError for what is no transaction
+        sent = read_transaction(raw)
+        if sent.transaction.chain_id != self.chain_id:  # py-evm does not look
+            raise LedgerError(
+                f"transaction 0x{sent.hash.hex()} is for chain {sent.transaction.chain_id}, this is {self.chain_id}",
+                thing=sent,
+                way_out="sign it for this chain",
+            )
         return self._chain.get_vm().get_transaction_builder().decode(raw)
 
 
 def _make_chain(genesis: Genesis) -> Any:
     class PragueChain(MiningChain):  # py-evm takes its parameters as class attributes
         chain_id = genesis.chain_id
-        vm_configuration = ((0, PragueVM),)
+        vm_configuration = ((BlockNumber(0), PragueVM),)
 
         def create_header_from_parent(self, parent_header: Any, **fields: Any) -> Any:
             fields = {"gas_limit": parent_header.gas_limit, "timestamp": parent_header.timestamp + 1, **fields}
             return super().create_header_from_parent(parent_header, **fields)
 
-    parameters = {
+    parameters: dict[str, Any] = {
         "coinbase": _ZERO_ADDRESS,
         "difficulty": 0,
         "extra_data": b"",
@@ -157,7 +164,7 @@ def _make_chain(genesis: Genesis) -> Any:
         "nonce": bytes(8),
         "timestamp": genesis.timestamp,
     }
-    account = {"balance": 1_000_000 * ETHER, "nonce": 0, "code": b"", "storage": {}}
+    account: Any = {"balance": 1_000_000 * ETHER, "nonce": 0, "code": b"", "storage": {}}
     state = {to_canonical_address(address): account for address in genesis.funded}
     return PragueChain.from_genesis(AtomicDB(), parameters, state)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from eth_abi import encode
+from eth_abi.abi import encode
 from eth_utils.address import to_canonical_address
 from numpy.typing import ArrayLike
 
@@ -30,6 +30,7 @@ BALANCE_MASK = 2**128 - 1
 
 _DOMAIN_TYPE = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _ATTESTATION_TYPE = keccak256(b"Attestation(uint64 slot,bytes32 readingsRoot)")
+_CORRECTION_TYPE = keccak256(b"Correction(uint64 slot,uint64 revision,bytes32 readingsRoot)")
 _POSITION = np.dtype([("account", ">u2"), ("payment_nano", ">i8"), ("energy_wh", "u1", 6)])
 
 
@@ -148,13 +149,21 @@ def join_word(balance_nano: int, energy_wh: int) -> int:
 
 def attestation_digest(chain_id: int, settlement: str, slot: int, readings_root: bytes) -> bytes:
     """The 32 bytes an oracle signs (EIP-712) for `readings_root` of `slot`: good for one contract on one chain only."""
-    domain = keccak256(
-        encode(
-            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
-            [_DOMAIN_TYPE, keccak256(b"Walras Settlement"), keccak256(b"1"), chain_id, settlement],
-        )
-    )
     content = keccak256(encode(["bytes32", "uint64", "bytes32"], [_ATTESTATION_TYPE, slot, readings_root]))
+    return typed_data_digest("Walras Settlement", chain_id, settlement, content)
+
+
+def correction_digest(chain_id: int, settlement: str, slot: int, revision: int, readings_root: bytes) -> bytes:
+    """The 32 bytes an oracle signs to attest `readings_root` as the `revision`-th correction (1, 2, ...) of a settled slot."""
+    words = [_CORRECTION_TYPE, slot, revision, readings_root]
+    content = keccak256(encode(["bytes32", "uint64", "uint64", "bytes32"], words))
+    return typed_data_digest("Walras Settlement", chain_id, settlement, content)
+
+
+def typed_data_digest(name: str, chain_id: int, contract: str, content: bytes) -> bytes:
+    """EIP-712: the hash of a struct (`content`) under the domain of `contract`, version 1, on one chain."""
+    words = [_DOMAIN_TYPE, keccak256(name.encode()), keccak256(b"1"), chain_id, contract]
+    domain = keccak256(encode(["bytes32", "bytes32", "bytes32", "uint256", "address"], words))
     return keccak256(b"\x19\x01" + domain + content)
 
 

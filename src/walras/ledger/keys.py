@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from eth_keys import KeyAPI
+from eth_keys.main import KeyAPI
 
 from walras.errors import Fault, InputError
 
@@ -32,7 +32,8 @@ class SigningKey:
     def sign_digest(self, digest: bytes) -> bytes:
         """65 bytes r, s, v (27 or 28; s in the lower half) over a 32-byte digest; deterministic (RFC 6979)."""
         signature = KeyAPI().PrivateKey(self.secret).sign_msg_hash(digest)
-        return signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big") + bytes([_EIP191_V + signature.v])
+        raw = bytes(signature.to_bytes())  # r, s, and v as 0 or 1
+        return raw[:64] + bytes([_EIP191_V + raw[64]])
 
 
 def signing_key(seed: bytes, label: str) -> SigningKey:

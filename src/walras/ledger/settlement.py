@@ -8,15 +8,15 @@ when the member pays, energy is positive when it takes from the grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from walras.errors import Fault, InputError
 from walras.ledger.abi import artifact
-from walras.ledger.chain import Chain, Receipt, events_of, read, require_accepted
+from walras.ledger.chain import Chain, Receipt, events_of, next_sender, read, require_accepted
 from walras.ledger.deployment import LedgerAddresses
 from walras.ledger.encoding import Header, NetPositions, pack_positions, split_word
 from walras.ledger.keys import SIGNATURE_BYTES, SigningKey
-from walras.ledger.transactions import MAX_TRANSACTION_GAS, Fees, Transaction, sign_transaction
+from walras.ledger.transactions import DEFAULT_FEES, MAX_TRANSACTION_GAS, Fees, Sender, Transaction, sign_transaction
 from walras.units import Int64, as_int64
 
 GAS_PER_PARTICIPANT = 26_000
@@ -24,7 +24,19 @@ GAS_PER_PARTICIPANT = 26_000
 
 GAS_PER_SIGNATURE = 12_000
 GAS_PER_SETTLEMENT = 200_000
+GAS_PER_DEPOSIT = 30_000
+GAS_PER_WITHDRAWAL = 200_000
 WORDS_PER_CALL = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSettlement:
+    """Everything that settles one slot. `signatures` of the oracles come from `encoding.join_signatures`."""
+
+    slot: int
+    header: Header
+    positions: NetPositions
+    signatures: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +48,39 @@ class SlotSettled:
     participants: int
 
 
-def settlement_transaction(
-    addresses: LedgerAddresses,
-    operator: SigningKey,
-    nonce: int,
-    slot: int,
-    header: Header,
-    positions: NetPositions,
-    signatures: bytes,
-    fees: Fees = Fees(),
-) -> bytes:
-    """Signed bytes that settle `slot`. `signatures` come from `join_signatures`. Pure: the same values, the same bytes."""
-    contract = artifact("Settlement")
+def settlement_transaction(addresses: LedgerAddresses, operator: Sender, settlement: SlotSettlement) -> bytes:
+    """Signed bytes that settle a slot. Pure: the same values, the same bytes."""
+    return _slot_transaction("settleSlot", addresses, operator, settlement)
+
+
+def correction_transaction(addresses: LedgerAddresses, operator: Sender, correction: SlotSettlement) -> bytes:
+    """Signed bytes that correct a settled slot: the positions are the differences to what was settled, and the signatures
+    are over `encoding.correction_digest` with the slot's next revision."""
+    return _slot_transaction("correctSlot", addresses, operator, correction)
+
+
+def _slot_transaction(function: str, addresses: LedgerAddresses, operator: Sender, content: SlotSettlement) -> bytes:
+    header = content.header
     roots = (header.readings_root, header.trades_root, header.journal_head)
-    data = contract.call("settleSlot", slot, roots, pack_positions(positions), signatures)
-    gas = GAS_PER_SETTLEMENT + GAS_PER_PARTICIPANT * len(positions) + GAS_PER_SIGNATURE * (len(signatures) // SIGNATURE_BYTES)
-    return _signed(addresses, operator, nonce, addresses.settlement, data, min(gas, MAX_TRANSACTION_GAS), fees)
+    packed = pack_positions(content.positions)
+    data = artifact("Settlement").call(function, content.slot, roots, packed, content.signatures)
+    signatures = len(content.signatures) // SIGNATURE_BYTES
+    gas = GAS_PER_SETTLEMENT + GAS_PER_PARTICIPANT * len(content.positions) + GAS_PER_SIGNATURE * signatures
+    return _signed(addresses, operator, addresses.settlement, data, gas)
 
 
 def settle(
     chain: Chain,
     addresses: LedgerAddresses,
     operator: SigningKey,
-    slot: int,
-    header: Header,
-    positions: NetPositions,
-    signatures: bytes,
+    settlement: SlotSettlement,
     *,
     timestamp: int,
-    fees: Fees = Fees(),
+    fees: Fees = DEFAULT_FEES,
 ) -> Receipt:
-    """Settle `slot` now. LedgerError with the contract's custom error, its name and arguments, where it refuses."""
-    raw = settlement_transaction(
-        addresses, operator, chain.nonce(operator.address), slot, header, positions, signatures, fees
-    )
-    return require_accepted(chain.send(raw, timestamp=timestamp), f"settlement of slot {slot}")
+    """Settle a slot now. LedgerError with the contract's custom error, its name and arguments, where it refuses."""
+    raw = settlement_transaction(addresses, next_sender(chain, operator, fees), settlement)
+    return require_accepted(chain.send(raw, timestamp=timestamp), f"settlement of slot {settlement.slot}")
 
 
 def settled_slot(receipt: Receipt, addresses: LedgerAddresses) -> SlotSettled | None:
@@ -92,6 +102,11 @@ def commitment_of(chain: Chain, addresses: LedgerAddresses, slot: int) -> bytes:
     return bytes(read(chain, artifact("Settlement"), addresses.settlement, "commitmentOf", slot)[0])
 
 
+def revision_of(chain: Chain, addresses: LedgerAddresses, slot: int) -> int:
+    """How often a settled slot was corrected."""
+    return int(read(chain, artifact("Settlement"), addresses.settlement, "revisionOf", slot)[0])
+
+
 def account_words(chain: Chain, addresses: LedgerAddresses, accounts: Sequence[int]) -> list[int]:
     """The storage word of each account: energy (int128, Wh) in the high half, balance (uint128, nano) in the low."""
     words: list[int] = []
@@ -108,54 +123,52 @@ def balances(chain: Chain, addresses: LedgerAddresses, accounts: Sequence[int]) 
 
 
 def deposit_transactions(
-    addresses: LedgerAddresses,
-    payer: SigningKey,
-    nonce: int,
-    accounts: Sequence[int],
-    token_units: Sequence[int],
-    fees: Fees = Fees(),
+    addresses: LedgerAddresses, payer: Sender, accounts: Sequence[int], token_units: Sequence[int]
 ) -> tuple[bytes, bytes]:
-    """Signed bytes of approval and deposit, nonces `nonce` and `nonce + 1`: `token_units[i]` into `accounts[i]`."""
+    """Signed bytes of approval and deposit, with the payer's next two nonces: `token_units[i]` into `accounts[i]`."""
     if len(accounts) != len(token_units):
         raise InputError("deposit", [Fault("deposit", "token_units", len(token_units), f"{len(accounts)} rows like accounts")])
     approval = artifact("TestCurrency").call("approve", addresses.settlement, sum(token_units))
     data = artifact("Settlement").call("depositMany", list(accounts), list(token_units))
-    gas = min(GAS_PER_SETTLEMENT + 30_000 * len(accounts), MAX_TRANSACTION_GAS)
+    following = replace(payer, nonce=payer.nonce + 1)
     return (
-        _signed(addresses, payer, nonce, addresses.currency, approval, 100_000, fees),
-        _signed(addresses, payer, nonce + 1, addresses.settlement, data, gas, fees),
+        _signed(addresses, payer, addresses.currency, approval, 100_000),
+        _signed(addresses, following, addresses.settlement, data, GAS_PER_SETTLEMENT + GAS_PER_DEPOSIT * len(accounts)),
     )
 
 
-def withdrawal_request_transaction(
-    addresses: LedgerAddresses, member: SigningKey, nonce: int, amount_nano: int, fees: Fees = Fees()
-) -> bytes:
+def withdrawal_request_transaction(addresses: LedgerAddresses, member: Sender, amount_nano: int) -> bytes:
     """Signed bytes by which a member asks for `amount_nano` of its balance; zero cancels."""
     data = artifact("Settlement").call("requestWithdrawal", amount_nano)
-    return _signed(addresses, member, nonce, addresses.settlement, data, 150_000, fees)
+    return _signed(addresses, member, addresses.settlement, data, GAS_PER_WITHDRAWAL)
 
 
-def withdrawal_transaction(addresses: LedgerAddresses, member: SigningKey, nonce: int, fees: Fees = Fees()) -> bytes:
+def withdrawal_transaction(addresses: LedgerAddresses, member: Sender) -> bytes:
     """Signed bytes by which a member fetches what it asked for, after the delay."""
-    return _signed(addresses, member, nonce, addresses.settlement, artifact("Settlement").call("withdraw"), 200_000, fees)
+    return _signed(addresses, member, addresses.settlement, artifact("Settlement").call("withdraw"), GAS_PER_WITHDRAWAL)
 
 
 def request_withdrawal(
-    chain: Chain, addresses: LedgerAddresses, member: SigningKey, amount_nano: int, *, timestamp: int, fees: Fees = Fees()
+    chain: Chain,
+    addresses: LedgerAddresses,
+    member: SigningKey,
+    amount_nano: int,
+    *,
+    timestamp: int,
+    fees: Fees = DEFAULT_FEES,
 ) -> Receipt:
     """Ask for `amount_nano`; it can be fetched once the contract's delay has passed."""
-    raw = withdrawal_request_transaction(addresses, member, chain.nonce(member.address), amount_nano, fees)
+    raw = withdrawal_request_transaction(addresses, next_sender(chain, member, fees), amount_nano)
     return require_accepted(chain.send(raw, timestamp=timestamp), f"withdrawal request of {member.address}")
 
 
-def withdraw(chain: Chain, addresses: LedgerAddresses, member: SigningKey, *, timestamp: int, fees: Fees = Fees()) -> int:
+def withdraw(chain: Chain, addresses: LedgerAddresses, member: SigningKey, *, timestamp: int, fees: Fees = DEFAULT_FEES) -> int:
     """Fetch what was asked for; the token units paid. What is left below a token unit stays on the account."""
-    raw = withdrawal_transaction(addresses, member, chain.nonce(member.address), fees)
+    raw = withdrawal_transaction(addresses, next_sender(chain, member, fees))
     receipt = require_accepted(chain.send(raw, timestamp=timestamp), f"withdrawal of {member.address}")
     return int(dict(events_of(receipt, "Settlement", addresses.settlement))["Withdrawn"]["tokenUnits"])
 
 
-def _signed(
-    addresses: LedgerAddresses, key: SigningKey, nonce: int, to: str, data: bytes, gas_limit: int, fees: Fees
-) -> bytes:
-    return sign_transaction(key, Transaction(addresses.chain_id, nonce, to, data, gas_limit, fees))
+def _signed(addresses: LedgerAddresses, sender: Sender, to: str, data: bytes, gas_limit: int) -> bytes:
+    limit = min(gas_limit, MAX_TRANSACTION_GAS)
+    return sign_transaction(sender.key, Transaction(addresses.chain_id, sender.nonce, to, data, limit, sender.fees))

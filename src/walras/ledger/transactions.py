@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import rlp
 from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
@@ -31,6 +30,18 @@ class Fees:
     max_priority_fee_per_gas: int = 0
 
 
+DEFAULT_FEES = Fees()
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who signs next: a key, the nonce of its next transaction, and the fees it offers."""
+
+    key: SigningKey
+    nonce: int
+    fees: Fees = DEFAULT_FEES
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """What is signed. `to` is None where a contract is created; `value` is in wei."""
@@ -40,7 +51,7 @@ class Transaction:
     to: str | None
     data: bytes
     gas_limit: int
-    fees: Fees = Fees()
+    fees: Fees = DEFAULT_FEES
     value: int = 0
 
 
@@ -81,7 +92,8 @@ def read_transaction(raw: bytes) -> SentTransaction:
         fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
         sender = Account.recover_transaction(raw)
     except Exception as cause:  # eth_account and rlp raise many kinds here, all of them mean: not such a transaction
-        raise InputError("raw transaction", [Fault("raw", "bytes", raw[:8].hex() + "...", "a signed EIP-1559 transaction")]) from cause
+        fault = Fault("raw", "bytes", raw[:8].hex() + "...", "a signed EIP-1559 transaction")
+        raise InputError("raw transaction", [fault]) from cause
     fees = Fees(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"])
     to = to_checksum_address(fields["to"]) if fields["to"] else None
     content = Transaction(fields["chainId"], fields["nonce"], to, bytes(fields["data"]), fields["gas"], fees, fields["value"])
@@ -94,4 +106,7 @@ def contract_address(creator: str, nonce: int) -> str:
     >>> contract_address("0x6ac7ea33f8831ea9dcc53393aaa88b25a785dbf0", 0)
     '0xcd234A471b72ba2F1Ccf0A70FCABA648a5eeCD8d'
     """
-    return to_checksum_address(keccak256(rlp.encode([bytes.fromhex(creator.removeprefix("0x")), nonce]))[12:])
+    number = nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")
+    item = number if len(number) == 1 and number[0] < 0x80 else bytes([0x80 + len(number)]) + number  # RLP of a number
+    body = bytes([0x80 + 20]) + bytes.fromhex(creator.removeprefix("0x")) + item
+    return to_checksum_address(keccak256(bytes([0xC0 + len(body)]) + body)[12:])

@@ -10,8 +10,9 @@ tie            among equal prices at the margin: "pro_rata" (largest remainder, 
 self_trade     "allow", or "prevent": a participant's own crossing orders are netted before the book clears.
 lot_wh         fills are whole multiples of this many Wh.
 scarcity_price_micro_per_kwh
-               if given and one side is exhausted while the other still wants to trade at the price, the price goes as near to
-               this as the interval of supporting prices allows.
+               if given and one side is used up while orders of the other go short that would trade at the last price
+               filled on it (supply short: a bid at or above the last filled ask; demand short: an ask at or below the last
+               filled bid), the price goes as near to this as the interval of supporting prices allows.
 grid_fee_micro_per_kwh
                network fee inside the merit order: a bid is matched net of it; the buyer pays price + fee, the fee is part of
                the operator's surplus.

@@ -31,6 +31,11 @@ NO_BID = -(2**62)
 NO_ASK = 2**62
 """Prices that stand for "no such order": below every bid, above every ask."""
 
+_Columns = tuple[Side, Int64, Int64]
+_Sums = tuple[int, int, int, int, int]
+"""Bid above the window, asked below it, bid inside, asked inside, bitwise or of all quantities."""
+
+_SAMPLE_BITS = 14
 _FEW = 2048
 """Books up to this many rows are sorted at once, in one compiled call."""
 
@@ -57,8 +62,12 @@ class Margin:
     unfilled_ask: int
 
 
-def find_margin(side: Side, quantity_wh: Int64, price_micro_per_kwh: Int64, engine: Engine = "auto") -> Margin:
+def find_margin(
+    side: Side, quantity_wh: Int64, price_micro_per_kwh: Int64, engine: Engine = "auto", scratch: Int64 | None = None
+) -> Margin:
     """The margin of the book with these columns; rows without quantity do not count.
+
+    `scratch` [n] is memory to write over, for callers that have it at hand: fresh pages cost more than the search.
 
     Raises RangeError where the quantity of one side leaves int64.
 
@@ -72,7 +81,9 @@ def find_margin(side: Side, quantity_wh: Int64, price_micro_per_kwh: Int64, engi
         every, found = _margin_by_sort(side, quantity_wh, price_micro_per_kwh, 0, 0)
         _refuse_overflow(side, quantity_wh, every)
         return Margin(*found)
-    return _margin_by_ticks(side, quantity_wh, price_micro_per_kwh)
+    if scratch is None:
+        scratch = np.empty(n, dtype=np.int64)
+    return _margin_by_ticks(side, quantity_wh, price_micro_per_kwh, scratch)
 
 
 def _refuse_overflow(side: Side, quantity_wh: Int64, every: int) -> None:
@@ -82,47 +93,40 @@ def _refuse_overflow(side: Side, quantity_wh: Int64, every: int) -> None:
         checked_sum(quantity_wh[side != BUY], "quantity asked")
 
 
-def _margin_by_ticks(side: Side, quantity: Int64, price: Int64) -> Margin:
-    book = (side, quantity, price)
+def _margin_by_ticks(side: Side, quantity: Int64, price: Int64, scratch: Int64) -> Margin:
+    book = inside = (side, quantity, price)
     low, high = NO_BID, NO_ASK
     above = below = 0  # bids above the window and asks below it: they trade in full
-    first = True
-    while True:
-        n = side.size
-        if n <= _FEW or (not first and high - low < 4 * n):
+    checked = False
+    while inside[0].size > _FEW and high - low >= inside[0].size:
+        guess_low, guess_high = _guess_window(*inside, above, below)
+        window = max(guess_low, low), min(guess_high, high)
+        if window == (low, high):
             break
-        guess_low, guess_high = _guess_window(side, quantity, price, above, below)
-        if guess_low <= low and guess_high >= high:
-            break
-        guess_low, guess_high = max(guess_low, low), min(guess_high, high)
-        sums, rows = _split(side, quantity, price, guess_low, guess_high)
-        if first:
-            _refuse_overflow(side, quantity, sums[6])
-            first = False
-        bid_above, bid_in, _bid_below, _ask_above, ask_in, ask_below, _every = sums
-        if above + bid_above > below + ask_below + ask_in:
-            if guess_high + 1 > high:
-                break
-            guess_low, guess_high = guess_high + 1, high
-            sums, rows = _split(side, quantity, price, guess_low, guess_high)
-        elif below + ask_below > above + bid_above + bid_in:
-            guess_low, guess_high = low, guess_low - 1
-            sums, rows = _split(side, quantity, price, guess_low, guess_high)
-        above, below = above + sums[0], below + sums[5]
-        if rows.size == n and guess_high - guess_low >= 4 * n:
-            break  # nothing was narrowed: sort what is left
-        low, high = guess_low, guess_high
-        side, quantity, price = side[rows], quantity[rows], price[rows]
-    if side.size > _FEW and high - low < 4 * side.size:
-        found = _margin_by_histogram(side, quantity, price, low, high, above, below)
-    else:
-        every, found = _margin_by_sort(side, quantity, price, above, below)
-        if first:
+        sums, rows = _split(*inside, *window, scratch)
+        bid_above, ask_below, bid_in, ask_in, every = sums
+        if not checked:
             _refuse_overflow(side, quantity, every)
-    margin = Margin(*found)
-    if low > NO_BID or high < NO_ASK:
-        margin = _look_outside(margin, _nearest_outside(*book, low, high))
-    return margin
+            checked = True
+        if above + bid_above > below + ask_below + ask_in:  # demand is still ahead above the window
+            window = window[1] + 1, high
+            sums, rows = _split(*inside, *window, scratch)
+        elif below + ask_below > above + bid_above + bid_in:  # supply is ahead below it
+            window = low, window[0] - 1
+            sums, rows = _split(*inside, *window, scratch)
+        narrowed = rows[0].size < inside[0].size
+        above, below, inside, (low, high) = above + sums[0], below + sums[1], rows, window
+        if not narrowed:
+            break
+    if inside[0].size > _FEW and high - low < inside[0].size:
+        margin = Margin(*_margin_by_histogram(*inside, low, high, above, below))
+    else:
+        every, found = _margin_by_sort(*inside, above, below)
+        if not checked:
+            _refuse_overflow(side, quantity, every)
+        margin = Margin(*found)
+    found_all = margin.bid < NO_ASK and margin.ask > NO_BID and margin.unfilled_bid > NO_BID and margin.unfilled_ask < NO_ASK
+    return margin if found_all else _look_outside(margin, _nearest_outside(*book, low, high))
 
 
 def _look_outside(m: Margin, nearest: tuple[int, int, int, int]) -> Margin:
@@ -141,82 +145,94 @@ def _look_outside(m: Margin, nearest: tuple[int, int, int, int]) -> Margin:
 
 
 def _guess_window(side: Side, quantity: Int64, price: Int64, above: int, below: int) -> tuple[int, int]:
-    """A window of prices that holds the margin very likely: the crossing of a sample, four standard errors either way."""
+    """A window of prices that holds the margin very likely: the crossing of a sample, three standard errors either way."""
     n = side.size
-    size = 1024 if n < 400_000 else 4096
-    rows = _sample_rows(n, size)
-    sample_price = price[rows]
-    sequence = np.argsort(sample_price)
-    at = _sample_crossing(side[rows], quantity[rows], sequence, above * (size / n), below * (size / n))
-    reach = 4 * int(size**0.5)
-    low = NO_BID if at < reach else int(sample_price[sequence[at - reach]])
-    high = NO_ASK if at + reach >= size else int(sample_price[sequence[at + reach]])
+    size = 1024 if n < 50_000 else 4096 if n < 2_000_000 else 2**_SAMPLE_BITS
+    keys, signed_wh = _sample(side, quantity, price, size)
+    keys.sort()
+    at = int(_sample_crossing(keys, signed_wh, above * (size / n), below * (size / n)))
+    reach = 3 * int(size**0.5)
+    low = NO_BID if at < reach else int(keys[at - reach]) >> _SAMPLE_BITS
+    high = NO_ASK if at + reach >= size else int(keys[at + reach]) >> _SAMPLE_BITS
     return low, high
 
 
 @njit(cache=True)
-def _sample_rows(n, size):  # type: ignore[no-untyped-def]
-    """One row from each of `size` equal stretches, at a scattered offset, so that a periodic book is sampled fairly."""
-    rows = np.empty(size, np.int64)
+def _sample(side, quantity, price, size):  # type: ignore[no-untyped-def]
+    """One row from each of `size` equal stretches, at a scattered offset, so that a periodic book is sampled fairly.
+
+    Its price with its number in the sample in the low bits (sorting these is faster than an argsort), and its quantity,
+    negative for an ask.
+    """
+    keys, signed_wh = np.empty(size, np.int64), np.empty(size, np.int64)
+    stretch = side.size // size
     state = np.uint64(0x9E3779B97F4A7C15)
     for k in range(size):
-        first = k * n // size
-        width = np.uint64((k + 1) * n // size - first)
         state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-        rows[k] = first + np.int64((state >> np.uint64(33)) % width)
-    return rows
+        row = k * stretch + np.int64(((state >> np.uint64(32)) * np.uint64(stretch)) >> np.uint64(32))
+        keys[k] = (price[row] << _SAMPLE_BITS) | k
+        signed_wh[k] = quantity[row] if side[row] == 1 else -quantity[row]
+    return keys, signed_wh
 
 
 @njit(cache=True)
-def _sample_crossing(side, quantity, sequence, above, below):  # type: ignore[no-untyped-def]
-    """Position in `sequence` (rising price) where supply catches up with demand, floats: only a guess depends on it."""
-    demand = above
-    for row in range(side.size):
-        if side[row] == 1:
-            demand += quantity[row]
-    supply = below
-    for position in range(sequence.size):
-        row = sequence[position]
-        if side[row] == 1:
-            demand -= quantity[row]
-        else:
-            supply += quantity[row]
+def _sample_crossing(keys, signed_wh, above, below):  # type: ignore[no-untyped-def]
+    """Position in the sorted sample where supply catches up with demand; in floats, as only a guess depends on it."""
+    demand, supply = above, below
+    for energy in signed_wh:
+        demand += max(energy, 0)
+    for position in range(keys.size):
+        energy = signed_wh[keys[position] & (2**_SAMPLE_BITS - 1)]
+        demand -= max(energy, 0)
+        supply -= min(energy, 0)
         if supply >= demand:
             return position
-    return sequence.size - 1
+    return keys.size - 1
+
+
+def _split(side: Side, quantity: Int64, price: Int64, low: int, high: int, scratch: Int64) -> tuple[_Sums, _Columns]:
+    """Sums about the window [low, high], and the columns of the rows inside it."""
+    bid_above, ask_below, every = _sum_outside(side, quantity, price, low, high)
+    rows = scratch[: int(_rows_inside(price, low, high, scratch))]
+    bid_in, ask_in, inside = _gather(side, quantity, price, rows)
+    return (bid_above, ask_below, bid_in, ask_in, every), inside
 
 
 @njit(cache=True)
-def _split(side, quantity, price, low, high):  # type: ignore[no-untyped-def]
-    """Sums outside and inside [low, high] and the rows inside.
+def _sum_outside(side, quantity, price, low, high):  # type: ignore[no-untyped-def]
+    """(bid above high, asked below low, bitwise or of all quantities): no branches, so it compiles to vector instructions."""
+    bid_above = ask_below = every = np.int64(0)
+    for i in range(side.size):
+        q = quantity[i]
+        bid_above += q if (price[i] > high) & (side[i] == 1) else 0
+        ask_below += q if (price[i] < low) & (side[i] != 1) else 0
+        every |= q
+    return bid_above, ask_below, every
 
-    ((bid above, bid in, bid below, ask above, ask in, ask below, bitwise or of the quantities), rows)
-    """
-    n = side.size
-    rows = np.empty(n, np.int64)
-    count = 0
-    bid_above = bid_in = bid_below = ask_above = ask_in = ask_below = every = np.int64(0)
-    step = 1024
-    for start in range(0, n, step):
-        end = min(start + step, n)
-        for i in range(start, end):  # no branches: compiles to vector instructions
-            q = quantity[i]
-            p = price[i]
-            q_bid = q if side[i] == 1 else 0
-            q_ask = q - q_bid
-            bid_above += q_bid if p > high else 0
-            bid_below += q_bid if p < low else 0
-            bid_in += q_bid
-            ask_above += q_ask if p > high else 0
-            ask_below += q_ask if p < low else 0
-            ask_in += q_ask
-            every |= q
-        for i in range(start, end):
-            rows[count] = i
-            count += 1 if low <= price[i] <= high else 0
-    bid_in -= bid_above + bid_below
-    ask_in -= ask_above + ask_below
-    return (bid_above, bid_in, bid_below, ask_above, ask_in, ask_below, every), rows[:count]
+
+@njit(cache=True)
+def _rows_inside(price, low, high, rows):  # type: ignore[no-untyped-def]
+    """Write the rows with low <= price <= high to `rows`; how many. One unsigned comparison a row, no branches."""
+    count = np.int64(0)
+    width = np.uint64(high - low)
+    for i in range(price.size):
+        rows[count] = i
+        count += np.int64(np.uint64(price[i] - low) <= width)
+    return count
+
+
+@njit(cache=True)
+def _gather(side, quantity, price, rows):  # type: ignore[no-untyped-def]
+    """(quantity bid, quantity asked, columns) of the chosen rows."""
+    n = rows.size
+    sides, quantities, prices = np.empty(n, np.int8), np.empty(n, np.int64), np.empty(n, np.int64)
+    bid = total = np.int64(0)
+    for k in range(n):
+        row = rows[k]
+        sides[k], quantities[k], prices[k] = side[row], quantity[row], price[row]
+        bid += quantity[row] if side[row] == 1 else 0
+        total += quantity[row]
+    return bid, total - bid, (sides, quantities, prices)
 
 
 @njit(cache=True)

@@ -7,7 +7,7 @@ A mechanism whose book carries more than orders declares it: `extra` names furth
 "blocks"), `order_extra` further fields of each order ("slot", "kind"). Such a mechanism, and no other, is called as
 `clear(orders, conventions, network, extra=...)` with a mapping that has exactly the declared parts present in the book, as
 parsed JSON; the fields of the orders come under ORDER_EXTRA as {field: list with one value (or None) per row}.
-Both `id` and `participant` are whole numbers in `Orders`; IDS in the mapping is the list of the ids as written in the book, by row.
+Ids are whole numbers in `Orders`; under IDS the mapping has the list of the ids as written in the book, by row.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Claim(Enum):
     NO_CROSSING_LEFT = "no unfilled bid is above an unfilled ask"
     ONE_PRICE = "every filled order trades at the one price"
     TRUTHFUL = "no participant gains by any unilateral misreport"
+    PRICE_TRUTHFUL = "no participant with a single order gains by misreporting its price, or by staying out"
     ORDER_FREE = "the sequence of the rows does not matter"
 
 

@@ -60,7 +60,7 @@ def terms(orders: Orders, conventions: Conventions) -> Terms:
 
 @njit(cache=True)
 def _net_own(sequence, participant, side, quantity, price):  # type: ignore[no-untyped-def]
-    """Set off each participant's crossing orders in place; `sequence` has asks (cheap first), then bids (dear first), by participant."""
+    """Set off each participant's crossing orders in place; `sequence`: by participant, cheap asks first, then dear bids."""
     n = sequence.size
     netted = 0
     start = 0
@@ -86,7 +86,7 @@ def _net_own(sequence, participant, side, quantity, price):  # type: ignore[no-u
 
 
 def lot_keys(ids: Int64, seed: int) -> NDArray[np.uint64]:
-    """A key for each id; sorting by it is the lot. The map is one-to-one for a given seed (splitmix64), so there are no ties."""
+    """A key for each id; sorting by it is the lot. For a given seed the map is one-to-one (splitmix64): there are no ties."""
     start = np.array([seed], dtype=np.uint64)
     return _mix(ids.astype(np.int64).view(np.uint64) ^ _mix(start + np.uint64(0x9E3779B97F4A7C15)))
 

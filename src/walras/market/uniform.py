@@ -48,32 +48,28 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     (175000, [1000, 500, 0, 900, 600], 0)
     """
     book = terms(orders, conventions)
-    margin = find_margin(orders.side, book.quantity_wh, book.price_micro_per_kwh, engine)
-    evidence = _evidence(margin, book.netted_wh, conventions)
+    filled, pay = np.empty((2, orders.count), dtype=np.int64)  # `pay` is scratch until it is filled
+    margin = find_margin(orders.side, book.quantity_wh, book.price_micro_per_kwh, engine, pay)
+    evidence = evidence_of(margin, book.netted_wh, conventions)
     if margin.volume_wh == 0:
         return empty_clearing("uniform", orders, evidence)
     price = uniform_price(margin, conventions)
     buyer_pays = price + conventions.grid_fee_micro_per_kwh
     if margin.volume_wh * max(abs(price), abs(buyer_pays)) > INT64_MAX:
         raise RangeError(f"uniform: {margin.volume_wh} Wh at {buyer_pays} micro/kWh do not fit in int64", thing="pay_nano")
-    filled, pay = np.empty(orders.count, np.int64), np.empty(orders.count, np.int64)
     bid_in_part = margin.bid_take_wh < margin.bid_level_wh
     ask_in_part = margin.ask_take_wh < margin.ask_level_wh
-    _fill(
-        orders.side,
-        book.quantity_wh,
-        book.price_micro_per_kwh,
-        margin.bid + bid_in_part,
-        margin.ask - ask_in_part,
-        buyer_pays,
-        price,
-        filled,
-        pay,
-    )
+    rationed = None
     if bid_in_part:
-        _fill_in_part(orders, book, conventions, BUY, margin.bid, margin.bid_take_wh, buyer_pays, filled, pay)
-    if ask_in_part:
-        _fill_in_part(orders, book, conventions, SELL, margin.ask, margin.ask_take_wh, -price, filled, pay)
+        rationed = _ration_level(orders, book, conventions, BUY, margin.bid, margin.bid_take_wh, pay)
+    elif ask_in_part:
+        rationed = _ration_level(orders, book, conventions, SELL, margin.ask, margin.ask_take_wh, pay)
+    levels = margin.bid + bid_in_part, margin.ask - ask_in_part
+    _fill(orders.side, book.quantity_wh, book.price_micro_per_kwh, *levels, buyer_pays, price, filled, pay)
+    if rationed is not None:
+        served, energy = rationed
+        filled[served] = energy
+        pay[served] = energy * (buyer_pays if bid_in_part else -price)
     return Clearing("uniform", filled, pay, price, certificate=evidence)
 
 
@@ -102,7 +98,8 @@ def uniform_price(margin: Margin, conventions: Conventions) -> int:
     return low + (high - low) * k.numerator // k.denominator
 
 
-def _evidence(margin: Margin, netted_wh: int, conventions: Conventions) -> dict[str, int | Int64]:
+def evidence_of(margin: Margin, netted_wh: int, conventions: Conventions) -> dict[str, int | Int64]:
+    """The certificate: what the clearing says about itself."""
     low, high = supporting_interval(margin)
     evidence: dict[str, int | Int64] = {"volume_wh": margin.volume_wh, "netted_wh": netted_wh}
     if low > NO_BID:
@@ -117,21 +114,13 @@ def _evidence(margin: Margin, netted_wh: int, conventions: Conventions) -> dict[
     return evidence
 
 
-def _fill_in_part(
-    orders: Orders,
-    book: Terms,
-    conventions: Conventions,
-    side: int,
-    level: int,
-    take_wh: int,
-    pay_price: int,
-    filled: Int64,
-    pay: Int64,
-) -> None:
-    rows: NDArray[np.intp] = np.flatnonzero((book.price_micro_per_kwh == level) & (orders.side == side))
-    served, energy = ration(orders, rows, book.quantity_wh, take_wh, conventions)
-    filled[served] = energy
-    pay[served] = energy * pay_price
+def _ration_level(
+    orders: Orders, book: Terms, conventions: Conventions, side: int, level: int, take_wh: int, scratch: Int64
+) -> tuple[NDArray[np.intp], Int64]:
+    """Who of one side's orders at a price gets how much of `take_wh`. At most one side is rationed: if both were, more
+    could trade."""
+    rows = scratch[: int(_rows_at(book.price_micro_per_kwh, level, scratch))]
+    return ration(orders, rows[orders.side[rows] == side], book.quantity_wh, take_wh, conventions)
 
 
 @njit(cache=True)
@@ -143,6 +132,16 @@ def _fill(side, quantity, price, lowest_bid, highest_ask, buyer_pays, seller_get
         energy = quantity[i] if full else 0
         filled[i] = energy
         pay[i] = energy * (buyer_pays if buys else -seller_gets)
+
+
+@njit(cache=True)
+def _rows_at(price, level, rows):  # type: ignore[no-untyped-def]
+    """Write the rows of the orders at one price to `rows`; how many."""
+    count = np.int64(0)
+    for i in range(price.size):
+        rows[count] = i
+        count += np.int64(price[i] == level)
+    return count
 
 
 UNIFORM = Mechanism(

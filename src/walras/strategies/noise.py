@@ -60,18 +60,18 @@ def word(stream_key: np.uint64, slot: int, draw: int) -> np.uint64:
 
 
 @njit(cache=True)
-def below(stream_key: np.uint64, slot: int, draw: int, bound: int) -> int:
+def below(stream_key: np.uint64, slot: int, draw: int, bound: int) -> np.int64:
     """A whole number from 0 to bound - 1 (1 <= bound < 2**31), uniform to within bound / 2**32: the high 32 bits, scaled."""
-    high: int = np.int64(word(stream_key, slot, draw) >> _S32)
-    return (high * bound) >> 32
+    high = np.int64(word(stream_key, slot, draw) >> _S32)
+    return np.int64((high * bound) >> 32)
 
 
 @njit(cache=True)
-def normal_q16(stream_key: np.uint64, slot: int) -> int:
+def normal_q16(stream_key: np.uint64, slot: int) -> np.int64:
     """Nearly standard normal, in 1/65536."""
-    total: int = np.int64(0)
+    total = np.int64(0)
     for draw in range(3):
         bits = word(stream_key, slot, draw)
         total += np.int64(bits & _LOW16) + np.int64((bits >> _S16) & _LOW16)
         total += np.int64((bits >> _S32) & _LOW16) + np.int64(bits >> _S48)
-    return total - _TWELVE_MEANS
+    return np.int64(total - _TWELVE_MEANS)

@@ -36,6 +36,10 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
     /// @notice EIP-712 type of what an oracle signs; chain and contract are in the domain.
     bytes32 public constant ATTESTATION_TYPEHASH = keccak256("Attestation(uint64 slot,bytes32 readingsRoot)");
 
+    /// @notice EIP-712 type of what an oracle signs to attest other readings for a slot that is settled already.
+    bytes32 public constant CORRECTION_TYPEHASH =
+        keccak256("Correction(uint64 slot,uint64 revision,bytes32 readingsRoot)");
+
     /// @notice Longest time between asking for a withdrawal and getting it: 7 days in seconds.
     uint64 public constant MAX_WITHDRAWAL_DELAY = 7 days;
 
@@ -51,12 +55,22 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
     /// @notice Seconds between asking for a withdrawal and getting it. Slots traded before it was asked settle within it.
     uint64 public immutable withdrawalDelay;
 
+    /// @notice How many slots back a settled slot can be corrected; before that it is final. Counted in slots, so that a
+    /// settlement need not store its time.
+    uint64 public immutable correctionWindow;
+
     /// @notice The lowest slot index that may still be settled.
     uint64 public nextSlot;
 
     /// @notice keccak256(slot, readingsRoot, tradesRoot, journalHead, keccak256(positions)) of a settled slot, else 0:
-    /// anything provable about a settled slot is proved against this word.
+    /// anything provable about a settled slot is proved against this word. A correction leaves it as it is.
     mapping(uint64 slot => bytes32) public commitmentOf;
+
+    /// @notice The same over the corrected header and the differences, by revision 1, 2, ...; 0 where there is none.
+    mapping(uint64 slot => mapping(uint64 revision => bytes32)) public correctionOf;
+
+    /// @notice How often a slot was corrected.
+    mapping(uint64 slot => uint64) public revisionOf;
 
     mapping(uint256 account => Withdrawal) public withdrawalOf;
 
@@ -70,6 +84,16 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
         uint64 indexed slot, bytes32 readingsRoot, bytes32 tradesRoot, bytes32 journalHead, uint256 participants
     );
 
+    /// @notice The differences are the `differences` argument of the transaction that emitted this.
+    event SlotCorrected(
+        uint64 indexed slot,
+        uint64 indexed revision,
+        bytes32 readingsRoot,
+        bytes32 tradesRoot,
+        bytes32 journalHead,
+        uint256 participants
+    );
+
     error TooManyDecimals(uint8 decimals);
     error DelayTooLong(uint64 delay, uint64 maximum);
     error NoSuchAccount(uint256 account);
@@ -78,6 +102,8 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
     error DepositTooLarge(uint256 escrowNano, uint256 maximum);
     error ShortTransfer(uint256 expected, uint256 received);
     error SlotNotNext(uint64 slot, uint64 nextSlot);
+    error SlotNotSettled(uint64 slot);
+    error SlotFinal(uint64 slot, uint64 oldestCorrectable);
     error MalformedPositions(uint256 length);
     error AccountsNotSorted(uint256 account);
     error AccountBelowZero(uint256 account, uint256 balanceNano, int256 paymentNano);
@@ -94,7 +120,10 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
 
     /// @param currency_ an ERC-20 with at most nine decimals and no fee on transfers.
     /// @param withdrawalDelay_ seconds, at most MAX_WITHDRAWAL_DELAY.
-    constructor(IERC20Metadata currency_, Registry registry_, uint64 withdrawalDelay_) EIP712("Walras Settlement", "1") {
+    /// @param correctionWindow_ slots, see `correctionWindow`.
+    constructor(IERC20Metadata currency_, Registry registry_, uint64 withdrawalDelay_, uint64 correctionWindow_)
+        EIP712("Walras Settlement", "1")
+    {
         uint8 decimals = currency_.decimals();
         if (decimals > 9) revert TooManyDecimals(decimals);
         if (withdrawalDelay_ > MAX_WITHDRAWAL_DELAY) revert DelayTooLong(withdrawalDelay_, MAX_WITHDRAWAL_DELAY);
@@ -102,6 +131,7 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
         registry = registry_;
         nanoPerTokenUnit = 10 ** (9 - decimals);
         withdrawalDelay = withdrawalDelay_;
+        correctionWindow = correctionWindow_;
     }
 
     // --- escrow ----------------------------------------------------------------------------------------------------
@@ -173,16 +203,41 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
         if (slot < nextSlot || slot == type(uint64).max) revert SlotNotNext(slot, nextSlot);
         registry.checkQuorum(attestationDigest(slot, header.readingsRoot), signatures);
         nextSlot = slot + 1;
-        commitmentOf[slot] = keccak256(
-            abi.encode(slot, header.readingsRoot, header.tradesRoot, header.journalHead, keccak256(positions))
-        );
+        commitmentOf[slot] = _commitment(slot, header, positions);
         _apply(positions);
         emit SlotSettled(
             slot, header.readingsRoot, header.tradesRoot, header.journalHead, positions.length / POSITION_BYTES
         );
     }
 
-    /// @notice Stop new deposits and settlements. Withdrawals go on.
+    /// @notice Correct a settled slot by differences, inside the window and only against a root that a quorum attested anew
+    /// for this slot and revision. The differences keep the rules of positions: each sum is zero, nobody falls below zero.
+    /// @param differences packed like positions: what each member pays and takes more (or less) than was settled.
+    /// @param signatures over `correctionDigest(slot, revision, readingsRoot)` with the next revision.
+    function correctSlot(uint64 slot, Header calldata header, bytes calldata differences, bytes calldata signatures)
+        external
+        onlyOperator
+        whenNotPaused
+    {
+        if (commitmentOf[slot] == bytes32(0)) revert SlotNotSettled(slot);
+        uint64 oldest = nextSlot > correctionWindow ? nextSlot - correctionWindow : 0;
+        if (slot < oldest) revert SlotFinal(slot, oldest);
+        uint64 revision = revisionOf[slot] + 1;
+        registry.checkQuorum(correctionDigest(slot, revision, header.readingsRoot), signatures);
+        revisionOf[slot] = revision;
+        correctionOf[slot][revision] = _commitment(slot, header, differences);
+        _apply(differences);
+        emit SlotCorrected(
+            slot,
+            revision,
+            header.readingsRoot,
+            header.tradesRoot,
+            header.journalHead,
+            differences.length / POSITION_BYTES
+        );
+    }
+
+    /// @notice Stop new deposits, settlements and corrections. Withdrawals go on.
     function pause() external onlyOperator {
         _pause();
     }
@@ -196,6 +251,11 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
     /// @notice What an oracle signs (EIP-712) to attest `readingsRoot` for `slot` on this contract and chain.
     function attestationDigest(uint64 slot, bytes32 readingsRoot) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, slot, readingsRoot)));
+    }
+
+    /// @notice What an oracle signs (EIP-712) to attest `readingsRoot` as the `revision`-th correction of `slot`.
+    function correctionDigest(uint64 slot, uint64 revision, bytes32 readingsRoot) public view returns (bytes32) {
+        return _hashTypedDataV4(keccak256(abi.encode(CORRECTION_TYPEHASH, slot, revision, readingsRoot)));
     }
 
     /// @notice Balance in nano-units and running net energy in Wh (positive: taken from the grid) of `account`.
@@ -242,6 +302,12 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
         if (paymentSum != 0) revert PaymentsNotBalanced(paymentSum);
         if (energySum != 0) revert EnergyNotBalanced(energySum);
         if (lowestFree > registry.memberCount()) revert NoSuchAccount(lowestFree - 1);
+    }
+
+    function _commitment(uint64 slot, Header calldata header, bytes calldata positions) private pure returns (bytes32) {
+        return keccak256(
+            abi.encode(slot, header.readingsRoot, header.tradesRoot, header.journalHead, keccak256(positions))
+        );
     }
 
     function _split(uint256 word) private pure returns (uint256 balanceNano, int256 energyWh) {
