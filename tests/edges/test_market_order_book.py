@@ -151,3 +151,26 @@ def test_every_fault_of_the_rules_and_of_the_columns_is_named_at_once() -> None:
     with pytest.raises(InputError) as columns:
         make_events([1, 2], side=[1], quantity_wh=[1, 2, 3], price_micro_per_kwh=[0, 10**9 + 1])
     assert {f.field for f in columns.value.faults} == {"quantity_wh", "price_micro_per_kwh"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [("allow", "filled"), ("cancel_newest", "lapsed"), ("cancel_oldest", "filled"), ("cancel_both", "lapsed")],
+)
+def test_fill_or_kill_counts_own_orders_as_the_policy_will_treat_them(policy: str, said: str) -> None:
+    book = open_book(BookRules(0, 10, 100, self_trade=policy))  # type: ignore[arg-type]
+    book, _, _ = send(book, 1, -1, 10, participant=5)
+    book, _, _ = send(book, 2, -1, 10, participant=6)
+    after, status, _ = send(book, 3, 1, 10, participant=5, type="fill_or_kill")
+    assert status == said
+    assert said == "filled" or after.live_orders == 2
+
+
+def test_orders_are_found_whatever_left_the_table_before_them() -> None:
+    rng = np.random.default_rng(5)
+    ids = rng.choice(10**9, 1_024, replace=False)
+    book, _ = step(open_book(RULES, 1_024), make_events(ids, side=1, quantity_wh=1, price_micro_per_kwh=100))
+    for part in np.array_split(rng.permutation(ids), 16):
+        book, done = step(book, make_events(part, kind=KINDS["cancel"]))
+        assert done.removals.count == part.size
+    assert book.live_orders == 0

@@ -161,6 +161,26 @@ def test_the_slippage_limit_passes_at_the_quote_and_refuses_beyond(pool: AnyPool
 
 
 @settings(max_examples=150, deadline=None)
+@given(st.builds(open_constant_sum, WH, NANO, PRICE, FEE), WH)
+def test_the_constant_sum_pool_keeps_its_fee_to_the_last_nano(pool: ConstantSum, wh: int) -> None:
+    worth_it = wh * pool.price_micro_per_kwh
+    cost, proceeds = pool.quote_buy(wh), pool.quote_sell(wh)
+    if cost is not None:
+        assert cost * (PPM - pool.fee_ppm) >= worth_it * PPM > (cost - 1) * (PPM - pool.fee_ppm)
+    if proceeds is not None:
+        assert proceeds * PPM <= worth_it * (PPM - pool.fee_ppm) < (proceeds + 1) * PPM
+
+
+@pytest.mark.parametrize("wh", [1, 7, 500, 1_000, 2_499])
+def test_a_concentrated_pool_on_exact_roots_never_owes_the_curve(wh: int) -> None:
+    pool = open_concentrated(10_000, 90_000, 40_000, 160_000, 0)
+    assert pool.energy_wh * pool.root * pool.high_root == pool.liquidity * 2**96 * (pool.high_root - pool.root)
+    for after in (pool.sell(wh), pool.buy(wh)):
+        assert after.curve_energy_wh() <= after.energy_wh
+        assert after.curve_money_nano() <= after.money_nano
+
+
+@settings(max_examples=150, deadline=None)
 @given(expiring_pools(), SWAPS)
 def test_the_expiring_pool_prices_between_feed_in_and_retail_and_its_loss_is_bounded(
     pool: Expiring, swaps: list[tuple[int, int]]
