@@ -1,13 +1,14 @@
 """`walras report`: one HTML file that holds everything it shows.
 
-The rule: the page asks for nothing from outside. Plotly comes from its wheel, once, inline; style, script and data are inline, and the
-page's own content security policy forbids any other source, so it reads the same from a mail, a stick or a server.
+The rule: the page asks for nothing from outside. Plotly comes from its wheel, once, inline; style, script and data are inline, and
+the page's own content security policy forbids any other source, so it reads the same from a mail, a stick or a server.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from plotly.offline import get_plotlyjs
 
 from walras import __version__
 from walras.study import report_figures as figures
+from walras.study import report_people as people
 from walras.study import report_sections as sections
 from walras.study.feeder_map import feeder_map, known_positions
+from walras.study.report_books import books_json, chosen_books
 from walras.study.report_data import ReportData, read_report
 from walras.study.report_headlines import headlines, kind_of
+from walras.study.report_html import when
 
 PARTS = Path(__file__).parent / "report_page"
 SECTIONS = (
@@ -43,15 +47,15 @@ def write_report(run: Path, page: Path) -> None:
 def make_page(data: ReportData) -> str:
     """The page as text: a pure function of the data."""
     template = (PARTS / "page.html").read_text(encoding="utf-8")
-    books, which = figures.chosen_books(data)
+    books, which = chosen_books(data.books, data.terms.grid)
     values = {
-        "title": sections.escape(f"{data.terms.name}, {sections.when(data)}"),
+        "title": escape(f"{data.terms.name}, {when(data)}"),
         "version": __version__,
         "style": (PARTS / "style.css").read_text(encoding="utf-8"),
         "script": (PARTS / "page.js").read_text(encoding="utf-8"),
         "plotly": get_plotlyjs(),
         "figures": as_json(_figures(data)),
-        "books": as_json(figures.books_json(data, books)),
+        "books": as_json(books_json(books, data.terms.grid)),
         "body": _body(data, which, [book.volume_wh for book in books]),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
@@ -84,7 +88,7 @@ def _map(data: ReportData) -> dict[str, Any]:
     extreme = flow.v_pu[slot, np.arange(data.network.buses)]
     at: list[list[str]] = [[] for _ in range(data.network.buses)]
     for member, bus in zip(data.community.members, data.bus.tolist(), strict=True):
-        at[bus].append(sections.escape(member.id))
+        at[bus].append(escape(member.id))
     notes = [", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") for names in at]
     return feeder_map(data.network, flow.loading.max(axis=0, initial=0.0), extreme, notes, known_positions(data.network))
 
@@ -99,10 +103,10 @@ def _body(data: ReportData, which: str, volumes: list[int]) -> str:
         sections.book(data, which, len(volumes), int(np.argmax(volumes))),
         sections.trades(data),
         sections.wires(data, h),
-        sections.members(data, h),
-        sections.money_section(data, h),
-        sections.trust(data),
-        sections.method(data),
+        people.members(data, h),
+        people.money_section(data, h),
+        people.trust(data),
+        people.method(data),
         f"</main><footer>Made by walras {__version__} from the run's journal.</footer>",
     ]
     return "\n".join(parts)

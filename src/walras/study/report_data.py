@@ -29,16 +29,16 @@ from walras.exchange.accounting import bills_without_market
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
 from walras.exchange.journal import Entry
 from walras.exchange.phases import EventKind
-from walras.exchange.public import clearing_from_public, orders_from_public
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
 from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
-from walras.market.orders import BUY, SELL, Orders
 from walras.study.physics import bus_flow
+from walras.study.report_books import Book, book_of
 from walras.study.runner import COMMUNITY, JOURNAL, open_journal
 from walras.study.trading import Trading
+from walras.tariffs.bill import BillLayout
 from walras.tariffs.prices import local_charges
 from walras.units import Float64, Int64
 
@@ -86,17 +86,6 @@ class World:
     def pays_nano(self) -> Int64:
         """[members]: what each member pays over the run."""
         return np.asarray(self.items_nano.sum(axis=1), dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """The orders of a slot as two lists of (price micro/kWh, Wh), equal prices joined, best first; and what cleared."""
-
-    slot: int
-    bids: list[tuple[int, int]]
-    asks: list[tuple[int, int]]
-    price_micro: int | None
-    volume_wh: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,20 +187,27 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
         raise JournalError(f"the run has {terms.members} members, its community file {len(community.members)}", thing=COMMUNITY)
     layout, n = terms.layout(), terms.members
     sums = _Sums(
-        {name: [] for name in _ROWS},
-        *(np.zeros((n, len(layout.items)), dtype=np.int64) for _ in range(2)),
-        *(np.zeros(terms.accounts - n, dtype=np.int64) for _ in range(2)),
-        *(np.zeros(n, dtype=np.int64) for _ in range(2)),
-        np.zeros((n, n), dtype=np.int64),
+        rows={name: [] for name in _ROWS},
+        items=_zeros(n, len(layout.items)),
+        without=_zeros(n, len(layout.items)),
+        received=_zeros(terms.accounts - n),
+        received_without=_zeros(terms.accounts - n),
+        same=_zeros(n),
+        worse_nano=_zeros(n),
+        traded=_zeros(n, n),
     )
     books: list[Book] = []
     soc, alone_soc = trading.initial_soc, trading.initial_soc
     for s in settled_slots(terms, _tally(entries, trust)):
-        soc, alone_soc = _add_slot(sums, trading, terms, s, alone_soc)
-        books.append(_book(s, terms))
+        soc, alone_soc = _add_slot(sums, trading, terms, layout, s, alone_soc)
+        books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
     if not books:
         raise JournalError("no slot of this run is settled yet", way_out="let `walras run` go on")
     return _finish(community, terms, trading, trust, sums, books, (soc, alone_soc))
+
+
+def _zeros(*shape: int) -> Int64:
+    return np.zeros(shape, dtype=np.int64)
 
 
 def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
@@ -243,7 +239,9 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         yield entry
 
 
-def _add_slot(sums: _Sums, trading: Trading, terms: Terms, s: SettledSlot, alone_soc: Int64) -> tuple[Int64, Int64]:
+def _add_slot(
+    sums: _Sums, trading: Trading, terms: Terms, layout: BillLayout, s: SettledSlot, alone_soc: Int64
+) -> tuple[Int64, Int64]:
     """Add slot `s` in both worlds; the stored energy after it, with and without the market."""
     done, bills = s.accounts.settled, s.accounts.bills
     sums.items += bills.nano
@@ -256,7 +254,7 @@ def _add_slot(sums: _Sums, trading: Trading, terms: Terms, s: SettledSlot, alone
     np.add.at(sums.traded, (trades.seller, trades.buyer), trades.energy_wh)
     without = trading.alone(s.slot, alone_soc)
     imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)
-    bills = bills_without_market(terms, terms.layout(), s.slot, s.item_micro, imports, exports)
+    bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports)
     sums.without += bills.nano
     sums.received_without += bills.received_nano
     all_in = s.item_micro.sum(axis=1)
@@ -288,29 +286,6 @@ def _add_slot(sums: _Sums, trading: Trading, terms: Terms, s: SettledSlot, alone
     for name, value in values.items():
         sums.rows[name].append(np.asarray(value, dtype=np.int64))
     return soc, without.soc_uwh
-
-
-def _book(s: SettledSlot, terms: Terms) -> Book:
-    orders = orders_from_public(s.events[EventKind.ORDERS_REVEALED].public["orders"])
-    clearing = clearing_from_public(s.events[EventKind.CLEARED].public)
-    fee = terms.conventions.grid_fee_micro_per_kwh
-    volume = int(clearing.filled_wh[orders.side == BUY].sum())
-    return Book(s.slot, steps(orders, BUY, fee), steps(orders, SELL, 0), s.price_micro_per_kwh if volume else None, volume)
-
-
-def steps(orders: Orders, side: int, fee_micro: int = 0) -> list[tuple[int, int]]:
-    """One side of a book as (price less `fee_micro`, Wh), equal prices joined, the best price first.
-
-    >>> from walras.market.orders import make_orders
-    >>> steps(make_orders([1, 1, 1, -1], [5, 7, 1, 3], [200, 300, 200, 100]), BUY)
-    [(300, 7), (200, 6)]
-    """
-    rows = (orders.side == side) & (orders.quantity_wh > 0)
-    prices, where = np.unique(orders.price_micro_per_kwh[rows] - fee_micro, return_inverse=True)
-    total = np.zeros(prices.size, dtype=np.int64)
-    np.add.at(total, where, orders.quantity_wh[rows])
-    listed = list(zip(prices.tolist(), total.tolist(), strict=True))
-    return listed[::-1] if side == BUY else listed
 
 
 def _finish(

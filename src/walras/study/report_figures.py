@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from walras.grid import TRANSFORMER
-from walras.study.report_data import Book, ReportData, World, charges_micro
+from walras.study.report_data import ReportData, World, charges_micro
 from walras.units import Float64
 
 Figure = dict[str, Any]
@@ -67,6 +67,12 @@ def _line(axis: Axis, y: list[float | None], name: str, colour: str, **more: Any
     width, dash, shape = more.pop("width", 2), more.pop("dash", "solid"), more.pop("shape", "hv")
     line = {"color": colour, "width": width, "dash": dash, "shape": shape}
     return {"type": "scatter", "mode": "lines", "x": axis.x, "y": y, "name": name, "line": line} | more
+
+
+def _steps(axis: Axis, y: list[float | None], name: str, colour: str, **more: Any) -> dict[str, Any]:
+    """A line whose steps are drawn to their ends also before a gap."""
+    ends = [end for pair in zip(axis.x[:-1], axis.x[1:], strict=True) for end in pair]
+    return _line(axis, [v for v in y[:-1] for _ in range(2)], name, colour, shape="linear", **more) | {"x": ends}
 
 
 def _time_layout(title: str, **more: Any) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def price_figure(data: ReportData, axis: Axis) -> Figure:
             ),
             _line(axis, axis.lowest(retail[:, 0]), "cheapest retail contract", "$load", width=1, dash="dot", **form),
             _line(axis, axis.highest(worth), "dearest contract less local fees", "$muted", width=1.2, dash="dash", **form),
-            _line(axis, axis.mean(data.mean_price_ct), "price between neighbours", "$traded", width=2.6, **form),
+            _steps(axis, axis.mean(data.mean_price_ct), "price between neighbours", "$traded", width=2.6, **form),
         ],
         "layout": _time_layout("ct/kWh", yaxis={"rangemode": "tozero"}),
     }
@@ -148,7 +154,7 @@ def loading_figure(data: ReportData, axis: Axis) -> Figure:
     transformer, line = _loading(data.with_market, data)
     transformer0, line0 = _loading(data.without, data)
     top = max(104.0, 1.06 * float(max(c.max() for c in (transformer, line, transformer0, line0))))
-    full = [100.0] * len(axis.x)
+    full: list[float | None] = [100.0] * len(axis.x)
     return {
         "data": [
             _line(axis, axis.highest(transformer), "transformer", "$traded", **form),
@@ -165,7 +171,9 @@ def voltage_figure(data: ReportData, axis: Axis) -> Figure:
     """Lowest and highest bus voltage over time in pu, in both worlds, between the limits; the root is not judged."""
     below = np.arange(data.network.buses) != data.network.root
     form = {"hovertemplate": "%{y:.4f} pu"}
-    ends = [(world.flow.v_pu[:, below].min(axis=1), world.flow.v_pu[:, below].max(axis=1)) for world in (data.with_market, data.without)]
+    ends = [
+        (world.flow.v_pu[:, below].min(axis=1), world.flow.v_pu[:, below].max(axis=1)) for world in (data.with_market, data.without)
+    ]
     (low, high), (low0, high0) = ends
     bottom, top = float(data.network.v_min_pu[below].max()), float(data.network.v_max_pu[below].min())
     least, most = min(bottom, float(low.min()), float(low0.min())), max(top, float(high.max()), float(high0.max()))
@@ -262,37 +270,3 @@ def _largest(totals: Float64, data: ReportData, most: int) -> tuple[list[list[in
         groups.append(order[most:])
         names.append(f"{len(order) - most} others")
     return groups, names
-
-
-def chosen_books(data: ReportData, most: int = 200) -> tuple[list[Book], str]:
-    """The books that the page embeds, and in words which they are: all, or the busiest day and the busiest slot of each other."""
-    books = data.books
-    if len(books) <= most:
-        return books, "every slot of the run"
-    grid = data.terms.grid
-    days: dict[str, list[Book]] = {}
-    for book in books:
-        days.setdefault(f"{grid.local(book.slot):%Y-%m-%d}", []).append(book)
-    busiest = max(days, key=lambda day: sum(book.volume_wh for book in days[day]))
-    room = most - len(days[busiest])
-    others = sorted((max(b, key=lambda book: book.volume_wh) for d, b in days.items() if d != busiest), key=lambda book: -book.volume_wh)
-    kept = sorted([*days[busiest], *others[:room]], key=lambda book: book.slot)
-    return kept, f"all slots of the busiest day, {busiest}, and the busiest slot of {len(others[:room])} other days"
-
-
-def books_json(data: ReportData, books: Sequence[Book]) -> list[dict[str, Any]]:
-    """Compact: t local time, b and a the steps as [ct/kWh, kWh, ...] flat, p the price, v the volume in kWh."""
-
-    def flat(steps: list[tuple[int, int]]) -> list[float]:
-        return [number for price, wh in steps for number in (price / MICRO_PER_CT, wh / 1e3)]
-
-    return [
-        {
-            "t": f"{data.terms.grid.local(book.slot):%d %b %Y, %H:%M}",
-            "b": flat(book.bids),
-            "a": flat(book.asks),
-            "p": None if book.price_micro is None else book.price_micro / MICRO_PER_CT,
-            "v": book.volume_wh / 1e3,
-        }
-        for book in books
-    ]

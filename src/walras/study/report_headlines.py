@@ -29,8 +29,8 @@ class Pair:
 class Headlines:
     """Wh, micro/kWh, nano; shares from 0 to 1; kW at the transformer.
 
-    price_micro is what buyers paid for a traded kWh on average, `bought_micro` the same with local fees and VAT, `retail_micro` what
-    the same kWh would have cost on their own contracts, `feed_in_micro` what the sellers would have got for it.
+    price_micro is what buyers paid for a traded kWh on average, `bought_micro` the same with local fees and VAT,
+    `retail_micro` what the same kWh would have cost on their own contracts, `feed_in_micro` what the sellers would have got for it.
     `balance_nano` is the sum over all accounts: exactly 0.
     """
 
