@@ -6,13 +6,16 @@ The twin is built from the physical tables, not from our per-unit columns, so th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
 from power_grid_model import ComponentType, LoadGenType, PowerGridModel, WindingType, initialize_array
 
-from walras.grid import Line, Network, Transformer, build_network
+from walras.grid import Line, Network, Transformer, add_supplier, build_network
+from walras.market.orders import Orders, make_orders
+
+HOUR = 0.25
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,29 @@ def random_tables(draw: st.DrawFn, max_buses: int = 12) -> Tables:
                 )
             )
     return Tables(buses, lines, trafos, "b0", draw(st.floats(0.95, 1.05)))
+
+
+def random_book(network: Network, seed: int, count: int, kw: float, *, ties: bool = False, low: int = 80_000) -> Orders:
+    """Random orders anywhere, and the supplier at the root at the ends of the price range."""
+    rng = np.random.default_rng(seed)
+    price = rng.integers(low, 300_000, count)
+    if ties:
+        price = price // 50_000 * 50_000
+    book = make_orders(
+        rng.choice([1, -1], count),
+        rng.integers(0, max(int(kw * 250), 1), count),
+        price,
+        node=rng.integers(0, network.buses, count),
+        participant=rng.integers(0, 5, count),
+    )
+    return add_supplier(book, network, 310_000, low - 10_000, participant=99)
+
+
+def tight(tables: Tables, rating: float, band: float) -> Network:
+    """The network with its ratings scaled and a narrow voltage band around the slack voltage."""
+    v = tables.slack_v_pu
+    network = tables.network(v_min_pu=v - band, v_max_pu=v + band)
+    return replace(network, branch_rating=network.branch_rating * rating)
 
 
 def pgm_model(tables: Tables, p_kw: np.ndarray, q_kvar: np.ndarray) -> PowerGridModel:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grid_cases import Tables, feeder, random_tables
-from walras.grid import Network
+from grid_cases import HOUR, Tables, feeder, random_book, random_tables, tight
 from walras.grid.feeder import FeederSlot, add_supplier, group_orders
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import check_nodal
@@ -19,31 +18,6 @@ from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws
 from walras.market.orders import BUY, Orders, make_orders
 from walras.units import MAX_PRICE_MICRO_PER_KWH
-
-HOUR = 0.25
-
-
-def random_book(network: Network, seed: int, count: int, kw: float, *, ties: bool = False, low: int = 80_000) -> Orders:
-    """Random orders anywhere, and the supplier at the root at the ends of the price range."""
-    rng = np.random.default_rng(seed)
-    price = rng.integers(low, 300_000, count)
-    if ties:
-        price = price // 50_000 * 50_000
-    book = make_orders(
-        rng.choice([1, -1], count),
-        rng.integers(0, max(int(kw * 250), 1), count),
-        price,
-        node=rng.integers(0, network.buses, count),
-        participant=rng.integers(0, 5, count),
-    )
-    return add_supplier(book, network, 310_000, low - 10_000, participant=99)
-
-
-def tight(tables: Tables, rating: float, band: float) -> Network:
-    """The network with its ratings scaled and a narrow voltage band around the slack voltage."""
-    v = tables.slack_v_pu
-    network = tables.network(v_min_pu=v - band, v_max_pu=v + band)
-    return dataclasses.replace(network, branch_rating=network.branch_rating * rating)
 
 
 @settings(max_examples=60, deadline=None)

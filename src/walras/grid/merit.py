@@ -21,7 +21,21 @@ RESTLESS = 2
 STILL_KW = 1e-7
 """Fills stand still when no bus moves by more than this."""
 
-_MOST = 12
+_MOST = 8
+_LONG = 512
+
+
+@njit(cache=True)
+def _net_above(rank: Float, size: Float, side: Float, level: float) -> float:
+    """Net purchase when every order ranked above `level` gets its way as a bid, and every other as an ask."""
+    total = 0.0
+    for i in range(rank.size):
+        if rank[i] > level:
+            if side[i] > 0:
+                total += size[i]
+        elif side[i] < 0:
+            total -= size[i]
+    return total
 
 
 @njit(cache=True)
@@ -30,34 +44,48 @@ def merit_order(price: Float, side: Float, upper: Float, weight: Float, target: 
 
     `weight` > 0. [low, high] is the interval of lambda that supports the fill (a point where a row is filled in part;
     infinite at an end where no order bounds it). Where the target cannot be reached, all that helps is filled.
+    A long book is first narrowed by bisection, so that only orders near the crossing are sorted.
     """
-    rank = price / weight
-    order = np.argsort(-rank, kind="mergesort")
-    total = 0.0
-    for i in range(price.size):
-        if side[i] < 0:
-            total -= weight[i] * upper[i]
-            x[i] = upper[i]
-        else:
-            x[i] = 0.0
+    n = price.size
+    rank, size = price / weight, upper * weight
+    above, below = np.inf, -np.inf
+    if n > _LONG:
+        above, below = rank.max(), rank.min() - 1.0
+        while above - below > 1e-6 * (abs(above) + 1.0):
+            middle = (above + below) / 2
+            if _net_above(rank, size, side, middle) <= target:
+                above = middle
+            else:
+                below = middle
+            if np.sum((rank > below) & (rank <= above)) <= _LONG:
+                break
+    total = _net_above(rank, size, side, above)
     high = np.inf
-    for position in range(order.size):
-        i = order[position]
-        size = weight[i] * upper[i]
-        if size == 0.0:
+    for i in range(n):
+        before = rank[i] > above
+        x[i] = upper[i] if (side[i] > 0) == before else 0.0
+        if before and size[i] > 0:
+            high = min(high, rank[i])
+    near = np.flatnonzero((rank <= above) & (rank > below))
+    hair = 1e-12 * max(1.0, abs(target))
+    for i in near[np.argsort(-rank[near], kind="mergesort")]:
+        if size[i] == 0.0:
             continue
         missing = target - total
-        hair = 1e-12 * max(1.0, abs(target))
         if missing <= hair:
             return -1, rank[i], high
-        if size > missing + hair:
+        if size[i] > missing + hair:
             part = missing / weight[i]
             x[i] = part if side[i] > 0 else upper[i] - part
             return i, rank[i], rank[i]
-        total += size
+        total += size[i]
         x[i] = upper[i] if side[i] > 0 else 0.0
         high = rank[i]
-    return -1, -np.inf, high
+    low = -np.inf
+    for i in range(n):
+        if rank[i] <= below and size[i] > 0:
+            low = max(low, rank[i])
+    return -1, low, high
 
 
 @njit(cache=True)

@@ -30,13 +30,22 @@ from walras.grid.merit import (
 from walras.grid.network import BASE_KVA, Float, Int
 from walras.grid.rows import EXPORT_LIMIT, IMPORT_LIMIT, LimitRows, limit_bounds, linearise, worst_limits
 from walras.grid.simplex import OPTIMAL, solve_rows
-from walras.grid.split import branch_curvature, curvature_of, solve_split
+from walras.grid.split import branch_curvature, curvature_of, rows_times, solve_split, times_rows
 from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, branch_losses, solve, start_flat
 
 ROUNDS = 40
 LEAST_DAMPING = 1 / 2
 QP_STILL_KW = 1e-5
 """A quadratic step is an interior-point step: its last digits are noise, and 1e-5 kW is far below one Wh in any slot."""
+
+PRICE_STILL = 0.5
+MISSING_WH = 0.25
+"""The point also stands still when no nodal price moves by half a micro and less than a quarter Wh is missing in the balance:
+then every order is right by its price, and what moves is below the whole numbers."""
+
+WINDOW_FROM = 1000
+WINDOW_PART = 0.02
+"""With more columns than this, a quadratic step looks at those within this part of the price."""
 
 LIMIT_TOLERANCE = 1e-8
 """Beyond this (fraction of the rating, pu of voltage) a limit counts as broken within the loop."""
@@ -157,7 +166,7 @@ class Work:
         right[1:] = slackness
         scale = np.abs(coefficients[1:]).max(axis=1, initial=0.0)
         scale[scale == 0] = 1.0
-        right += coefficients @ self.x
+        right += rows_times(coefficients, self.x)
         coefficients[1:] /= scale[:, None]
         right[1:] /= scale
         return gradient, coefficients, right, scale
@@ -214,52 +223,73 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
     g = work.groups
     penalty = penalty_of(g)
     multipliers, still, damping, bend = np.zeros(1), np.inf, 1.0, 1.0
+    work.linearise_slack()
+    gradient, coefficients, right, scale = work.rows(limits)
+    price = np.zeros(work.p.size)
     for rounds in range(1, ROUNDS + 1):
-        work.linearise_slack()
-        gradient, coefficients, right, scale = work.rows(limits)
         linear, before, last = damping >= LEAST_DAMPING, work.x, still
         if linear:
             new, multipliers = _linear(g, coefficients, right, work.upper, penalty)
             new = before + damping * (new - before)
         else:
-            guess = work.prices(multipliers, gradient, scale)
-            new, multipliers, expected = _quadratic(work, coefficients, right, guess * bend, penalty)
+            new, multipliers, expected = _quadratic(work, coefficients, right, multipliers, price, bend, penalty)
         part, still = work.step(new)
         fresh = limits.enter(*work.broken(limits))
-        if part == 1.0 and not fresh and still <= (STILL_KW * damping if linear else QP_STILL_KW):
-            break
+        held, old_scale = work.prices(multipliers, gradient, scale), scale
+        work.linearise_slack()
+        gradient, coefficients, right, scale = work.rows(limits)
+        price = work.prices(multipliers, gradient, old_scale)
+        if part == 1.0 and not fresh:
+            if still <= (STILL_KW * damping if linear else QP_STILL_KW):
+                break
+            if damping == 1.0 or not linear:
+                missing = abs(work.base_kw - slack_power(work.vr, work.vi, work.state)) / work.slot.kw_per_wh
+                if np.abs(price - held).max() <= PRICE_STILL and missing <= MISSING_WH:
+                    break
         if linear and not fresh and part == 1.0 and rounds > 3 and (still > last / 2 or damping < 1):
             damping /= 2
         if not linear and expected > 0:
-            held = work.prices(multipliers, gradient, scale)
-            work.linearise_slack()
-            after = work.rows(limits)[0]
-            turned = work.prices(multipliers, after[: scale.size], scale) - held
-            seen = float(turned[g.place] @ (g.side * (work.x - before)))
+            seen = float((price - held)[g.place] @ (g.side * (work.x - before)))
             bend *= min(max(seen / expected, 0.5), 4.0)
-    mu = np.maximum(-multipliers[1:], 0.0) / scale
+        guess = np.zeros(1 + len(limits.kind))
+        guess[0], guess[1 : multipliers.size] = multipliers[0], multipliers[1:] / old_scale * scale[: old_scale.size]
+        multipliers = guess
+    mu = np.maximum(-multipliers[1:], 0.0) / (old_scale if multipliers.size == 1 + old_scale.size else scale)
     mu = np.concatenate([mu, np.zeros(len(limits.kind) - mu.size)])
-    work.linearise_slack()
-    gradient = work.rows(limits)[0]
     low, high = _support(work, -float(multipliers[0]), mu, gradient)
     return _result(work, limits, mu, gradient, low, high, rounds, still)
 
 
-def _quadratic(work: Work, rows: Float, right: Float, price: Float, penalty: float) -> tuple[Float, Float, float]:
-    """A quadratic step from the point: new fills, multipliers, and the model's curvature along the step."""
+def _quadratic(
+    work: Work, rows: Float, right: Float, guess: Float, price: Float, bend: float, penalty: float
+) -> tuple[Float, Float, float]:
+    """A quadratic step from the point: new fills, multipliers, and the model's curvature along the step.
+
+    Columns far from their guessed nodal price stay at the bound it gives them; what turns out wrong comes in.
+    """
     g, w = work.groups, work.w
-    open_rows = np.flatnonzero(work.upper > 0)
-    curvature = branch_curvature(w.data, work.vr, work.vi, price)
-    place, side, x = g.place[open_rows], g.side[open_rows], work.x[open_rows]
-    _, inside, multipliers = solve_split(
-        w.parent, curvature, place, side, -side * g.price[open_rows], np.ascontiguousarray(rows[:, open_rows]), right,
-        work.upper[open_rows], x, penalty,
-    )  # fmt: skip
-    new = np.zeros(g.price.size)
-    new[open_rows] = inside
-    if not np.isfinite(new).all():
-        raise ClearingError("the quadratic program of the clearing did not finish", thing=work.slot, way_out="report the book")
-    return new, multipliers, curvature_of(w.parent, curvature, place, side, inside - x)
+    cost = -g.side * g.price
+    reduced = cost - times_rows(guess, rows)
+    curvature = branch_curvature(w.data, work.vr, work.vi, price * bend)
+    some = work.upper > 0
+    window = some
+    if cost.size > WINDOW_FROM:
+        window = some & (np.abs(reduced) <= WINDOW_PART * np.abs(price).max() + 1.0)
+    while True:
+        new = np.where(reduced > 0, 0.0, work.upper)
+        new[window] = 0.0
+        _, inside, multipliers = solve_split(
+            w.parent, curvature, g.place[window], g.side[window], cost[window], np.ascontiguousarray(rows[:, window]),
+            right - rows_times(rows, new), work.upper[window], work.x[window], penalty,
+        )  # fmt: skip
+        new[window] = inside
+        if not np.isfinite(new).all():
+            raise ClearingError("the quadratic program of the clearing did not finish", thing=work.slot, way_out="report the book")
+        after = cost - times_rows(multipliers, rows)
+        wrong = some & ~window & (np.where(new > 0, after, -after) > PRICE_STILL)
+        if not wrong.any():
+            return new, multipliers, curvature_of(w.parent, curvature, g.place, g.side, new - work.x)
+        window = window | (some & (np.abs(reduced) <= 4 * np.abs(reduced[window]).max(initial=1.0))) | wrong
 
 
 def _linear(g: Groups, coefficients: Float, right: Float, upper: Float, penalty: float) -> tuple[Float, Float]:

@@ -100,7 +100,10 @@ def _iterate(
             if at_upper[j]:
                 for i in range(m):
                     rest[i] -= a[i, j] * u[j]
-        value = inverse @ rest
+        value = np.zeros(m)
+        for i in range(m):
+            for j in range(m):
+                value[i] += inverse[i, j] * rest[j]
         worst, row, above = _PRIMAL_TOLERANCE, -1, False
         for i in range(m):
             if -value[i] > worst:

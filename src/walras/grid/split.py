@@ -85,6 +85,35 @@ def _solve_tree(parent: Int, w: Float, place: Int, side: Float, diagonal: Float,
 
 
 @njit(cache=True)
+def _dot(a: Float, b: Float) -> float:
+    """Sum of products in the order of the entries: the same bytes on every machine, and no threads of a BLAS."""
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True)
+def rows_times(rows: Float, x: Float) -> Float:
+    """rows x [m]."""
+    out = np.empty(rows.shape[0])
+    for i in range(rows.shape[0]):
+        out[i] = _dot(rows[i], x)
+    return out
+
+
+@njit(cache=True)
+def times_rows(weights: Float, rows: Float) -> Float:
+    """weights rows [n]."""
+    out = np.zeros(rows.shape[1])
+    for i in range(rows.shape[0]):
+        if weights[i] != 0.0:
+            for j in range(out.size):
+                out[j] += weights[i] * rows[i, j]
+    return out
+
+
+@njit(cache=True)
 def _longest(value: Float, change: Float, most: float) -> float:
     """The largest step up to `most` that keeps value + step * change >= 0."""
     for i in range(value.size):
@@ -122,18 +151,18 @@ def solve_split(
     nu: Float = np.zeros(m)
     slack, excess, gap = np.ones(m), np.ones(m), np.ones(m)
     for i in range(1, m):
-        slack[i] = max(right[i] - rows[i] @ y, 1.0)
+        slack[i] = max(right[i] - _dot(rows[i], y), 1.0)
         nu[i] = mu / slack[i]
         gap[i] = most - nu[i]
         excess[i] = mu / gap[i]
     settled = False
     count = 2 * n + 2 * (m - 1)
     for _ in range(_MOST):
-        dual = -(linear + _apply(parent, w, place, side, y) + nu @ rows - low + high)
-        primal = right - rows @ y
+        dual = -(linear + _apply(parent, w, place, side, y) + times_rows(nu, rows) - low + high)
+        primal = right - rows_times(rows, y)
         for i in range(1, m):
             primal[i] += excess[i] - slack[i]
-        mu = (low @ y + high @ room + slack[1:] @ nu[1:] + excess[1:] @ gap[1:]) / count
+        mu = (_dot(low, y) + _dot(high, room) + _dot(slack[1:], nu[1:]) + _dot(excess[1:], gap[1:])) / count
         if mu < _GAP and np.abs(dual).max() < 1e-10 and np.abs(primal).max() < 1e-9:
             settled = True
             break
@@ -141,7 +170,11 @@ def solve_split(
         inverse_rows = np.empty((m, n))
         for i in range(m):
             inverse_rows[i] = _solve_tree(parent, w, place, side, diagonal, rows[i])
-        schur = rows @ inverse_rows.T
+        schur = np.empty((m, m))
+        for i in range(m):
+            for j in range(i + 1):
+                schur[i, j] = schur[j, i] = _dot(rows[i], inverse_rows[j])
+        schur[0, 0] += 1e-13 * (1 + schur[0, 0])  # the equality has no slack of its own
         for i in range(1, m):
             schur[i, i] += slack[i] / nu[i] + excess[i] / gap[i]
         c_low, c_high, c_nu, c_gap = -low * y, -high * room, -slack * nu, -excess * gap
@@ -149,9 +182,9 @@ def solve_split(
         d_y, d_nu, d_low, d_high, d_slack, d_excess = y, nu, low, high, slack, excess
         for corrector in range(2):
             if corrector == 1:
-                after = (low + step * d_low) @ (y + step * d_y) + (high + step * d_high) @ (room - step * d_y)
-                after += (slack + step * d_slack)[1:] @ (nu + step * d_nu)[1:]
-                after += (excess + step * d_excess)[1:] @ (gap - step * d_nu)[1:]
+                after = _dot(low + step * d_low, y + step * d_y) + _dot(high + step * d_high, room - step * d_y)
+                after += _dot((slack + step * d_slack)[1:], (nu + step * d_nu)[1:])
+                after += _dot((excess + step * d_excess)[1:], (gap - step * d_nu)[1:])
                 target = mu * max((after / count / mu) ** 3, 1e-8)
                 c_low = target - low * y - d_low * d_y
                 c_high = target - high * room + d_high * d_y
@@ -162,8 +195,8 @@ def solve_split(
             for i in range(1, m):
                 r_primal[i] += c_gap[i] / gap[i] - c_nu[i] / nu[i]
             half = _solve_tree(parent, w, place, side, diagonal, r_dual)
-            d_nu = np.asarray(np.linalg.solve(schur, rows @ half - r_primal))
-            d_y = half - d_nu @ inverse_rows
+            d_nu = np.asarray(np.linalg.solve(schur, rows_times(rows, half) - r_primal))
+            d_y = half - times_rows(d_nu, inverse_rows)
             d_low = (c_low - low * d_y) / y
             d_high = (c_high + high * d_y) / room
             d_slack, d_excess = np.zeros(m), np.zeros(m)
