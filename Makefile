@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONLY ?=
+# Compiled loops are cached by source: numba looks only at a function's own file, so the cache's name is all sources together.
+export NUMBA_CACHE_DIR := $(CURDIR)/.tools/numba/$(shell find src -name '*.py' -print0 | sort -z | xargs -0 cat | sha1sum | cut -c1-12)
 
 .PHONY: run test test-nightly bench lint types lock tools clean check
 
