@@ -1,7 +1,7 @@
 """The same days of a neighbourhood under many mechanisms.
 
-Two views, both from the same rules as a run. *The books*: the truthful books of the days, cleared by each mechanism, with welfare against
-the optimum, prices, surplus, gains, their Gini coefficient, the largest gain found from a lie, and time. *The days*: each
+Two views, both from the same rules as a run. *The books*: the truthful books of the days, cleared by each mechanism, with welfare
+against the optimum, prices, surplus, gains, their Gini coefficient, the largest gain found from a lie, and time. *The days*: each
 mechanism run through delivery and bills on its own, batteries and all, and what members paid in the end.
 """
 
@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from walras.community.model import Community
+from walras.exchange.extras import extra_for
 from walras.exchange.terms import Terms
 from walras.market.clearing import Clearing
 from walras.market.comparison import Score, compare
 from walras.market.mechanism import Mechanism
 from walras.market.orders import Orders
 from walras.market.registry import MECHANISMS, mechanism_named
-from walras.study.extras import extra_for
 from walras.study.replay import replay
 from walras.study.trading import Trading
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.exchange.accounting import settle_positions
+from walras.exchange.extras import extra_for
 from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms
 from walras.grid import find_violations
@@ -20,7 +21,6 @@ from walras.market.conventions import Conventions
 from walras.market.mechanism import Mechanism, run
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.study.extras import extra_for
 from walras.study.physics import bus_flow
 from walras.study.trading import Day, Trading
 from walras.tariffs.bill import Bills, make_bills

@@ -21,6 +21,7 @@ from walras.community.model import Community
 from walras.errors import JournalError, MeteringError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
+from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
 from walras.exchange.journal import Entry, Public, canonical
 from walras.exchange.phases import EventKind
@@ -71,7 +72,6 @@ from walras.metering import (
     substitutes,
 )
 from walras.metering.oracle import Checker, Signer
-from walras.study.extras import extra_for
 from walras.study.meters import Meters
 from walras.study.physics import flow_to_public
 from walras.study.trading import Trading
