@@ -182,6 +182,30 @@ def compare(
     compare_command(community, mechanisms, days=days, start=_day(start), lies=lies, out=out)
 
 
+@app.command
+def deploy(
+    community: Path, *, chain: str, manifest: Path = Path("ledger.json"), profile: str = "permissioned", secret: Path | None = None
+) -> None:
+    """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): members and oracles.
+    chain
+        JSON-RPC address of an EVM node.
+    manifest
+        The deployment's own record; it makes the command safe to repeat.
+    profile
+        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final).
+    secret
+        File with 64 hex digits from which the keys of admin, operator and oracles follow.
+    """
+    from walras.commands.deploy import deploy_command
+
+    deploy_command(community, chain, manifest, profile, secret)
+
+
 imports = App(name="import", help="Bring a grid in from elsewhere.")
 app.command(imports)
 
