@@ -1,4 +1,4 @@
-"""The books of a report: the supply and demand curves of slots, in a form small enough to put every slot of two days into a page."""
+"""The books of a report: the supply and demand curves of slots, small enough to put every slot of two days into a page."""
 
 from __future__ import annotations
 

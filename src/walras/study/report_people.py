@@ -54,6 +54,11 @@ def members(data: ReportData, h: Headlines) -> str:
     left = checked_sum(data.with_market.left_nano) - checked_sum(data.without.left_nano)
     if h.worse_off:
         slots += f" Over the whole run, what is stored counted, these lose: {_most(-data.gain_nano, data)}."
+        if data.worse == 0:
+            slots += (
+                " Their batteries sold at what stored energy was worth by the plan of the day, and the days that followed "
+                "were not as forecast: the promise holds slot by slot, not against a later plan."
+            )
     words = (
         f"{slots} The settlement rule is {rule}. The bars below also count what batteries hold at the end: {stored[0]:.1f} kWh "
         f"stored, without the market {stored[1]:.1f} kWh, a difference worth {money(left, data)} to their owners' plans. On the "

@@ -123,12 +123,14 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
 
 def day(data: ReportData, h: Headlines, minutes: int) -> str:
     """Energy and price over time."""
-    drawn = "" if minutes == data.terms.grid.minutes else f" Each step is a mean over {minutes // 60} hours."
+    drawn = "" if minutes == data.terms.grid.minutes else f" Each step is a mean over {'an hour' if minutes == 60 else 'a day'}."
     busiest = int(np.argmax(data.local_wh))
     moment = data.terms.grid.local(int(data.slots[busiest]))
     hours = float((data.local_wh > 0).mean())
     sun, load = checked_sum(data.pv_wh.sum(axis=1)), checked_sum(data.load_wh.sum(axis=1))
-    first = f"Neighbours traded most at {moment:%H:%M}: {1e-3 * data.local_wh[busiest] / data.hours:.1f} kW"
+    several = data.slots.size * data.terms.grid.minutes > 25 * 60
+    at = f"on {moment:%d %b} at {moment:%H:%M}" if several else f"at {moment:%H:%M}"
+    first = f"Neighbours traded most {at}: {1e-3 * data.local_wh[busiest] / data.hours:.1f} kW"
     price = data.mean_price_ct
     known = price[~np.isnan(price)]
     second = "No price: nothing was traded"
@@ -148,7 +150,7 @@ def day(data: ReportData, h: Headlines, minutes: int) -> str:
 def _price_caption(data: ReportData) -> str:
     return (
         f"A buyer adds {format_price(charges_micro(data))} of local fees and VAT to the price, so it trades only below the "
-        "dashed line of its contract; a seller compares with its own feed-in rate, which is higher for older plants. Gaps: no trade."
+        "dashed line of its contract; a seller compares with its own feed-in rate, higher for older plants. Gaps: no trade."
     )
 
 

@@ -121,7 +121,8 @@
         marker: { color: "$warm", size: 13, line: { color: "$card", width: 2 } },
       });
     }
-    const shapes = book.p === null ? [] : [
+    const drop = { type: "line", x0: book.v, x1: book.v, y0: bottom, y1: top, line: { color: "$warm", width: 1.2, dash: "dot" } };
+    const shapes = book.p === null ? (book.v > 0 ? [drop] : []) : [
       { type: "line", x0: 0, x1: book.v, y0: book.p, y1: book.p, line: { color: "$warm", width: 1.2, dash: "dot" } },
       { type: "line", x0: book.v, x1: book.v, y0: bottom, y1: book.p, line: { color: "$warm", width: 1.2, dash: "dot" } },
     ];
