@@ -38,8 +38,8 @@ def radial_layout(network: Network) -> Float64:
 
     >>> from walras.grid import Line, build_network
     >>> lines = [Line("ab", "a", "b", 1.0, 0.1, 0.0, max_i_ka=0.1), Line("ac", "a", "c", 1.0, 0.1, 0.0, max_i_ka=0.1)]
-    >>> radial_layout(build_network({"a": 0.4, "b": 0.4, "c": 0.4}, lines, root="a")).round(6).tolist()
-    [[0.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+    >>> radial_layout(build_network({"a": 0.4, "b": 0.4, "c": 0.4}, lines, root="a")).round().astype(int).tolist()
+    [[0, 0], [1, 0], [-1, 0]]
     """
     n = network.buses
     children: list[list[int]] = [[] for _ in range(n)]
