@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from walras.metering.aggregation import (
     Reveal,
     Total,
     Unrecovered,
+    _secret,
+    _stretch,
     contribute,
     open_round,
     pair_secret,
@@ -154,7 +157,11 @@ def test_a_few_lying_shares_are_overruled_by_the_true_ones() -> None:
 
 
 def test_a_dropout_whose_opening_was_a_lie_is_named_and_no_wrong_total_is_given() -> None:
-    for lying in (replace(OPENINGS[3], hidden_pairs=bytes(112)), replace(OPENINGS[3], key_commitment=bytes(32))):
+    key = _secret(METERS[3], SLOT, b"key")
+    false_seeds = ChaCha20Poly1305(_stretch(key)).encrypt(bytes(12), bytes(16 * RULE.neighbours), None)
+    lies = ({"hidden_pairs": bytes(112)}, {"key_commitment": bytes(32)}, {"hidden_pairs": false_seeds})
+    for lie in lies:
+        lying = replace(OPENINGS[3], **lie)
         assert run([1] * COUNT, set(), {3}, set(), OPENINGS | {3: lying}) == Unrecovered((3,))
         assert isinstance(run([1] * COUNT, set(), set(), set(), OPENINGS | {3: lying}), Total)
 
