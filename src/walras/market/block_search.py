@@ -9,8 +9,9 @@ description by the NEMO Committee), the two alternate:
    losing block: it, and the accepted rivals that share its slots, cannot all stay unless a counterpart comes), and back to 1.
 
 After each round a descent from the proposal (drop losers, then add what gains) keeps the best feasible answer, the incumbent.
-The loop ends with a proof, or after `rounds` with the incumbent and the gap to the bound; for ratios strictly between the
-minimum and 1 the welfare-maximal ratio of each proposal is the one checked.
+The loop ends with a proof, or after a set effort with the incumbent and the gap to the bound. Of a block with a minimum ratio
+below 1 only the welfare-maximal ratio of a proposal is tried, so a cut through such a block may go too far: from then on the
+bound stays where it was, and the gap says what is not proved.
 
 The heuristic is the descent alone, from the rounded linear relaxation, which also gives the bound of its gap; the exact search starts from its answer.
 
@@ -60,11 +61,13 @@ class _Model:
     ratio: Int64
     chosen: Int64
     base: tuple[int, ...]
+    worked: int = 0
 
     def propose(self, *, relaxed: bool = False, known: Priced | None = None) -> tuple[Float64, float] | None:
         """(values of the columns, upper bound of the welfare in nano); None where the cuts leave nothing. The search starts
         from the `known` answer, which prunes what is worse."""
         solution = self.linear.solve(relaxed=relaxed, start=None if known is None else self._columns(known))
+        self.worked += 0 if solution is None else solution.iterations
         return None if solution is None else (solution.x, sum(self.base) - solution.bound * SCALE)
 
     def _columns(self, known: Priced) -> Float64:
@@ -104,8 +107,12 @@ SCALE = 1_000_000_000.0
 """Nano-units to one unit of the objective: whole currency units."""
 
 
-def search(slots: Slots, method: Method = "milp", rounds: int = 60) -> Found:
-    """The best blocks with prices that suit them."""
+EFFORT = 20_000
+"""Simplex iterations after which the exact search stops: some 5 seconds at a hundred blocks over 96 slots."""
+
+
+def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found:
+    """The best blocks with prices that suit them, at most `effort` simplex iterations (and one proposal more)."""
     options = slots.options
     none = np.zeros(options.count, np.int64)
     empty = slots.price(none)
@@ -116,24 +123,34 @@ def search(slots: Slots, method: Method = "milp", rounds: int = 60) -> Found:
     if method == "heuristic":
         return _heuristic(model)
     best, bound, done = _heuristic(model).priced, math.inf, 0
-    for done in range(1, rounds + 1):
-        proposal = model.propose(known=best)
+    binding, idle = True, 0
+    while model.worked < effort:
+        done += 1
+        proposal = model.propose(known=best if binding else None)
         if proposal is None:
-            bound = best.welfare
+            bound = best.welfare if binding else bound
             break
         x, upper = proposal
-        bound = min(bound, max(upper, best.welfare))
-        if best.welfare >= bound - _slack(bound):
+        if binding:  # once a cut went beyond what is proved, what the model says bounds nothing
+            bound = min(bound, max(upper, best.welfare))
+        if best.welfare >= min(bound, upper) - _slack(upper) or idle == PATIENCE:
             break
         k = _steps(model, x)
         model.learn(slots.injection(k))
         priced = slots.price(k)
         if isinstance(priced, Refused):
+            binding &= priced.binding
             for inside, outside in priced.conflicts:
                 model.cut(inside, outside)
-        best = max(best, _descend(slots, k), key=lambda p: p.welfare)
+        better = max(best, _descend(slots, k), key=lambda p: p.welfare)
+        idle = 0 if binding or better.welfare > best.welfare else idle + 1
+        best = better
     ceiling = max(math.ceil(bound), best.welfare)
     return Found(best, ceiling, done, best.welfare >= bound - _slack(bound))
+
+
+PATIENCE = 5
+"""Rounds without a better answer after which a search that can no longer prove anything stops."""
 
 
 def _slack(bound: float) -> float:

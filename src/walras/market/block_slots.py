@@ -58,9 +58,12 @@ class Priced:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Fixed blocks that cannot be: each conflict is (options that are in, options that are out), one of which must change."""
+    """Fixed blocks that cannot be: each conflict is (options that are in, options that are out), one of which must change.
+
+    `binding`: that holds whatever the ratios. It may not where an accepted block could take another ratio than the one tried."""
 
     conflicts: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    binding: bool
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,12 @@ class Slots:
     def price(self, k: Int64) -> Priced | Refused:
         """Prices that suit the blocks as fixed by `k`, or why there are none."""
         chosen = tuple(int(i) for i in np.flatnonzero(k > 0))
+        binding = bool((self.options.least[k > 0] == self.options.steps[k > 0]).all())
         absent = tuple(int(i) for i in np.flatnonzero(k == 0))
         cleared = [self.at(t, int(wh)) for t, wh in enumerate(self.injection(k))]
         if not all(c.placed for c in cleared):
-            return Refused(tuple(self._unplaced(t, int(self.injection(k)[t]), k) for t, c in enumerate(cleared) if not c.placed))
+            wh = self.injection(k).tolist()
+            return Refused(tuple(self._unplaced(t, wh[t], k) for t, c in enumerate(cleared) if not c.placed), binding)
         low = np.array([max(c.low, -MAX_PRICE_MICRO_PER_KWH) for c in cleared], dtype=np.int64)
         high = np.array([min(c.high, MAX_PRICE_MICRO_PER_KWH) for c in cleared], dtype=np.int64)
         block_value = self.options.side * self.options.price * self.options.energy_at(k).sum(axis=1)
@@ -110,12 +115,12 @@ class Slots:
             return Priced(k, middle, welfare)
         losers = self._hopeless(k, low, high)
         if losers:
-            return Refused(losers)
+            return Refused(losers, binding)
         for margin in (0, 1):
             price = self._nearest_prices(k, low, high, middle, margin)
             if price is not None and (self.surplus_nano(k, price) >= 0).all():
                 return Priced(k, price, welfare)
-        return Refused(((chosen, absent),))
+        return Refused(((chosen, absent),), binding)
 
     def _unplaced(self, slot: int, injection_wh: int, k: Int64) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """A slot cannot place its injection: fewer blocks that bring, or more that take, must be in."""

@@ -11,7 +11,7 @@ A block that would gain but is not accepted is *paradoxically rejected*: it is l
 at a higher welfare. Each accepted block must pay for itself; a parent is not carried by its children. Money balances
 exactly: everyone trades at the price of the slot (buyers pay the grid fee on top).
 
-`"search": {"method": "milp" | "heuristic", "rounds": 60}` chooses how (`block_search.py`); the gap to a proved bound is reported.
+`"search": {"method": "milp" | "heuristic", "effort": 20000}` chooses how (`block_search.py`); the gap to a proved bound is reported.
 
 The `Clearing` has the divisible orders' rows. The blocks are in its certificate, by block in the sequence of their ids:
 `block_filled_wh`, `block_pay_nano`; the money of all of them and the orders' sums to the grid fee. Certificate also:
@@ -31,7 +31,7 @@ import numpy as np
 
 from walras.errors import Fault, InputError, RangeError
 from walras.market.block_book import Options, read_blocks
-from walras.market.block_search import Found, Method, search
+from walras.market.block_search import EFFORT, Found, Method, search
 from walras.market.block_slots import Slots, make_slots
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
@@ -74,8 +74,8 @@ def clear(
     (200000, 0)
     """
     given = extra or {}
-    method, rounds = _read_search(given.get("search"))
-    done = clear_blocks(orders, conventions, given, method, rounds)
+    method, effort = _read_search(given.get("search"))
+    done = clear_blocks(orders, conventions, given, method, effort)
     priced = done.found.priced
     certificate: dict[str, int | Int64] = {
         "slot_price_micro_per_kwh": priced.price,
@@ -92,14 +92,14 @@ def clear(
 
 
 def clear_blocks(
-    orders: Orders, conventions: Conventions, extra: Mapping[str, object], method: Method = "milp", rounds: int = 60
+    orders: Orders, conventions: Conventions, extra: Mapping[str, object], method: Method = "milp", effort: int = EFFORT
 ) -> BlockClearing:
     """As `clear`, with everything that was found."""
     options, slot, slots = read_blocks(orders, extra, conventions)
     # one participant's orders in different slots do not cross: nothing is netted
     book = terms(orders, replace(conventions, self_trade="allow"))
     prepared = make_slots(orders, book, slot, slots, options, conventions)
-    found = search(prepared, method, rounds)
+    found = search(prepared, method, effort)
     priced, fee = found.priced, conventions.grid_fee_micro_per_kwh
     filled = prepared.fills(priced)
     at = priced.price[slot] if orders.count else np.zeros(0, np.int64)
@@ -134,18 +134,18 @@ def _paradoxically_rejected(slots: Slots, k: Int64, price: Int64) -> Int64:
 
 def _read_search(given: object) -> tuple[Method, int]:
     if given is None:
-        return "milp", 60
+        return "milp", EFFORT
     if not isinstance(given, Mapping):
-        raise InputError("blocks", [Fault("book", "search", given, "an object with method and rounds")])
-    faults = [Fault("search", str(f), given[f], "one of method, rounds") for f in given if f not in ("method", "rounds")]
-    method, rounds = given.get("method", "milp"), given.get("rounds", 60)
+        raise InputError("blocks", [Fault("book", "search", given, "an object with method and effort")])
+    faults = [Fault("search", str(f), given[f], "one of method, effort") for f in given if f not in ("method", "effort")]
+    method, effort = given.get("method", "milp"), given.get("effort", EFFORT)
     if method not in METHODS:
         faults.append(Fault("search", "method", method, "one of " + ", ".join(METHODS)))
-    if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 10_000:
-        faults.append(Fault("search", "rounds", rounds, "a whole number from 1 to 10000"))
+    if not isinstance(effort, int) or isinstance(effort, bool) or effort < 1:
+        faults.append(Fault("search", "effort", effort, "a whole number of simplex iterations from 1"))
     if faults:
         raise InputError("blocks", faults)
-    return method, rounds
+    return method, effort
 
 
 def report(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]:
@@ -189,7 +189,7 @@ BLOCKS = Mechanism(
             "id, side, price_micro_per_kwh, quantity_wh by slot, and optionally participant, minimum_acceptance (1), linked_to, "
             "exclusive_group, flexible (false)",
         ),
-        ("search", "method (milp or heuristic) and rounds (60)"),
+        ("search", f"method (milp or heuristic) and effort ({EFFORT} simplex iterations)"),
     ),
     order_extra=(("slot", "index of the delivery slot, 0 where not given"),),
     report=report,
