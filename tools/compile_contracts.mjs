@@ -100,7 +100,8 @@ mkdirSync(artifacts, { recursive: true });
 const wanted = new Map();
 for (const file of names) {
   for (const name of Object.keys(result.output.contracts[file] ?? {})) {
-    if (result.output.contracts[file][name].evm.bytecode.object === "") continue; // an interface or an internal library
+    const node = result.output.sources[file].ast.nodes.find((one) => one.nodeType === "ContractDefinition" && one.name === name);
+    if (node.contractKind !== "contract" || node.abstract) continue; // interfaces and libraries go into what uses them
     wanted.set(`${name}.json`, JSON.stringify(artifactOf(solc, result, file, name), null, 1) + "\n");
   }
 }

@@ -132,6 +132,80 @@ def clear(
         clear_command(book, mechanism)
 
 
+@app.command
+def game(book: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, mechanism: str = "uniform", tries: int = 400) -> None:
+    """Incentive audit: the best unilateral lie of each participant (price, quantity, splitting, withholding), and its gain.
+
+    Parameters
+    ----------
+    book
+        The book (JSON); its orders are taken as the truth. `-` reads standard input.
+    mechanism
+        The rule to lie to.
+    tries
+        Misreports tried for each participant, at most.
+    """
+    from walras.commands.game import game_command
+
+    game_command(book, mechanism, tries)
+
+
+@app.command
+def compare(
+    community: Path,
+    *,
+    mechanisms: str = "all",
+    days: int | None = None,
+    start: str | None = None,
+    lies: int = 2,
+    out: Path | None = None,
+) -> None:
+    """The same days of a community under many mechanisms: welfare, volume, prices, gains, lies, time.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    mechanisms
+        Comma list of names (`walras clear --list`), or `all`.
+    days
+        Number of local days, instead of the file's.
+    start
+        First local day, YYYY-MM-DD, instead of the file's.
+    lies
+        In how many of the books to search for profitable lies.
+    out
+        Also write a page with pictures here, and the figures as JSON beside it.
+    """
+    from walras.commands.compare import compare_command
+
+    compare_command(community, mechanisms, days=days, start=_day(start), lies=lies, out=out)
+
+
+@app.command
+def deploy(
+    community: Path, *, chain: str, manifest: Path = Path("ledger.json"), profile: str = "permissioned", secret: Path | None = None
+) -> None:
+    """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): members and oracles.
+    chain
+        JSON-RPC address of an EVM node.
+    manifest
+        The deployment's own record; it makes the command safe to repeat.
+    profile
+        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final).
+    secret
+        File with 64 hex digits from which the keys of admin, operator and oracles follow.
+    """
+    from walras.commands.deploy import deploy_command
+
+    deploy_command(community, chain, manifest, profile, secret)
+
+
 imports = App(name="import", help="Bring a grid in from elsewhere.")
 app.command(imports)
 

@@ -6,6 +6,7 @@ import itertools
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
@@ -274,3 +275,10 @@ def test_a_reorganisation_in_mid_settlement_loses_nothing_and_pays_once() -> Non
         again = chain.send(raw, timestamp=world.now + 30)
         assert again.status == 1
         assert world.balances() == after
+
+
+def test_a_node_without_tracing_still_gives_the_reason_by_a_call() -> None:
+    with chain_of("anvil") as chain, mock.patch("walras.ledger.jsonrpc._TRACE", "debug_unknown"):
+        world = World(chain)
+        receipt = world.settle_raw(0, b"", b"")
+        assert str(receipt.refusal) == "QuorumNotReached(given=0, threshold=3)"

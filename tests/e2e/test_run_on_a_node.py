@@ -6,11 +6,12 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+
 from e2e.runs import EXAMPLES, rural1_day
 from ledger_world import anvil, rpc
-
+from walras.commands.deploy import deploy_command
 from walras.community import load_community
-from walras.errors import AuditError, LedgerError
+from walras.errors import AuditError, InputError, LedgerError
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
 from walras.ledger import JsonRpcChain
@@ -51,3 +52,23 @@ def test_a_node_on_which_the_operator_has_no_money_is_a_named_error(tmp_path: Pa
     with anvil() as url, pytest.raises(LedgerError, match="fund"):
         for _ in Run(EXAMPLES / "rural1.toml", tmp_path, Options(chain_url=url)):
             pass
+
+
+def test_deploying_twice_confirms_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = tmp_path / "ledger.json"
+    with anvil() as url:
+        fund(url)
+        deploy_command(EXAMPLES / "rural1.toml", url, manifest, "permissioned", None)
+        first, block, said = manifest.read_bytes(), rpc(url, "eth_blockNumber"), capsys.readouterr().out
+        deploy_command(EXAMPLES / "rural1.toml", url, manifest, "permissioned", None)
+        assert manifest.read_bytes() == first
+        assert rpc(url, "eth_blockNumber") == block
+        assert capsys.readouterr().out == said
+
+
+def test_a_deployment_with_a_bad_profile_or_secret_is_a_named_fault(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--profile"):
+        deploy_command(EXAMPLES / "rural1.toml", "http://127.0.0.1:1", tmp_path / "m.json", "moon", None)
+    (tmp_path / "secret").write_text("00ff")
+    with pytest.raises(InputError, match="64 hex digits"):
+        deploy_command(EXAMPLES / "rural1.toml", "http://127.0.0.1:1", tmp_path / "m.json", "l2", tmp_path / "secret")

@@ -54,6 +54,6 @@ def test_a_battery_without_capacity_never_moves() -> None:
     fleet = fleet_from_records([Battery(0, 4_000, 0.9, 0.9)], [0], 15)
     net, buy, sell = np.full((4, 1), -500), np.full((4, 1), 300_000), np.full((4, 1), 80_000)
     for prices in (sell, -sell):
-        values = plan_values(fleet, net, buy, prices, keep=4, levels=11)
+        values = plan_values(fleet, net, buy, prices, keep=4)
         view = (values.slope, values.edge, values.start[0, 0], values.count[0, 0])
         assert alone(-500, 300_000, int(prices[0, 0]), 0, (0, 1_000, 1_000, 900_000, 1_111_112), *view) == 0

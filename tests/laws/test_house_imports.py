@@ -37,8 +37,6 @@ BELOW = {
 """Rooms that may use less than everything above them in ROOMS, or records of a neighbour (tariffs are records and pure prices)."""
 PURE = ("market", "grid", "devices", "strategies", "tariffs", "flexibility", "metering")
 IO_MODULES = {
-    "socket", "threading", "subprocess", "sqlite3", "time", "random", "secrets", "http", "urllib", "asyncio", "multiprocessing",
-}
     "socket",
     "threading",
     "subprocess",

@@ -7,11 +7,11 @@ individually rational mechanism: the law must not rest on how the market clears.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from walras.devices import Battery, fleet_from_records, plan_values, value_between
@@ -79,6 +79,8 @@ def make_scene(seed: int) -> Scene:
         power, eta = int(rng.choice([4, 2_000, 11_000])), [float(e) for e in rng.uniform(0.7, 1.0, 2)]
         batteries.append(Battery(capacity, power, eta[0], eta[1], int(rng.integers(0, capacity + 1))))
     fleet = fleet_from_records(batteries, owners.tolist(), 15)
+    if seed % 4 == 3:  # stores that cannot give, as vehicles
+        fleet = replace(fleet, discharge_limit_wh=fleet.discharge_limit_wh * (np.arange(owners.size) % 2))
     wild = rng.random() < 0.15
     low = -200_000 if wild else 0
     buy = rng.choice([250_000, 300_000, 320_000], (horizon, members)) + rng.integers(-80_000, 80_000, (horizon, 1))
@@ -87,7 +89,7 @@ def make_scene(seed: int) -> Scene:
         buy = buy - 350_000 * (rng.random((horizon, 1)) < 0.5)
     net = rng.integers(-3_000, 2_000, (horizon, members))
     sell = np.repeat(feed_in[None, :], horizon, 0)
-    plan = plan_values(fleet, net[:, owners], buy[:, owners], sell[:, owners], keep=2, levels=41)
+    plan = plan_values(fleet, net[:, owners], buy[:, owners], sell[:, owners], keep=2)
     local = LOCAL_WITH_VAT if rng.random() < 0.3 else LOCAL
     limit = np.asarray(limit_price(buy[0], local))
     error = rng.integers(-2_500, 2_500, members) * int(rng.random() < 0.8)
@@ -157,6 +159,7 @@ def run(scene: Scene) -> Dispatch:
 
 
 @settings(max_examples=400, deadline=None)
+@example(114)  # a negative feed-in price above what stored energy is worth: the base fills a battery's offer
 @given(st.integers(0, 2**32 - 1))
 def test_no_truthful_member_is_worse_off_than_without_the_market_in_any_slot(seed: int) -> None:
     scene = make_scene(seed)

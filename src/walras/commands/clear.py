@@ -12,13 +12,16 @@ from walras.market.book import clear_book, describe_mechanisms, parse_book
 
 def clear_command(book: Path, mechanism: str) -> None:
     """Clear and print."""
+    print(json.dumps(clear_book(parse_book(read_book_text(book)), mechanism), indent=1))
+
+
+def read_book_text(book: Path) -> str:
+    """The text of a book's file; `-` is standard input."""
     if str(book) == "-":
-        text = sys.stdin.read()
-    elif not book.is_file():
-        raise InputError("walras clear", [Fault("command line", "book", str(book), "a file with a book of orders (JSON), or -")])
-    else:
-        text = book.read_text(encoding="utf-8")
-    print(json.dumps(clear_book(parse_book(text), mechanism), indent=1))
+        return sys.stdin.read()
+    if not book.is_file():
+        raise InputError("book", [Fault("command line", "book", str(book), "a file with a book of orders (JSON), or -")])
+    return book.read_text(encoding="utf-8")
 
 
 def list_command() -> None:

@@ -5,11 +5,11 @@ Two rules, both exact in whole numbers and pure:
 `alone`: the controller without a market. It takes from the bus while a Wh stored is worth at least what it costs (the feed-in
 price for its owner's surplus, the import price beyond), and gives while a Wh given earns at least what it is worth inside (the
 import price for its owner's demand, the feed-in price beyond). Worths that differ by at most TIE_MICRO count as equal, and then
-it serves its owner now: storing surplus and covering demand before waiting.
+it serves its owner now: storing surplus and covering demand before waiting. Where prices or values break convexity (negative
+prices), it compares every action at which the balance can bend, and takes the best.
 
-`flexible_give`, `flexible_take`: how many Wh more, beyond a given action, it would give or take at a price. A Wh counts only if
-every part of it pays at that price; so any number of Wh up to the answer leaves the owner no worse off, valued by the same
-slopes (they fall, so earlier Wh pay at least as well as later ones).
+`flexible_give`, `flexible_take`: how many Wh more, beyond a given action, it would give or take at a price. Wh by Wh in order,
+each counts only if every part of it pays at that price; so any number of Wh up to the answer leaves the owner no worse off.
 
 Prices are micro/kWh, actions Wh at the terminals (positive takes), stored energy uWh. `slope`, `edge`, `a`, `c` are the two
 columns of a `ValueTable` and the first row and number of rows of this battery in this slot. A slope in micro per kWh stored,
@@ -32,10 +32,12 @@ BatteryRow = tuple[int, int, int, int, int]
 
 
 @njit(cache=True)
-def level_at_least(slope: Int64, edge: Int64, a: int, c: int, coefficient: int, price: int) -> int:
-    """Stored energy up to which a Wh at the terminals is worth at least `price`."""
-    level = 0
+def level_upward(slope: Int64, edge: Int64, a: int, c: int, stored: int, coefficient: int, price: int) -> int:
+    """From `stored` up: the stored energy as far as which a Wh at the terminals is worth at least `price`."""
+    level = stored
     for i in range(a, a + c):
+        if edge[i] <= stored:
+            continue
         if slope[i] * coefficient < price * PPM:
             break
         level = edge[i]
@@ -43,13 +45,16 @@ def level_at_least(slope: Int64, edge: Int64, a: int, c: int, coefficient: int, 
 
 
 @njit(cache=True)
-def level_above(slope: Int64, edge: Int64, a: int, c: int, coefficient: int, price: int) -> int:
-    """Stored energy up to which a Wh at the terminals is worth more than `price`; above it, at most `price`."""
-    level = 0
-    for i in range(a, a + c):
-        if slope[i] * coefficient <= price * PPM:
+def level_downward(slope: Int64, edge: Int64, a: int, c: int, stored: int, coefficient: int, price: int) -> int:
+    """From `stored` down: the stored energy as far as which a Wh at the terminals is worth at most `price`."""
+    level = stored
+    for i in range(a + c - 1, a - 1, -1):
+        low = edge[i - 1] if i > a else 0
+        if low >= stored:
+            continue
+        if slope[i] * coefficient > price * PPM:
             break
-        level = edge[i]
+        level = low
     return level
 
 
@@ -81,43 +86,57 @@ def _gain_nano(
 
 
 @njit(cache=True)
+def _falls(slope: Int64, a: int, c: int) -> bool:
+    rises = 0
+    for i in range(a + 1, a + c):
+        rises += slope[i] > slope[i - 1]
+    return rises == 0
+
+
+@njit(cache=True)
 def alone(
     net: int, buy: int, sell: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int
 ) -> int:
     """The action in Wh of a battery without a market: see the head of the file."""
+    if not (0 <= sell <= buy and _falls(slope, a, c)):
+        return _best_action(net, buy, sell, soc, battery, slope, edge, a, c)
     capacity, climit, dlimit, gain, drain = battery
-    take = most_charge(soc, capacity, climit, gain)
-    give = most_discharge(soc, dlimit, drain)
+    take, give = most_charge(soc, capacity, climit, gain), most_discharge(soc, dlimit, drain)
     surplus, demand = max(-net, 0), max(net, 0)
-    convex = 0 <= sell <= buy
-    tie = TIE_MICRO if convex else 0
-    near = (level_at_least(slope, edge, a, c, gain, sell - tie) - soc) // gain
-    far = (level_at_least(slope, edge, a, c, gain, buy) - soc) // gain
-    own = (soc - level_above(slope, edge, a, c, drain, buy + tie)) // drain
-    out = (soc - level_above(slope, edge, a, c, drain, sell - tie)) // drain
-    take_near = max(0, min(take, surplus, near))
-    take_far = max(0, min(take, far))
-    give_near = max(0, min(give, demand, own))
-    give_far = max(0, min(give, out))
-    if convex:
-        taken = max(take_near, take_far) if take_near == surplus else take_near
-        if taken > 0:
-            return taken
-        given = max(give_near, give_far) if give_near == demand else give_near
-        return -given
+    near = (level_upward(slope, edge, a, c, soc, gain, sell - TIE_MICRO) - soc) // gain
+    taken = min(take, surplus, near)
+    if taken == surplus:
+        taken = max(taken, min(take, (level_upward(slope, edge, a, c, soc, gain, buy) - soc) // gain))
+    if taken > 0:
+        return taken
+    own = (soc - level_downward(slope, edge, a, c, soc, drain, buy + TIE_MICRO)) // drain
+    given = min(give, demand, own)
+    if given == demand:
+        given = max(given, min(give, (soc - level_downward(slope, edge, a, c, soc, drain, sell - TIE_MICRO)) // drain))
+    return -given
+
+
+@njit(cache=True)
+def _best_action(
+    net: int, buy: int, sell: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int
+) -> int:
+    """The best of all actions at which the balance can bend: limits, rest, the owner's net load, and every edge in reach."""
+    capacity, climit, dlimit, gain, drain = battery
+    take, give = most_charge(soc, capacity, climit, gain), most_discharge(soc, dlimit, drain)
     best, best_gain = 0, _gain_nano(0, net, buy, sell, soc, battery, slope, edge, a, c)
-    candidates = (
-        take_near,
-        min(take, surplus),
-        max(take_far, min(take, surplus)),
-        -give_near,
-        -min(give, demand),
-        -max(give_far, min(give, demand)),
-    )
-    for action in candidates:
-        gained = _gain_nano(action, net, buy, sell, soc, battery, slope, edge, a, c)
-        if gained > best_gain:
-            best, best_gain = action, gained
+    for i in range(-2, c):
+        for extra in range(2):
+            if i == -2:
+                action = take if extra == 0 else -give
+            elif i == -1:
+                action = min(max(-net, -give), take)
+            elif edge[a + i] >= soc:
+                action = min(take, (edge[a + i] - soc) // gain + extra)
+            else:
+                action = -min(give, (soc - edge[a + i]) // drain + extra)
+            gained = _gain_nano(action, net, buy, sell, soc, battery, slope, edge, a, c)
+            if gained > best_gain:
+                best, best_gain = action, gained
     return best
 
 
@@ -129,15 +148,15 @@ def flexible_give(
     _, _, dlimit, gain, drain = battery
     less = 0
     if base > 0:
-        floor = max(soc, level_above(slope, edge, a, c, gain, price))
-        less = max(0, min(base, room, (soc + gain * base - floor) // gain))
+        stored = soc + gain * base
+        floor = max(soc, level_downward(slope, edge, a, c, stored, gain, price))
+        less = min(base, room, (stored - floor) // gain)
         if less < base:
             return less
     start = min(base, 0)
     stored = soc + drain * start
-    floor = level_above(slope, edge, a, c, drain, price)
-    more = max(0, min(dlimit + start, room - less, (stored - floor) // drain))
-    return less + more
+    floor = level_downward(slope, edge, a, c, stored, drain, price)
+    return less + min(dlimit + start, room - less, (stored - floor) // drain)
 
 
 @njit(cache=True)
@@ -148,15 +167,15 @@ def flexible_take(
     _, climit, _, gain, drain = battery
     less = 0
     if base < 0:
-        ceiling = min(soc, level_at_least(slope, edge, a, c, drain, price))
-        less = max(0, min(-base, room, (ceiling - (soc + drain * base)) // drain))
+        stored = soc + drain * base
+        ceiling = min(soc, level_upward(slope, edge, a, c, stored, drain, price))
+        less = min(-base, room, (ceiling - stored) // drain)
         if less < -base:
             return less
     start = max(base, 0)
     stored = soc + gain * start
-    ceiling = level_at_least(slope, edge, a, c, gain, price)
-    more = max(0, min(climit - start, room - less, (ceiling - stored) // gain))
-    return less + more
+    ceiling = level_upward(slope, edge, a, c, stored, gain, price)
+    return less + min(climit - start, room - less, (ceiling - stored) // gain)
 
 
 @njit(cache=True)

@@ -13,8 +13,7 @@ back to the capacity at both ends. That is exact, needs no solver and no levels,
 
 It needs 0 <= sell_t wherever there is surplus, 0 <= buy_t wherever there is demand, and sell_t <= buy_t. Where a price breaks
 this (a negative price makes it pay to waste energy, which a real battery cannot do by charging and discharging at once), the
-battery's whole horizon is solved on levels instead (`battery_levels`), exactly up to their spacing, and its values are the
-concave majorant of what that gives.
+battery's whole horizon is planned by `battery_general` instead: exact too, for values that need not be concave.
 
 The value at the end of the horizon is linear: `terminal` micro-units for each kWh stored. `default_terminal` gives the cheapest
 import price of the horizon after discharge losses: never so much that filling up from the grid for the end would pay.
@@ -31,7 +30,7 @@ import numpy as np
 from numba import njit
 
 from walras.devices.battery import PPM, BatteryFleet
-from walras.devices.battery_levels import levels_values
+from walras.devices.battery_general import general_values
 from walras.errors import Fault, InputError, RangeError
 from walras.units import MAX_PRICE_MICRO_PER_KWH, Float64, Int64
 
@@ -44,19 +43,19 @@ MAX_VALUE = 2**62
 
 @dataclass(frozen=True, slots=True)
 class ValueTable:
-    """The value of stored energy after each of `slots` slots, for n batteries: V_{t+1}, concave, as segments.
+    """The value of stored energy after each of `slots` slots, for n batteries: V_{t+1}, as segments from empty to full.
 
     start[t, j], count[t, j]   rows of battery j after slot t in the two columns below
-    slope  [rows] int64, micro-units per kWh stored (= nano per Wh), falling within a battery
-    edge   [rows] int64, uWh: stored energy at which the segment ends; the last edge is the capacity
-    exact  [n] bool, True where the merge held, False where levels were used
+    slope    [rows] int64, micro-units per kWh stored (= nano per Wh)
+    edge     [rows] int64, uWh: stored energy at which the segment ends; the last edge is the capacity
+    concave  [n] bool: True where the prices keep convexity, so that slopes fall; False where they need not
     """
 
     start: Int64
     count: Int64
     slope: Int64
     edge: Int64
-    exact: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    concave: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
     @property
     def slots(self) -> int:
@@ -113,7 +112,7 @@ def merge_pieces(
 
 
 @njit(cache=True)
-def _plan_one(
+def plan_one(
     net: Int64,
     buy: Float64,
     sell: Float64,
@@ -128,7 +127,11 @@ def _plan_one(
     first_slope: Float64,
     first_width: Int64,
 ) -> tuple[int, int, float]:
-    """Backward over the horizon. (cursor or -1 where the prices break the rule, pieces of V_0, value of V_0 at empty, nano)."""
+    """Backward over the horizon of one battery: its values after the first `keep` slots into rows from `cursor`.
+
+    `battery` is (capacity uWh, charge limit Wh, discharge limit Wh, gain ppm, drain ppm). Returns (next free row, or -1 where the
+    prices break convexity; number of pieces of V_0, left in `first_slope`, `first_width`; V_0 of the empty battery, nano).
+    """
     capacity, climit, dlimit, gain, drain = battery
     horizon = net.size
     size = (SLOTS_SEGMENTS + 1) * horizon + 2
@@ -200,14 +203,12 @@ def plan_values(
     *,
     keep: int,
     terminal: Float64 | None = None,
-    levels: int = 201,
 ) -> ValueTable:
     """The values of stored energy after each of the first `keep` slots of a horizon.
 
     `net_wh`, `buy_micro`, `sell_micro` are [horizon, n]: forecast net load of the owner without its battery (positive takes),
     all-in import price, feed-in price. `terminal` [n] in micro per kWh stored at the end (default `default_terminal`).
-    `levels`: number of stored-energy levels where prices break convexity. Raises InputError for shapes, RangeError for prices
-    beyond MAX_PRICE_MICRO_PER_KWH or a capacity times price beyond int64.
+    Raises InputError for shapes, RangeError for prices beyond MAX_PRICE_MICRO_PER_KWH or a capacity times price beyond int64.
     """
     shape = (net_wh.shape[0], fleet.count)
     faults = [
@@ -222,23 +223,54 @@ def plan_values(
     _check_range(fleet, buy_micro, sell_micro)
     ends = default_terminal(fleet, buy_micro) if terminal is None else terminal
     width = (SLOTS_SEGMENTS + 1) * shape[0] + 2
-    capacity = keep * max(width, levels) * max(fleet.count, 1)
-    slope, edge = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    start, count = np.zeros((2, fleet.count, max(keep, 1)), np.int64)
-    exact = np.ones(fleet.count, np.bool_)
     scratch = np.empty(width, np.float64), np.empty(width, np.int64)
-    cursor = 0
+    room = np.empty(keep * width, np.int64), np.empty(keep * width, np.int64)
+    start, count = np.zeros((2, fleet.count, max(keep, 1)), np.int64)
+    concave = np.ones(fleet.count, np.bool_)
+    slopes, edges, cursor = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
     buy, sell = buy_micro.astype(np.float64), sell_micro.astype(np.float64)
     for j in range(fleet.count):
         battery = _coefficients(fleet, j)
         columns = (np.ascontiguousarray(net_wh[:, j]), np.ascontiguousarray(buy[:, j]), np.ascontiguousarray(sell[:, j]))
-        done, _, _ = _plan_one(*columns, battery, ends[j], keep, start[j], count[j], slope, edge, cursor, *scratch)
-        if done < 0:
-            exact[j] = False
-            values = levels_values(*columns, battery, float(ends[j]), keep, levels)
-            done = _write_majorants(values, battery[0], start[j], count[j], slope, edge, cursor)
-        cursor = done
-    return ValueTable(start[:, :keep].T.copy(), count[:, :keep].T.copy(), slope[:cursor].copy(), edge[:cursor].copy(), exact)
+        used, _, _ = plan_one(*columns, battery, ends[j], keep, start[j], count[j], *room, 0, *scratch)
+        own = room[0][: max(used, 0)].copy(), room[1][: max(used, 0)].copy()
+        if used < 0:
+            concave[j] = False
+            own = _general_rows(*columns, battery, float(ends[j]), keep, start[j], count[j])
+        start[j] += cursor
+        cursor += own[0].size
+        slopes.append(own[0])
+        edges.append(own[1])
+    return ValueTable(
+        start[:, :keep].T.copy(), count[:, :keep].T.copy(), np.concatenate(slopes), np.concatenate(edges), concave
+    )
+
+
+def _general_rows(
+    net: Int64,
+    buy: Float64,
+    sell: Float64,
+    battery: tuple[int, int, int, int, int],
+    terminal: float,
+    keep: int,
+    start: Int64,
+    count: Int64,
+) -> tuple[Int64, Int64]:
+    """Rows of a table for one battery at any prices; `start` and `count` are filled in, counting from 0."""
+    slopes, edges = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    values = general_values(net, buy, sell, battery, terminal, keep)[0] if battery[0] > 0 else []
+    cursor = 0
+    for t, (x, v) in enumerate(values):
+        edge = np.rint(x).astype(np.int64)
+        width = np.diff(edge)
+        steps = np.diff(v) / (np.diff(x) * 1e-6)
+        rows = np.empty(width.size, np.int64), np.empty(width.size, np.int64)
+        used = _write(steps[width > 0], width[width > 0], int((width > 0).sum()), *rows, 0)
+        start[t], count[t] = cursor, used
+        cursor += used
+        slopes.append(rows[0][:used])
+        edges.append(rows[1][:used])
+    return np.concatenate(slopes), np.concatenate(edges)
 
 
 def plan_cost(fleet: BatteryFleet, j: int, net_wh: Int64, buy_micro: Int64, sell_micro: Int64, terminal: float) -> float:
@@ -250,7 +282,7 @@ def plan_cost(fleet: BatteryFleet, j: int, net_wh: Int64, buy_micro: Int64, sell
     scratch = np.empty((SLOTS_SEGMENTS + 1) * horizon + 2), np.empty((SLOTS_SEGMENTS + 1) * horizon + 2, np.int64)
     none = np.empty(0, np.int64)
     prices = buy_micro.astype(np.float64), sell_micro.astype(np.float64)
-    done, k, base = _plan_one(net_wh, *prices, _coefficients(fleet, j), terminal, 0, none, none, none, none, 0, *scratch)
+    done, k, base = plan_one(net_wh, *prices, _coefficients(fleet, j), terminal, 0, none, none, none, none, 0, *scratch)
     if done < 0:
         raise InputError("battery plan", [Fault(f"battery {j}", "prices", "not convex", "0 <= sell <= buy in every slot")])
     left = int(fleet.initial_uwh[j])
@@ -277,37 +309,3 @@ def _check_range(fleet: BatteryFleet, buy_micro: Int64, sell_micro: Int64) -> No
     if int(fleet.capacity_uwh.max()) * steepest > MAX_VALUE:
         worst = f"{int(fleet.capacity_uwh.max())} uWh at {steepest} micro/kWh"
         raise RangeError(f"battery plan: {worst} leaves int64", thing="capacity")
-
-
-@njit(cache=True)
-def _write_majorants(
-    values: Float64, capacity: int, start: Int64, count: Int64, slope: Int64, edge: Int64, cursor: int
-) -> int:
-    """Concave majorant of each row of `values` [keep, levels] (nano), as segments; returns the next free row."""
-    levels = values.shape[1]
-    stored = np.empty(levels, np.int64)
-    for i in range(levels):
-        stored[i] = capacity * i // (levels - 1)
-    hull = np.empty(levels, np.int64)
-    steps, width = np.empty(levels, np.float64), np.empty(levels, np.int64)
-    for t in range(values.shape[0]):
-        top = 0
-        for i in range(levels):
-            if top > 0 and stored[i] == stored[hull[top - 1]]:
-                continue
-            while top > 1:
-                a, b = hull[top - 2], hull[top - 1]
-                rise = (values[t, b] - values[t, a]) * float(stored[i] - stored[a])
-                chord = (values[t, i] - values[t, a]) * float(stored[b] - stored[a])
-                if rise > chord:
-                    break
-                top -= 1
-            hull[top] = i
-            top += 1
-        for i in range(1, top):
-            width[i - 1] = stored[hull[i]] - stored[hull[i - 1]]
-            steps[i - 1] = (values[t, hull[i]] - values[t, hull[i - 1]]) / (width[i - 1] * 1e-6)
-        start[t] = cursor
-        cursor = _write(steps, width, top - 1, slope, edge, cursor)
-        count[t] = cursor - start[t]
-    return cursor

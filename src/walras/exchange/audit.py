@@ -1,7 +1,7 @@
 """The audit: everything that can be re-checked from the public record and the chain, without trusting whoever ran the market.
 
 Nothing is taken over from the run: the hash chain is hashed again, the order of events folded again, commitments opened,
-each clearing checked against the laws that its mechanism claims and against its own certificate (checked, not solved again),
+each clearing checked against the laws that its mechanism claims and to be the very one that the rule gives,
 what counts and every bill computed again from orders, fills and attested energy, sums added up, Merkle roots rebuilt, oracle
 signatures recovered, and every transaction executed again; the contract's accounts must then be the journal's.
 
@@ -21,6 +21,7 @@ import numpy as np
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
+from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_OPENED, ExchangeState, apply
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.phases import EventKind
@@ -42,7 +43,7 @@ from walras.ledger import (
     slot_commitment,
 )
 from walras.ledger.keys import SIGNATURE_BYTES
-from walras.market.laws import check_clearing
+from walras.market.recheck import recheck
 from walras.market.registry import mechanism_named
 from walras.tariffs.bill import BillLayout
 
@@ -150,10 +151,12 @@ class Audit:
         clearing = clearing_from_public(events[EventKind.CLEARED].public)
         if clearing.mechanism != self._terms.mechanism:
             raise AuditError(f"slot {slot}: cleared by {clearing.mechanism}, the terms say {self._terms.mechanism}", thing=slot)
-        findings = check_clearing(mechanism_named(clearing.mechanism), orders, clearing, self._terms.conventions)
+        mechanism = mechanism_named(clearing.mechanism)
+        extra = extra_for(mechanism, orders)
+        findings = recheck(mechanism, orders, self._terms.conventions, clearing, extra=extra)
         if findings:
-            raise AuditError(f"slot {slot}: the clearing breaks a law: " + "; ".join(map(str, findings)), thing=slot)
-        self.report.count("clearings against their laws")
+            raise AuditError(f"slot {slot}: the clearing breaks its rule: " + "; ".join(map(str, findings)), thing=slot)
+        self.report.count("clearings against their rule")
 
     def _check_attestation(self, slot: int, events: Events) -> None:
         attested = events[EventKind.ATTESTED].public

@@ -38,6 +38,7 @@ def clearing_to_public(clearing: Clearing) -> dict[str, Any]:
         "price": clearing.price_micro_per_kwh,
         "node_prices": None if nodes is None else nodes.tolist(),
         "losses_wh": clearing.losses_wh,
+        "inventory_wh": clearing.inventory_wh,
         "certificate": {
             name: int(value) if isinstance(value, int | np.integer) else value.tolist()
             for name, value in clearing.certificate.items()
@@ -55,6 +56,7 @@ def clearing_from_public(public: Public) -> Clearing:
         public["price"],
         node_price_micro_per_kwh=None if nodes is None else as_int64(nodes, "node_prices"),
         losses_wh=public["losses_wh"],
+        inventory_wh=public["inventory_wh"],
         certificate={
             name: value if isinstance(value, int) else as_int64(value, name) for name, value in public["certificate"].items()
         },

@@ -20,7 +20,15 @@ from eth_abi.exceptions import DecodingError
 from walras.errors import LedgerError
 from walras.ledger._keccak import keccak256
 
-CONTRACTS = ("TestCurrency", "Registry", "Settlement")
+CONTRACTS = (
+    "TestCurrency",
+    "Registry",
+    "Settlement",
+    "OracleBond",
+    "SealedAuction",
+    "EnergyCertificates",
+    "PaymentChannels",
+)
 
 _PANIC = bytes.fromhex("4e487b71")
 _ERROR_STRING = bytes.fromhex("08c379a0")

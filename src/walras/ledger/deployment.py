@@ -41,6 +41,7 @@ class LedgerTerms:
     `oracles` with `threshold`: a majority of them attests a slot. `deposits_nano[i]` [nano-units] is minted in the test
     currency and put into escrow for account i: whole token units of 1,000. Delays are in seconds. A settled
     slot can be corrected until `correction_window_slots` further slots are past (2,880: thirty days of quarter hours).
+    `currency` is the address of a real ERC-20 token of at most nine decimals; members then pay in by themselves.
     """
 
     members: tuple[str, ...]
@@ -49,6 +50,7 @@ class LedgerTerms:
     deposits_nano: tuple[int, ...]
     withdrawal_delay_s: int = 3_600
     correction_window_slots: int = 2_880
+    currency: str | None = None
     admin_delay_s: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class LedgerTerms:
             if amount < 0 or amount % NANO_PER_TOKEN_UNIT:
                 expected = f"a multiple of {NANO_PER_TOKEN_UNIT}, not negative"
                 faults.append(Fault(f"account {account}", "deposit_nano", amount, expected))
+        if self.currency is not None and any(self.deposits_nano):
+            faults.append(Fault("ledger terms", "deposits_nano", "not zero", "zero: a real currency cannot be minted"))
         if not len(self.oracles) / 2 < self.threshold <= len(self.oracles):
             faults.append(Fault("ledger terms", "threshold", self.threshold, f"a majority of {len(self.oracles)} oracles"))
         for field in ("members", "oracles"):
@@ -120,18 +124,21 @@ def plan_deployment(
     operator_nonce: int = 0,
     fees: Fees = DEFAULT_FEES,
 ) -> DeploymentPlan:
-    """Every transaction of a new ledger in the test currency. The nonces are those that admin and operator use next."""
+    """Every transaction of a new ledger. The nonces are those that admin and operator use next."""
     admin = _Sender(keys.admin, chain_id, admin_nonce, fees)
     operator = _Sender(keys.operator, chain_id, operator_nonce, fees)
-    currency, create_currency = admin.create(artifact("TestCurrency"), keys.operator.address)
+    steps = []
+    currency = terms.currency
+    if currency is None:
+        currency, create_currency = admin.create(artifact("TestCurrency"), keys.operator.address)
+        steps.append(create_currency)
     registry, create_registry = admin.create(artifact("Registry"), keys.admin.address, terms.admin_delay_s, keys.operator.address)
     settlement, create_settlement = admin.create(
         artifact("Settlement"), currency, registry, terms.withdrawal_delay_s, terms.correction_window_slots
     )
     addresses = LedgerAddresses(chain_id, currency, registry, settlement)
     set_oracles = artifact("Registry").call("setOracles", list(terms.oracles), terms.threshold)
-    steps = [
-        create_currency,
+    steps += [
         create_registry,
         create_settlement,
         admin.sign("set oracles", registry, set_oracles, 150_000 + 30_000 * len(terms.oracles)),

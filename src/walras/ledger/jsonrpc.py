@@ -18,11 +18,12 @@ from requests.exceptions import RequestException
 from web3 import Web3
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
+from web3.types import RPCEndpoint
 
 from walras.errors import LedgerError
 from walras.ledger.abi import Revert, read_revert
 from walras.ledger.chain import Head, Log, Receipt, Rehearsal
-from walras.ledger.transactions import SentTransaction, read_transaction
+from walras.ledger.transactions import Fees, SentTransaction, read_transaction
 
 _WAYS_OUT = (
     ("nonce too low", "the sender's nonce was used by another transaction: build a new one from `chain.nonce(address)`"),
@@ -37,6 +38,7 @@ _WAYS_OUT = (
     ("gas limit", "the transaction asks for more gas than a block, or a transaction, may use here"),
     ("chain id", "the transaction was signed for another chain: check the chain id"),
 )
+_TRACE = RPCEndpoint("debug_traceTransaction")
 _ALREADY = ("already known", "already imported", "known transaction")
 
 
@@ -70,6 +72,7 @@ class JsonRpcChain:
             url, request_kwargs={"timeout": settings.request_timeout_s}, exception_retry_configuration=once
         )
         self._url, self._settings, self._monotonic, self._sleep = url, settings, monotonic, sleep
+        self._provider = provider
         self._eth = Web3(provider).eth
         self._nonces: dict[str, int] = {}
         self._chain_id = int(self._ask("chain id", lambda: self._eth.chain_id))
@@ -157,6 +160,12 @@ class JsonRpcChain:
         block = self._ask("newest block", lambda: self._eth.get_block("latest"))
         return Head(block["number"], block["timestamp"], bytes(block["hash"]), bytes(block["stateRoot"]))
 
+    def suggested_fees(self) -> Fees:
+        """Twice the newest block's base fee, so that six full blocks in a row do not price it out, and the node's tip."""
+        block = self._ask("newest block", lambda: self._eth.get_block("latest"))
+        tip = int(self._ask("priority fee", lambda: self._eth.max_priority_fee))
+        return Fees(max_fee_per_gas=2 * block.get("baseFeePerGas", 0) + tip, max_priority_fee_per_gas=tip)
+
     def _submit(self, raw: bytes, sent: SentTransaction) -> None:
         try:
             self._eth.send_raw_transaction(raw)
@@ -182,7 +191,13 @@ class JsonRpcChain:
         return found
 
     def _why(self, found: Mapping[str, Any]) -> Revert:
-        """Ask again what the transaction would have returned, on the state before its block: a receipt gives no reason."""
+        """A receipt gives no reason. Ask for the trace of the transaction, which is exact; a node without tracing is asked what
+        the call returns on the state before its block, which knows nothing of the block's own time."""
+        which = ["0x" + bytes(found["transactionHash"]).hex(), {"tracer": "callTracer"}]
+        traced = self._ask("trace", lambda: self._provider.make_request(_TRACE, which))
+        output = (traced.get("result") or {}).get("output")
+        if isinstance(output, str) and len(output) > len("0x"):
+            return read_revert(bytes.fromhex(output.removeprefix("0x")))
         original = self._ask("transaction", lambda: self._eth.get_transaction(found["transactionHash"]))
         request = {"from": original["from"], "data": original["input"], "gas": original["gas"], "value": original["value"]}
         if original.get("to"):

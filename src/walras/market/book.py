@@ -22,7 +22,8 @@ from fractions import Fraction
 from walras.errors import Fault, InputError
 from walras.market.clearing import Clearing, volume_wh, welfare_nano
 from walras.market.conventions import Conventions, read_conventions
-from walras.market.mechanism import IDS, ORDER_EXTRA, Mechanism, run
+from walras.market.game import best_misreport
+from walras.market.mechanism import IDS, ORDER_EXTRA, Claim, Mechanism, run
 from walras.market.orders import BUY, SELL, Orders, make_orders
 from walras.market.registry import MECHANISMS, mechanism_named
 from walras.units import INT64_MAX, MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH
@@ -103,6 +104,40 @@ def clear_book(book: Mapping[str, object], mechanism: str) -> dict[str, object]:
     if chosen.report is not None:
         result |= chosen.report(clearing, extra)
     return result
+
+
+def play_book(book: Mapping[str, object], mechanism: str, *, tries: int = 400, seed: int = 0) -> dict[str, object]:
+    """The incentive audit of a book: for each participant the best unilateral misreport found (`game.best_misreport`).
+
+    Out: {"mechanism", "claims_truthful", "largest_gain_nano", "participants": [{"participant", "honest_nano", "gain_nano",
+    "how", "tried"}]}, those who gain most first.
+    """
+    chosen = mechanism_named(mechanism)
+    orders, conventions, extra = read_book(book, chosen)
+    rows = book["orders"]
+    assert isinstance(rows, Sequence)
+    names = {int(number): row["participant"] for number, row in zip(orders.participant, rows, strict=True)}
+    ids = [row["id"] for row in rows]
+    found = [
+        best_misreport(chosen, orders, conventions, number, extra=extra, tries=tries, seed=seed, names=ids)
+        for number in sorted(names)
+    ]
+    found.sort(key=lambda lie: (-lie.gain_nano, lie.participant))
+    return {
+        "mechanism": mechanism,
+        "claims_truthful": Claim.TRUTHFUL in chosen.claims,
+        "largest_gain_nano": found[0].gain_nano if found else 0,
+        "participants": [
+            {
+                "participant": names[lie.participant],
+                "honest_nano": lie.honest_nano,
+                "gain_nano": lie.gain_nano,
+                "how": lie.how,
+                "tried": lie.tried,
+            }
+            for lie in found
+        ],
+    }
 
 
 def describe_clearing(orders: Orders, clearing: Clearing, ids: Sequence[object]) -> dict[str, object]:

@@ -34,7 +34,8 @@ class Clearing:
     pay_nano             [n] int64, positive when the participant pays
     price_micro_per_kwh  the one price, or None where prices differ by order or nothing traded
     node_price_micro_per_kwh  [nodes] where the network prices them
-    losses_wh            energy lost on the way: bought + losses = sold
+    losses_wh            energy lost on the way: bought + losses + inventory = sold
+    inventory_wh         what a pool's own stock took in (negative: gave out); 0 for every rule without a stock
     trades               pairs, where the rule pairs orders
     certificate          the rule's own evidence: name to whole number or int64 column (for `uniform`: the interval of
                          supporting prices; for welfare-maximising clearings: the multipliers)
@@ -48,6 +49,7 @@ class Clearing:
     losses_wh: int = 0
     trades: Trades | None = None
     certificate: Mapping[str, int | Int64] = field(default_factory=dict)
+    inventory_wh: int = 0
 
     @property
     def surplus_nano(self) -> int:

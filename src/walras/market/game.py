@@ -14,7 +14,7 @@ mechanism can be gamed; no gain found is evidence, not a proof. Gains are exact,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,10 @@ class _Piece:
     quantity_wh: int
     price_micro_per_kwh: int
     identity: int
+
+
+_Lie = tuple[str, tuple[_Piece, ...]]
+"""In words, and the pieces that stand for one order."""
 
 
 def value_nano(side: list[int], price: list[int], quantity: list[int], net_wh: int) -> int | None:
@@ -108,8 +112,12 @@ def best_misreport(
     ways: tuple[str, ...] = WAYS,
     tries: int = 200,
     seed: int = 0,
+    names: Sequence[object] | None = None,
 ) -> Misreport:
     """The most profitable unilateral misreport of `participant` among at most `tries`.
+
+    Where there are more candidates, half of the tries go to the prices nearest the clearing price (a lie that pays moves
+    the price or crosses it), the rest is drawn. `names` [n] are the ids to speak of (default: those in the book).
 
     A price-taking rule pays the seller its own ask, so asking more pays:
     >>> from walras.market.orders import make_orders
@@ -125,10 +133,8 @@ def best_misreport(
     honest = utility_nano(orders, participant, orders, truth, frozenset({participant}))
     if honest is None:
         raise InputError("misreport", [Fault("misreport", "participant", participant, "a position its own orders allow")])
-    candidates = list(_candidates(orders, participant, ways))
-    if len(candidates) > tries:
-        chosen = np.random.default_rng(seed).choice(len(candidates), size=tries, replace=False)
-        candidates = [candidates[c] for c in sorted(chosen.tolist())]
+    labels = [str(name) for name in (orders.id.tolist() if names is None else names)]
+    candidates = _choose(list(_candidates(orders, participant, ways, labels)), _focus(orders, truth), tries, seed)
     best, how = 0, "none found"
     for words, pieces in candidates:
         reported, moved_extra = _report(orders, extra, pieces)
@@ -143,12 +149,30 @@ def best_misreport(
     return Misreport(participant, honest, best, how, len(candidates))
 
 
-def _candidates(orders: Orders, participant: int, ways: tuple[str, ...]) -> Iterator[tuple[str, tuple[_Piece, ...]]]:
+def _focus(orders: Orders, truth: Clearing) -> int:
+    """The price where lies matter: the common price, or the middle of the limit prices that were filled."""
+    if truth.price_micro_per_kwh is not None:
+        return truth.price_micro_per_kwh
+    filled = orders.price_micro_per_kwh[truth.filled_wh > 0]
+    everyone = filled if filled.size else orders.price_micro_per_kwh
+    return int(np.median(everyone)) if everyone.size else 0
+
+
+def _choose(candidates: list[_Lie], focus: int, tries: int, seed: int) -> list[_Lie]:
+    if len(candidates) <= tries:
+        return candidates
+    by_distance = sorted(range(len(candidates)), key=lambda c: abs(candidates[c][1][0].price_micro_per_kwh - focus))
+    near, rest = by_distance[: tries // 2], by_distance[tries // 2 :]
+    drawn = np.random.default_rng(seed).choice(len(rest), size=tries - len(near), replace=False)
+    return [candidates[c] for c in sorted([*near, *(rest[d] for d in drawn.tolist())])]
+
+
+def _candidates(orders: Orders, participant: int, ways: tuple[str, ...], labels: list[str]) -> Iterator[_Lie]:
     limits = sorted({p + d for p in orders.price_micro_per_kwh.tolist() for d in (-1, 0, 1)})
     limits = [p for p in limits if abs(p) <= MAX_PRICE_MICRO_PER_KWH]
     others = sorted(set(orders.quantity_wh[orders.participant != participant].tolist()))
     for row in np.flatnonzero(orders.participant == participant).tolist():
-        quantity, price, name = int(orders.quantity_wh[row]), int(orders.price_micro_per_kwh[row]), int(orders.id[row])
+        quantity, price, name = int(orders.quantity_wh[row]), int(orders.price_micro_per_kwh[row]), labels[row]
         if quantity == 0:
             continue
         amounts = {0, 1, quantity // 2, quantity - 1, *(quantity - q for q in others), *(q for q in others if q < quantity)}
@@ -170,7 +194,7 @@ def _candidates(orders: Orders, participant: int, ways: tuple[str, ...]) -> Iter
             yield from _splits(row, quantity, price, name, limits)
 
 
-def _splits(row: int, quantity: int, price: int, name: int, limits: list[int]) -> Iterator[tuple[str, tuple[_Piece, ...]]]:
+def _splits(row: int, quantity: int, price: int, name: str, limits: list[int]) -> Iterator[_Lie]:
     for parts in (2, 3, 5):
         share, rest = divmod(quantity, parts)
         if share:

@@ -50,11 +50,12 @@ def check_columns(orders: Orders, clearing: Clearing) -> list[Finding]:
 
 
 def check_energy(orders: Orders, clearing: Clearing) -> list[Finding]:
-    """Energy bought + losses = energy sold."""
+    """Energy bought + losses + what a pool's stock took in = energy sold."""
     bought = sum(clearing.filled_wh[orders.side == BUY].tolist())
     sold = sum(clearing.filled_wh[orders.side != BUY].tolist())
-    if bought + clearing.losses_wh != sold:
-        return [Finding("energy", f"bought {bought} + lost {clearing.losses_wh} is not sold {sold} Wh")]
+    lost, stocked = clearing.losses_wh, clearing.inventory_wh
+    if bought + lost + stocked != sold:
+        return [Finding("energy", f"bought {bought} + lost {lost} + stocked {stocked} is not sold {sold} Wh")]
     return []
 
 
@@ -210,7 +211,7 @@ def clearing_bytes(clearing: Clearing) -> bytes:
         clearing.mechanism.encode(),
         clearing.filled_wh.tobytes(),
         clearing.pay_nano.tobytes(),
-        repr((clearing.price_micro_per_kwh, clearing.losses_wh)).encode(),
+        repr((clearing.price_micro_per_kwh, clearing.losses_wh, clearing.inventory_wh)).encode(),
         b"" if clearing.node_price_micro_per_kwh is None else clearing.node_price_micro_per_kwh.tobytes(),
     ]
     if clearing.trades is not None:
@@ -257,6 +258,25 @@ def check_truthful(
         found = best_misreport(mechanism, orders, conventions, who, network=network, extra=extra, ways=ways, tries=tries)
         if found.gain_nano > 0:
             findings.append(Finding("truthful", f"participant {who} gains {found.gain_nano} nano: {found.how}"))
+    return findings
+
+
+def check_price_truthful(
+    mechanism: Mechanism,
+    orders: Orders,
+    conventions: Conventions,
+    network: object | None = None,
+    extra: Mapping[str, object] | None = None,
+    *,
+    tries: int = 200,
+) -> list[Finding]:
+    """No participant with a single order gains by another price: every limit of the book and its neighbours are tried."""
+    findings = []
+    participants, counts = np.unique(orders.participant, return_counts=True)
+    for who in participants[counts == 1].tolist():
+        found = best_misreport(mechanism, orders, conventions, who, network=network, extra=extra, ways=("price",), tries=tries)
+        if found.gain_nano > 0:
+            findings.append(Finding("price truthful", f"participant {who} gains {found.gain_nano} nano: {found.how}"))
     return findings
 
 
@@ -308,6 +328,8 @@ def check_laws(
         findings += check_order_free(orders, clearing, moved, sequence)
     if Claim.TRUTHFUL in mechanism.claims and truthful_tries > 0:
         findings += check_truthful(mechanism, orders, conventions, network, extra, ways=truthful_ways, tries=truthful_tries)
+    if Claim.PRICE_TRUTHFUL in mechanism.claims and truthful_tries > 0:
+        findings += check_price_truthful(mechanism, orders, conventions, network, extra, tries=truthful_tries)
     return findings
 
 

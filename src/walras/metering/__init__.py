@@ -17,6 +17,8 @@ from walras.metering.admission import (
     registry_of,
     revoke,
 )
+from walras.metering.balance import Balance, BalanceRule, Suspect, feeder_balance, over_window, suspects
+from walras.metering.correction import Correction, Reason, corrected, corrected_by_late_reading, difference
 from walras.metering.credential import (
     MeterCredential,
     check_credential,
@@ -37,16 +39,19 @@ from walras.metering.oracle import (
     cast_vote,
     close,
     initial_oracle,
+    own_digest,
     proves_equivocation,
     quorum,
     receive,
 )
 from walras.metering.parcel import Evidence, admit_parcels, evidence_holds, evidence_of, sign_parcel
+from walras.metering.privacy import Budget, Exhausted, Release, release_count, release_sum
 from walras.metering.reading import Quality, Reading, decode_reading, sign_reading, sign_readings
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.status_list import StatusList, empty_list, issue_list, newer_list, read_list, revoked_rows, with_revoked
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, substitutes
+from walras.metering.validation import Check, Finding, ValidationRule, Window, validate
 
 __all__ = [
     "KECCAK_SORTED",
@@ -55,25 +60,37 @@ __all__ = [
     "AdmissionState",
     "Admitted",
     "Attestation",
+    "Balance",
+    "BalanceRule",
+    "Budget",
+    "Check",
+    "Correction",
     "CredentialRefusal",
     "Disagreement",
     "Disclosed",
     "Equivocation",
     "Evidence",
+    "Exhausted",
+    "Finding",
     "MerkleTree",
     "MeterCredential",
     "OracleState",
     "Proof",
     "Quality",
     "Reading",
+    "Reason",
     "Refusal",
     "Refused",
     "Registry",
+    "Release",
     "Rules",
     "SlotReadings",
     "StatusList",
     "SubstituteRule",
+    "Suspect",
+    "ValidationRule",
     "Vote",
+    "Window",
     "admit",
     "admit_parcels",
     "cast_vote",
@@ -81,12 +98,16 @@ __all__ = [
     "check_presentation",
     "close",
     "close_slot",
+    "corrected",
+    "corrected_by_late_reading",
     "decode_reading",
     "derive_key",
     "did_of",
+    "difference",
     "empty_list",
     "evidence_holds",
     "evidence_of",
+    "feeder_balance",
     "initial_oracle",
     "initial_state",
     "issue",
@@ -95,6 +116,8 @@ __all__ = [
     "key_id",
     "missing_devices",
     "newer_list",
+    "over_window",
+    "own_digest",
     "present",
     "proves_equivocation",
     "public_key_of",
@@ -104,6 +127,8 @@ __all__ = [
     "receive",
     "registry_of",
     "registry_of_credentials",
+    "release_count",
+    "release_sum",
     "revoke",
     "revoked_rows",
     "root_of",
@@ -112,7 +137,9 @@ __all__ = [
     "sign_reading",
     "sign_readings",
     "substitutes",
+    "suspects",
     "tree_over",
+    "validate",
     "verify_inclusion",
     "with_revoked",
 ]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from walras.errors import Fault, InputError
 from walras.metering.admission import (
@@ -112,6 +113,19 @@ def close(
     of_slot = state.pending.slot == slot
     readings = close_slot(registry, slot, state.pending.where(of_slot), *substitutes)
     return OracleState(state.admission, state.pending.where(~of_slot)), readings
+
+
+def own_digest(oracle: int, slot: int, leaves: Sequence[bytes]) -> bytes:
+    """What an oracle publishes beside its vote to show that it holds the readings, and not only another oracle's root.
+
+    SHA-256 over the oracle's number, the slot and every leaf with its length. Any honest oracle can check it; nobody
+    can make it, for their own number, from a root or from another's digest. It shows possession, not that the
+    signatures were verified.
+    """
+    digest = sha256(b"walras own digest" + oracle.to_bytes(8, "big") + slot.to_bytes(8, "big"))
+    for leaf in leaves:
+        digest.update(len(leaf).to_bytes(8, "big") + leaf)
+    return digest.digest()
 
 
 def cast_vote(oracle: int, slot: int, root: bytes, sign: Signer) -> Vote:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from walras.errors import Fault, InputError
@@ -40,7 +39,7 @@ from walras.metering.admission import (
 )
 from walras.metering.identity import HALF_ORDER_BYTES, KEY_ID_BYTES, PrivateKey, PublicKey, key_id, sign, verify, verify_unchecked
 from walras.metering.merkle import Proof, root_from_proof, root_of, tree_over
-from walras.metering.reading import MAX_DEVICE_QUALITY, encode_payload, unsigned_leaf
+from walras.metering.reading import MAX_DEVICE_QUALITY, encode_payload, read_payload, unsigned_leaf
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import Tagged, loads_strict, sequence_strict
 from walras.units import INT64_MAX, Int64
@@ -237,70 +236,33 @@ def _possible_rows(registry: Registry, opened: _Opened, window: tuple[int, int])
 
 
 def _open(batch: Sequence[bytes]) -> _Opened:
-    bodies = [_body(parcel) for parcel in batch]
-    ends = np.cumsum([0 if body is None else len(body) for body in bodies], dtype=np.int64)
-    joined = b"".join(body for body in bodies if body is not None)
-    table = np.empty((len(joined) // _SHORTEST_PAYLOAD + 1, 5), dtype=np.int64)
-    bounds = np.empty((table.shape[0], 2), dtype=np.int64)
-    starts = np.zeros(len(batch) + 1, dtype=np.int64)
-    rows = _split(np.frombuffer(joined, dtype=np.uint8), ends, table, bounds, starts)
-    payloads = [joined[start:end] for start, end in bounds[:rows].tolist()]
-    return _Opened([-1] * len(batch), starts.tolist(), table[:rows], payloads)
+    starts = [0]
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    payloads: list[bytes] = []
+    for parcel in batch:
+        body = _body(parcel)
+        split = None if body is None else _split(body)
+        if split is not None:
+            rows += split[0]
+            payloads += split[1]
+        starts.append(len(rows))
+    table = np.array(rows, dtype=np.int64).reshape(-1, 6)[:, :5]
+    return _Opened([-1] * len(batch), starts, table, payloads)
 
 
-@njit(cache=True)
-def _split(
-    data: NDArray[np.uint8],
-    ends: NDArray[np.int64],
-    table: NDArray[np.int64],
-    bounds: NDArray[np.int64],
-    starts: NDArray[np.int64],
-) -> int:
-    """Parse the canonical payloads of all bodies: numbers into `table`, extents into `bounds`, rows of each into `starts`.
-
-    A body that is not one to MAX_READINGS canonical payloads with numbers within int64 gets no rows. Returns the rows.
-    """
-    rows = 0
+def _split(body: bytes) -> tuple[list[tuple[int, int, int, int, int, int]], list[bytes]] | None:
+    """Numbers and bytes of one to MAX_READINGS canonical payloads that fill the body, or None."""
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    payloads = []
     at = 0
-    for number in range(ends.size):
-        end = ends[number]
-        first = rows
-        good = True
-        while good and at < end and rows - first < MAX_READINGS:
-            begin = at
-            good = data[at] == 0xA5
-            at += 1
-            for name in range(5):
-                if not good or at + 2 > end or data[at] != name + 1:
-                    good = False
-                    break
-                head = data[at + 1]
-                at += 2
-                value = np.uint64(head)
-                if head > 23:
-                    if head > 27:
-                        good = False
-                        break
-                    width = 1 << (head - 24)
-                    if at + width > end:
-                        good = False
-                        break
-                    value = np.uint64(0)
-                    for _ in range(width):
-                        value = (value << np.uint64(8)) | np.uint64(data[at])
-                        at += 1
-                    least = np.uint64(24) if width == 1 else np.uint64(1) << np.uint64(4 * width)
-                    good = bool(least <= value < np.uint64(1 << 63))
-                table[rows, name] = np.int64(value)
-            if good:
-                bounds[rows, 0] = begin
-                bounds[rows, 1] = at
-                rows += 1
-        if not good or at != end:
-            rows = first
-        at = end
-        starts[number + 1] = rows
-    return rows
+    while at < len(body) and len(rows) < MAX_READINGS:
+        numbers = read_payload(body, at)
+        if numbers is None:
+            return None
+        rows.append(numbers)
+        payloads.append(body[at : numbers[5]])
+        at = numbers[5]
+    return (rows, payloads) if at == len(body) else None
 
 
 def _body(parcel: bytes) -> bytes | None:

@@ -205,30 +205,42 @@ def split_reading(encoded: bytes) -> Fields | None:
             return None
     elif length > 23:
         return None
-    if at + length != end or encoded[at] != 0xA5:
-        return None
     if encoded[end : end + 2] != _SIGNATURE_HEAD or encoded[end + 34 :] > HALF_ORDER_BYTES:
         return None
-    numbers = []
+    numbers = read_payload(encoded, at) if at + length == end else None
+    if numbers is None or numbers[5] != end:
+        return None
+    slot, import_wh, export_wh, counter, quality, _ = numbers
+    return encoded[8:_KID_END], slot, import_wh, export_wh, counter, quality
+
+
+def read_payload(data: bytes, at: int) -> tuple[int, int, int, int, int, int] | None:
+    """The five numbers of the canonical payload at `at`, and the position behind it; None where there is none.
+
+    >>> read_payload(encode_payload(95, 250, 0, 96, 0), 0)
+    (95, 250, 0, 96, 0, 14)
+    """
+    last = len(data) - 1
+    if at >= last or data[at] != 0xA5:
+        return None
     at += 1
+    numbers = []
     for name in (1, 2, 3, 4, 5):
-        if at + 2 > end or encoded[at] != name:
+        if at >= last or data[at] != name:
             return None
-        value = encoded[at + 1]
+        value = data[at + 1]
         at += 2
         if value > 23:
             if value > 27:
                 return None
             width = 1 << (value - 24)
-            value = int.from_bytes(encoded[at : at + width], "big")
+            value = int.from_bytes(data[at : at + width], "big")
             at += width
-            if at > end or value < (24 if width == 1 else 1 << (width << 2)):
+            if at > last + 1 or value < (24 if width == 1 else 1 << (width << 2)) or value > INT64_MAX:
                 return None
         numbers.append(value)
-    if at != end or max(numbers) > INT64_MAX:
-        return None
     slot, import_wh, export_wh, counter, quality = numbers
-    return encoded[8:_KID_END], slot, import_wh, export_wh, counter, quality
+    return slot, import_wh, export_wh, counter, quality, at
 
 
 def decode_reading(encoded: bytes) -> Reading | Refusal:

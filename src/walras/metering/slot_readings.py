@@ -8,6 +8,7 @@ were billed by.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from walras.metering.admission import Admitted, Registry
 from walras.metering.identity import key_id
 from walras.metering.merkle import SHA256_RFC6962, HashScheme, MerkleTree, tree_over
 from walras.metering.reading import encode_payload, unsigned_leaf
+from walras.metering.vault import leaf_salt
 from walras.units import Int64
 
 
@@ -36,8 +38,18 @@ class SlotReadings:
         return np.asarray(self.import_wh - self.export_wh, dtype=np.int64)
 
     def tree(self, scheme: HashScheme = SHA256_RFC6962) -> MerkleTree:
-        """The tree over the leaves; its root is what the oracles attest."""
+        """The tree over the bare leaves, for those who see all readings anyway."""
         return tree_over(self.leaves, scheme)
+
+    def salted_tree(self, secrets: Sequence[bytes], scheme: HashScheme = SHA256_RFC6962) -> MerkleTree:
+        """The tree over salted leaves, one `vault.salt_secret` a device: its root and proofs tell nothing about a neighbour."""
+        if len(secrets) != len(self.leaves):
+            raise InputError("salts", [Fault("salts", "secrets", len(secrets), f"{len(self.leaves)}, one a device")])
+        return tree_over([self.salted_leaf(secret, device) for device, secret in enumerate(secrets)], scheme)
+
+    def salted_leaf(self, secret: bytes, device: int) -> bytes:
+        """What the device's member shows to prove their leaf: 16 bytes of salt, and the leaf."""
+        return leaf_salt(secret, device, self.slot) + self.leaves[device]
 
 
 def encode_substitute(device_key_id: bytes, slot: int, import_wh: int, export_wh: int, quality: int) -> bytes:

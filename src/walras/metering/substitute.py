@@ -59,7 +59,8 @@ class SubstituteRule:
 def like_slots(grid: SlotGrid, slot: int, rule: SubstituteRule) -> list[int]:
     """Slots at the same local time on earlier days of the same type, latest first.
 
-    Where a day has the local time twice (the clocks go back) the first is taken; a day that skips it is left out.
+    Where a day has the local time twice (the clocks go back) the first is taken; a day that skips it is left out,
+    and so is a time before the grid's origin.
     """
     local = grid.local(slot)
     wanted = day_type(local.date(), rule.holidays)
@@ -69,7 +70,7 @@ def like_slots(grid: SlotGrid, slot: int, rule: SubstituteRule) -> list[int]:
         if day_type(day, rule.holidays) is not wanted:
             continue
         at_same_time = [s for s in grid.local_day(day) if grid.local(s).time() == local.time()]
-        if at_same_time:
+        if at_same_time and at_same_time[0] >= 0:
             found.append(at_same_time[0])
     return found
 

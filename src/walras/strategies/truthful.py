@@ -11,9 +11,10 @@ For each member, from the forecast net load and what its battery would do withou
 
 The two "never"s matter because a position knows no origin: at delivery the base may be what fills it.
 
-A value function has several slopes, so battery orders come in up to `pieces` steps a side, best for the market first; what lies
-beyond is kept. A Wh that straddles two slopes is priced by the one that protects its owner. All of it is exact in whole
-numbers. Orders of one slot have ids 0, 1, ... by row, ascending by member, and one time: nobody is earlier.
+A value function has several slopes, so battery orders come in up to `pieces` steps a side, in the sequence in which the energy
+moves; what lies beyond is kept. A Wh that straddles two slopes is priced by the one that protects its owner, and where values
+are not concave a later step is never better for the market than an earlier one. All of it is exact in whole numbers.
+Orders of one slot have ids 0, 1, ... by row, ascending by member, and one time: nobody is earlier.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from walras.tariffs.records import BASIS_POINTS
 from walras.units import Int64
 
 PIECES = 4
+
+ANY_WORTH = 2**62
 
 
 def truthful_orders(
@@ -143,6 +146,7 @@ def offer_pieces(
     """What the battery could give beyond the action `base`: steps of rising worth, micro/kWh there, rounded up."""
     _, _, dlimit, gain, drain = battery
     k = 0
+    worst = -ANY_WORTH
     for phase in range(2):
         if phase == 0:
             coefficient, stored, bottom, most = gain, soc + gain * max(base, 0), soc, max(base, 0)
@@ -153,12 +157,14 @@ def offer_pieces(
         done = 0
         for i in range(a + c - 1, a - 1, -1):
             low = max(bottom, edge[i - 1] if i > a else 0)
+            if low >= stored or edge[i] <= bottom or done == most:
+                continue
+            worst = max(worst, -((-slope[i] * coefficient) // PPM))
             upto = min(most, (stored - low) // coefficient)
-            if upto > done:
-                k = _append(wh, worth, k, upto - done, -((-slope[i] * coefficient) // PPM))
-                if k > wh.size:
-                    return wh.size
-                done = upto
+            k = _append(wh, worth, k, upto - done, worst)
+            if k > wh.size:
+                return wh.size
+            done = upto
     return k
 
 
@@ -169,6 +175,7 @@ def bid_pieces(
     """What the battery could take beyond the action `base`: steps of falling worth, micro/kWh there, rounded down."""
     capacity, climit, _, gain, drain = battery
     k = 0
+    worst = ANY_WORTH
     for phase in range(2):
         if phase == 0:
             coefficient, stored, top, most = drain, soc - drain * max(-base, 0), soc, max(-base, 0)
@@ -179,10 +186,12 @@ def bid_pieces(
         done = 0
         for i in range(a, a + c):
             high = min(top, edge[i])
+            if high <= stored or (edge[i - 1] if i > a else 0) >= top or done == most:
+                continue
+            worst = min(worst, (slope[i] * coefficient) // PPM)
             upto = min(most, (high - stored) // coefficient)
-            if upto > done:
-                k = _append(wh, worth, k, upto - done, (slope[i] * coefficient) // PPM)
-                if k > wh.size:
-                    return wh.size
-                done = upto
+            k = _append(wh, worth, k, upto - done, worst)
+            if k > wh.size:
+                return wh.size
+            done = upto
     return k

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.exchange.accounting import settle_positions
+from walras.exchange.extras import extra_for
 from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms
 from walras.grid import find_violations
@@ -62,10 +63,15 @@ Clear = Callable[[Orders, Conventions], Clearing]
 Watch = Callable[[int, Orders, Clearing], None]
 
 
-def replay(trading: Trading, terms: Terms, slots: range, watch: Watch | None = None) -> Iterator[ReplayedDay]:
-    """Replay `slots` (whole local days) in order, a day at a time; `watch` sees every clearing."""
+def replay(
+    trading: Trading, terms: Terms, slots: range, watch: Watch | None = None, mechanism: Mechanism | None = None
+) -> Iterator[ReplayedDay]:
+    """Replay `slots` (whole local days) in order, a day at a time, under `mechanism` (default: that of the terms).
+
+    `watch` sees every clearing.
+    """
     soc = trading.initial_soc
-    mechanism = mechanism_named(terms.mechanism)
+    mechanism = mechanism or mechanism_named(terms.mechanism)
     slot = slots.start
     while slot < slots.stop:
         day = trading.day(slot)
@@ -85,7 +91,7 @@ def _replay_day(
     by_slot = np.zeros((5, len(slots)), dtype=np.int64)
     for row, slot in enumerate(slots):
         orders = trading.orders(slot, soc)
-        clearing = run(mechanism, orders, terms.conventions, trading.network)
+        clearing = run(mechanism, orders, terms.conventions, trading.network, extra_for(mechanism, orders))
         if watch is not None:
             watch(slot, orders, clearing)
         done = trading.dispatched(slot, soc, positions_of(orders, clearing, terms.members))

@@ -21,6 +21,7 @@ from walras.community.model import Community
 from walras.errors import JournalError, MeteringError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
+from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
 from walras.exchange.journal import Entry, Public, canonical
 from walras.exchange.phases import EventKind
@@ -49,6 +50,8 @@ from walras.ledger import (
 )
 from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
+from walras.market.clearing import Clearing
+from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
@@ -209,7 +212,7 @@ class Session:
         mechanism = mechanism_named(p.terms.mechanism)
         cleared = at(
             EventKind.CLEARED,
-            lambda: (clearing_to_public(run_mechanism(mechanism, orders, p.terms.conventions, p.trading.network)), None),
+            lambda: (clearing_to_public(self._clear(mechanism, orders)), None),
         )
         clearing = clearing_from_public(cleared.public)
 
@@ -257,6 +260,10 @@ class Session:
                 None,
             ),
         )
+
+    def _clear(self, mechanism: Mechanism, orders: Orders) -> Clearing:
+        extra = extra_for(mechanism, orders)
+        return run_mechanism(mechanism, orders, self._p.terms.conventions, self._p.trading.network, extra)
 
     def _meter(
         self, slot: int, net_wh: Int64, at: Callable[[EventKind, Callable[[], Decision]], Entry]

@@ -5,6 +5,12 @@ import {AccessControlDefaultAdminRules} from
     "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
+/// @notice What the registry asks of the contract that holds the oracles' stakes.
+interface IOracleBond {
+    /// @return whether `oracle` has the full stake in and is not on its way out.
+    function isBonded(address oracle) external view returns (bool);
+}
+
 /// @title Who is who: members, oracles, operator
 /// @notice Gives every member a dense account index, keeps the current oracle set with its threshold, and holds the roles.
 /// The admin (hand it to a multisig or a timelock: the transfer takes two steps and a delay) names operators and oracles.
@@ -31,6 +37,9 @@ contract Registry is AccessControlDefaultAdminRules {
     /// @notice The oracles that count now: m of n.
     OracleSet public oracleSet;
 
+    /// @notice Where oracles stake; zero where appointment needs no stake. It alone may eject.
+    IOracleBond public oracleBond;
+
     mapping(address oracle => uint256 epoch) private _oracleEpoch;
     mapping(address owner => uint256 accountPlusOne) private _accountPlusOne;
     address[] private _owners;
@@ -39,7 +48,12 @@ contract Registry is AccessControlDefaultAdminRules {
     event AccountTransferred(uint256 indexed account, address indexed from, address indexed to);
     event OraclesChanged(uint64 indexed epoch, address[] oracles, uint256 threshold);
 
+    event OracleEjected(uint64 indexed epoch, address indexed oracle);
+    event OracleBondChanged(IOracleBond indexed bond);
+
     error NoAddress();
+    error NotBonded(address oracle);
+    error NotOracleBond(address caller);
     error AlreadyMember(address owner, uint256 account);
     error NotMember(address owner);
     error NoSuchAccount(uint256 account);
@@ -119,14 +133,33 @@ contract Registry is AccessControlDefaultAdminRules {
         for (uint256 i = 0; i < oracles.length; ++i) {
             if (oracles[i] == address(0)) revert NoAddress();
             if (_oracleEpoch[oracles[i]] == epoch) revert OracleTwice(oracles[i]);
+            if (address(oracleBond) != address(0) && !oracleBond.isBonded(oracles[i])) revert NotBonded(oracles[i]);
             _oracleEpoch[oracles[i]] = epoch;
         }
         oracleSet = OracleSet(epoch, uint64(oracles.length), uint64(threshold));
         emit OraclesChanged(epoch, oracles, threshold);
     }
 
+    /// @notice From now on appoint only oracles that are bonded at `bond`. The present set stays until it is replaced.
+    function setOracleBond(IOracleBond bond) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        oracleBond = bond;
+        emit OracleBondChanged(bond);
+    }
+
+    /// @notice Take a convicted oracle out of the set at once. The threshold stays: with fewer than m left nothing settles
+    /// until the admin appoints a new set, and members can withdraw meanwhile. That is the fallback, and it is safe.
+    /// @return ejected false where it does not belong to the current set.
+    function ejectOracle(address oracle) external returns (bool ejected) {
+        if (msg.sender != address(oracleBond)) revert NotOracleBond(msg.sender);
+        if (!isOracle(oracle)) return false;
+        delete _oracleEpoch[oracle];
+        oracleSet.count -= 1;
+        emit OracleEjected(oracleSet.epoch, oracle);
+        return true;
+    }
+
     /// @notice Whether `oracle` belongs to the current set.
-    function isOracle(address oracle) external view returns (bool) {
+    function isOracle(address oracle) public view returns (bool) {
         return _oracleEpoch[oracle] != 0 && _oracleEpoch[oracle] == oracleSet.epoch;
     }
 
