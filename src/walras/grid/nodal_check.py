@@ -56,7 +56,11 @@ def check_nodal(orders: Orders, clearing: Clearing, slot: FeederSlot, convention
         name = f"{LIMIT_NAMES[kinds[row]]} {index[row]}"
         if limit_price[row] < 0:
             findings.append(Finding("multipliers", f"{name} has the negative price {limit_price[row]}"))
-        hair = _REACHED if kinds[row] <= HIGH_VOLTAGE else 3 * slot.kw_per_wh
+        hair = 3 * slot.kw_per_wh  # rounding to whole Wh leaves a few of them
+        if kinds[row] <= TRANSFORMER_LIMIT:
+            hair = max(_REACHED, hair * limit_unit(network, int(kinds[row]), int(index[row]) + 1))
+        elif kinds[row] <= HIGH_VOLTAGE:
+            hair = _REACHED
         if limit_price[row] > 0 and value[row] < -hair:
             findings.append(Finding("multipliers", f"{name} has a price but {-value[row]:.2g} to spare"))
     if not short.any():
