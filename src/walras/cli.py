@@ -206,6 +206,22 @@ def deploy(
     deploy_command(community, chain, manifest, profile, secret)
 
 
+@app.command
+def network(community: Path, *, out: Path | None = None) -> None:
+    """The network of a community in words, and as a picture.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    out
+        Write the picture (HTML) here.
+    """
+    from walras.commands.network import network_command
+
+    network_command(community, out)
+
+
 imports = App(name="import", help="Bring a grid in from elsewhere.")
 app.command(imports)
 
