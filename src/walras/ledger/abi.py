@@ -28,6 +28,7 @@ CONTRACTS = (
     "SealedAuction",
     "EnergyCertificates",
     "PaymentChannels",
+    "EnergyPool",
 )
 
 _PANIC = bytes.fromhex("4e487b71")
