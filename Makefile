@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONLY ?=
+# Compiled loops are cached by source: numba looks only at a function's own file, so the cache's name is all sources together.
+export NUMBA_CACHE_DIR := $(CURDIR)/.tools/numba/$(shell find src -name '*.py' -print0 | sort -z | xargs -0 cat | sha1sum | cut -c1-12)
 
-.PHONY: run test test-nightly bench lint types lock tools clean check
+.PHONY: run test test-nightly bench lint types lock tools simbench clean check
 
 run: $(VENV)/.installed
 	$(BIN)/walras run examples/rural3.toml --out runs/rural3 --fresh
@@ -53,6 +55,11 @@ lock: $(VENV)/bin/uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml requirements/build.in -o requirements/runtime.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml requirements/build.in --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/simbench.in -o requirements/simbench.lock
+
+# SimBench's own tables, for the tests of the importer (91 MB)
+simbench: $(VENV)/bin/uv requirements/simbench.lock
+	$(BIN)/uv pip install --quiet --target .tools/simbench --no-deps --require-hashes -r requirements/simbench.lock
 
 clean:
 	rm -rf $(VENV) node_modules runs

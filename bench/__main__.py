@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -25,31 +24,20 @@ def main() -> int:
     kept: dict[str, Result] = {row["name"]: row for row in json.loads(KEPT.read_text())} if KEPT.exists() else {}
     ran: list[Result] = []
     for path in sorted(HERE.glob("bench_*.py")):
-        module = importlib.import_module(f"bench.{path.stem}")
-        takes_only = "only" in inspect.signature(module.results).parameters
-        if chosen and chosen not in path.stem and not takes_only:
-            rows = [row for row in module.results() if chosen in row["name"]] if _names(path, chosen) else []
-        elif takes_only:
-            rows = module.results(only="" if chosen in path.stem else chosen)
-        else:
-            rows = module.results()
-        for row in rows:
-            print(
-                f"{'ok  ' if row['holds'] else 'MISS'} {row['name']:<52} {row['ratio']:>10.3f}   goal {row['goal']:<16} {row['detail']}"
-            )
-            sys.stdout.flush()
-        ran += rows
+        by_file = chosen in path.stem
+        if not by_file and chosen not in path.read_text(encoding="utf-8"):
+            continue
+        for row in importlib.import_module(f"bench.{path.stem}").results():
+            if by_file or chosen in row["name"]:
+                mark = "ok  " if row["holds"] else "MISS"
+                print(f"{mark} {row['name']:<52} {row['ratio']:>10.3f}   goal {row['goal']:<16} {row['detail']}", flush=True)
+                ran.append(row)
     if not ran:
         print(f"no benchmark is named {chosen!r}", file=sys.stderr)
         return 2
     kept.update({row["name"]: row for row in ran})
     KEPT.write_text(json.dumps(sorted(kept.values(), key=lambda row: row["name"]), indent=1) + "\n")
     return 0
-
-
-def _names(path: Path, chosen: str) -> bool:
-    """Whether the file may hold a claim of that name: its text mentions it."""
-    return chosen in path.read_text() or chosen.split(" ")[0] in path.read_text()
 
 
 if __name__ == "__main__":

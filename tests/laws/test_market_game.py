@@ -13,13 +13,14 @@ from laws.books import books, unit_books
 from walras.errors import ClearingError, InputError
 from walras.market.book import play_book
 from walras.market.clearing import Clearing
-from walras.market.comparison import compare, gini
+from walras.market.comparison import compare, gini, opening_extras
 from walras.market.conventions import Conventions
 from walras.market.game import best_misreport, utility_nano, value_nano
 from walras.market.laws import assert_laws, best_welfare_nano, check_truthful
 from walras.market.mechanism import Claim, Mechanism
 from walras.market.orders import Orders, make_orders
 from walras.market.pay_as_bid import PAY_AS_BID
+from walras.market.registry import MECHANISMS
 from walras.market.uniform import UNIFORM, clear
 
 
@@ -165,6 +166,19 @@ def test_a_comparison_adds_up(drawn: list[Orders], fee: int) -> None:
         for b in drawn
     ]
     assert all((score.largest_lie_nano is not None) == any(traded) for score in scores)
+
+
+def test_the_stock_of_a_pool_counts_at_the_price_it_is_given() -> None:
+    pool = MECHANISMS["constant_sum"]
+    book = make_orders([1, -1], [200, 500], [250_000, 100_000])
+    extras = opening_extras(1_000, 80_000, 300_000)
+    expired, kept = (
+        compare([pool], [book], Conventions(), clock=lambda: 0.0, extra_of=extras, stock_price_micro_per_kwh=worth)[0]
+        for worth in (0, 190_000)
+    )
+    assert kept.inventory_wh == 300
+    assert kept.welfare_nano - expired.welfare_nano == 300 * 190_000
+    assert kept.welfare_nano == kept.buyer_gain_nano + kept.seller_gain_nano + kept.surplus_nano + 300 * 190_000
 
 
 def test_gini_of_known_divisions() -> None:

@@ -43,6 +43,7 @@ def test_both_engines_give_the_same_bytes_on_large_books(seed: int, n: int, spre
     side = rng.choice([1, -1], n, p=(share := rng.uniform(0.05, 0.95), 1 - share))
     price = np.clip(rng.integers(-spread // 2, spread // 2 + 1, n) + np.where(side == 1, shift, 0), -(10**9), 10**9)
     quantity = rng.integers(0, int(rng.choice([2, 2_000, 10**6])), n)
+    quantity[rng.integers(0, n, 2)] = rng.choice([0, 10**9])  # a giant that a sample misses
     orders = make_orders(side, quantity, price, participant=rng.integers(0, 50, n), time=rng.integers(0, 5, n))
     ticks = clear(orders, chosen, engine="ticks")
     assert clearing_bytes(ticks) == clearing_bytes(clear(orders, chosen, engine="sort"))

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from walras.errors import RangeError
@@ -66,24 +67,32 @@ def verify_uniform(orders: Orders, conventions: Conventions, clearing: Clearing)
 
 def margin_of_fills(orders: Orders, book: Terms, filled_wh: Int64) -> Margin:
     """The margin that fills imply: the last filled and the best unfilled order of each side."""
-    buys = orders.side == BUY
-    price, left, some = book.price_micro_per_kwh, filled_wh < book.quantity_wh, filled_wh > 0
-    bid = int(np.min(price, where=buys & some, initial=NO_ASK))
-    ask = int(np.max(price, where=~buys & some, initial=NO_BID))
-    unfilled_bid = int(np.max(price, where=buys & left, initial=NO_BID))
-    unfilled_ask = int(np.min(price, where=~buys & left, initial=NO_ASK))
-    at_bid, at_ask = buys & (price == bid), ~buys & (price == ask)
-    return Margin(
-        volume_wh=int(filled_wh[buys].sum()),
-        bid=bid,
-        bid_take_wh=int(filled_wh[at_bid].sum()),
-        bid_level_wh=int(book.quantity_wh[at_bid].sum()),
-        unfilled_bid=unfilled_bid,
-        ask=ask,
-        ask_take_wh=int(filled_wh[at_ask].sum()),
-        ask_level_wh=int(book.quantity_wh[at_ask].sum()),
-        unfilled_ask=unfilled_ask,
-    )
+    return Margin(*_margin_of_fills(orders.side, book.quantity_wh, book.price_micro_per_kwh, filled_wh))
+
+
+@njit(cache=True)
+def _margin_of_fills(side, quantity, price, filled):  # type: ignore[no-untyped-def]
+    bid = unfilled_ask = np.int64(NO_ASK)
+    ask = unfilled_bid = np.int64(NO_BID)
+    volume = np.int64(0)
+    for row in range(side.size):
+        some, left = filled[row] > 0, filled[row] < quantity[row]
+        if side[row] == 1:
+            volume += filled[row]
+            bid = min(bid, price[row]) if some else bid
+            unfilled_bid = max(unfilled_bid, price[row]) if left else unfilled_bid
+        else:
+            ask = max(ask, price[row]) if some else ask
+            unfilled_ask = min(unfilled_ask, price[row]) if left else unfilled_ask
+    bid_take = bid_level = ask_take = ask_level = np.int64(0)
+    for row in range(side.size):
+        if side[row] == 1 and price[row] == bid:
+            bid_take += filled[row]
+            bid_level += quantity[row]
+        elif side[row] != 1 and price[row] == ask:
+            ask_take += filled[row]
+            ask_level += quantity[row]
+    return volume, bid, bid_take, bid_level, unfilled_bid, ask, ask_take, ask_level, unfilled_ask
 
 
 def _quantity_findings(orders: Orders, book: Terms, filled: Int64, conventions: Conventions) -> list[Finding]:
@@ -92,7 +101,9 @@ def _quantity_findings(orders: Orders, book: Terms, filled: Int64, conventions: 
         checked_sum(book.quantity_wh[orders.side != BUY], "quantity asked")
     except RangeError as error:
         return [Finding("quantities", error.message)]
-    bad = (filled < 0) | (filled > book.quantity_wh) | (filled % conventions.lot_wh != 0)
+    bad = (filled < 0) | (filled > book.quantity_wh)
+    if conventions.lot_wh > 1:
+        bad |= filled % conventions.lot_wh != 0
     return [
         Finding("quantities", f"order {orders.id[r]} may trade {book.quantity_wh[r]} Wh in lots, is filled {filled[r]} Wh")
         for r in np.flatnonzero(bad)

@@ -17,7 +17,8 @@ from walras.market.clearing import Clearing, volume_wh
 from walras.market.conventions import Conventions
 from walras.market.game import best_misreport
 from walras.market.laws import best_welfare_nano
-from walras.market.mechanism import Mechanism, run
+from walras.market.mechanism import IDS, ORDER_EXTRA, Mechanism, run
+from walras.market.opening import POOL_NAMES, opening_pool
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
 
@@ -25,11 +26,31 @@ ExtraOf = Callable[[Mechanism, Orders], Mapping[str, object]]
 """What else the book carries for a mechanism, such as a pool's opening state."""
 
 
+def opening_extras(stock_wh: int, feed_in_micro_per_kwh: int, retail_micro_per_kwh: int) -> ExtraOf:
+    """The parts that a plain book lacks: for pools an opening state of equal means (`opening.py`), for the others nothing.
+
+    Each book meets a fresh pool, so that books are independent of each other and of their sequence.
+    """
+
+    def extra_of(mechanism: Mechanism, orders: Orders) -> Mapping[str, object]:
+        extra: dict[str, object] = {}
+        if mechanism.name in POOL_NAMES:
+            extra["pool"] = opening_pool(mechanism.name, stock_wh, feed_in_micro_per_kwh, retail_micro_per_kwh)
+        if mechanism.extra or mechanism.order_extra:
+            extra[IDS] = orders.id.tolist()
+            extra[ORDER_EXTRA] = {name: [None] * orders.count for name, _ in mechanism.order_extra}
+        return extra
+
+    return extra_of
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One mechanism over all books.
 
-    welfare_nano      reported value bought less reported cost sold, of `best_welfare_nano` attainable
+    welfare_nano      reported value bought less reported cost sold, plus the worth of what a pool's stock took in; of
+                      `best_welfare_nano` attainable among the orders (with a stock to draw on, more can be reached)
+    inventory_wh      what pools took into their stock (negative: gave out)
     efficiency        their ratio (1 where nothing could be gained)
     price_*           price per kWh over filled orders: mean by energy, standard deviation, least and largest (micro/kWh)
     surplus_nano      what the operator keeps; deficit_nano: the sum of the books on which it pays
@@ -43,6 +64,7 @@ class Score:
     books: int
     orders: int
     volume_wh: int
+    inventory_wh: int
     welfare_nano: int
     best_welfare_nano: int
     efficiency: float
@@ -70,6 +92,7 @@ class _Tally:
     books: int = 0
     orders: int = 0
     volume: int = 0
+    inventory: int = 0
     welfare: int = 0
     best: int = 0
     surplus: int = 0
@@ -89,11 +112,13 @@ def compare(
     *,
     clock: Callable[[], float],
     extra_of: ExtraOf | None = None,
+    stock_price_micro_per_kwh: int = 0,
     lies_in: int = 0,
     tries: int = 60,
 ) -> list[Score]:
     """Clear every book under every mechanism. The misreport search runs in the first `lies_in` books that trade, `tries` a
-    participant. `clock` gives seconds, such as time.perf_counter.
+    participant. `clock` gives seconds, such as time.perf_counter. `stock_price_micro_per_kwh` is what a kWh in a pool's stock is
+    worth afterwards (0: it expires).
 
     >>> from walras.market.orders import make_orders
     >>> from walras.market.registry import mechanism_named
@@ -116,6 +141,8 @@ def compare(
             clearing = run(mechanism, orders, conventions, None, extra)
             tally.seconds += clock() - started
             tally.best += best
+            tally.inventory += clearing.inventory_wh
+            tally.welfare += clearing.inventory_wh * stock_price_micro_per_kwh
             _count(tally, orders, clearing, net.price_micro_per_kwh.tolist())
             if search:
                 lie = _largest_lie(mechanism, orders, conventions, extra, tries)
@@ -177,6 +204,7 @@ def _score(name: str, t: _Tally) -> Score:
         books=t.books,
         orders=t.orders,
         volume_wh=t.volume,
+        inventory_wh=t.inventory,
         welfare_nano=t.welfare,
         best_welfare_nano=t.best,
         efficiency=t.welfare / t.best if t.best else 1.0,

@@ -261,6 +261,25 @@ def check_truthful(
     return findings
 
 
+def check_price_truthful(
+    mechanism: Mechanism,
+    orders: Orders,
+    conventions: Conventions,
+    network: object | None = None,
+    extra: Mapping[str, object] | None = None,
+    *,
+    tries: int = 200,
+) -> list[Finding]:
+    """No participant with a single order gains by another price: every limit of the book and its neighbours are tried."""
+    findings = []
+    participants, counts = np.unique(orders.participant, return_counts=True)
+    for who in participants[counts == 1].tolist():
+        found = best_misreport(mechanism, orders, conventions, who, network=network, extra=extra, ways=("price",), tries=tries)
+        if found.gain_nano > 0:
+            findings.append(Finding("price truthful", f"participant {who} gains {found.gain_nano} nano: {found.how}"))
+    return findings
+
+
 BY_CLAIM: dict[Claim, Callable[[Orders, Clearing, Conventions], list[Finding]]] = {
     Claim.WEAK_BUDGET_BALANCE: check_weak_budget,
     Claim.STRONG_BUDGET_BALANCE: check_strong_budget,
@@ -309,6 +328,8 @@ def check_laws(
         findings += check_order_free(orders, clearing, moved, sequence)
     if Claim.TRUTHFUL in mechanism.claims and truthful_tries > 0:
         findings += check_truthful(mechanism, orders, conventions, network, extra, ways=truthful_ways, tries=truthful_tries)
+    if Claim.PRICE_TRUTHFUL in mechanism.claims and truthful_tries > 0:
+        findings += check_price_truthful(mechanism, orders, conventions, network, extra, tries=truthful_tries)
     return findings
 
 

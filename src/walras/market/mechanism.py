@@ -37,6 +37,7 @@ class Claim(Enum):
     NO_CROSSING_LEFT = "no unfilled bid is above an unfilled ask"
     ONE_PRICE = "every filled order trades at the one price"
     TRUTHFUL = "no participant gains by any unilateral misreport"
+    PRICE_TRUTHFUL = "no participant with a single order gains by misreporting its price, or by staying out"
     ORDER_FREE = "the sequence of the rows does not matter"
 
 

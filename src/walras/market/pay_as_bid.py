@@ -31,7 +31,9 @@ _TOP = MAX_PRICE_MICRO_PER_KWH
 
 
 def clear(orders: Orders, conventions: Conventions, network: object | None = None) -> Clearing:
-    """Clear one book pair by pair. Raises RangeError as the uniform auction does.
+    """Clear one book pair by pair.
+
+    Raises RangeError where quantities, or the volume at the dearest limit price, leave int64.
 
     The bid of 300 meets the ask of 100, the bid of 200 the ask of 150; halves of the gaps:
     >>> from walras.market.orders import make_orders
@@ -48,14 +50,12 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
         raise RangeError(f"pay_as_bid: k = {k} has too long a fraction", thing="k", way_out="round it to nine decimals")
     bid_keys, ask_keys = merit_keys(orders, filled)
     bits = row_bits(orders.count)
-    bid_row, bid_wh, bid = _queue(bid_keys, bits, filled, -1, _TOP - fee)
-    ask_row, ask_wh, ask = _queue(ask_keys, bits, filled, 1, -_TOP)
-    buy, sell, energy, price, bid_pays, ask_gets = _pair(
-        bid_row, bid_wh, bid, ask_row, ask_wh, ask, fee, numerator, denominator
-    )
-    pay = np.zeros(orders.count, dtype=np.int64)
-    pay[bid_row], pay[ask_row] = bid_pays, -ask_gets
-    _refuse_overflow(energy, price, fee)
+    if bid_keys.size:
+        _refuse_overflow(volume, bid_keys, ask_keys, bits, fee)
+    columns = np.empty((4, bid_keys.size + ask_keys.size), dtype=np.int64)
+    pay = volume.pay_nano  # the uniform payments are not wanted: every filled order's is written over, the others are 0
+    pairs = int(_pair(bid_keys, ask_keys, bits, filled, fee, (numerator, denominator), columns, pay))
+    buy, sell, energy, price = columns[:, :pairs]
     certificate: dict[str, int | Int64] = {
         name: value for name, value in volume.certificate.items() if name in ("volume_wh", "netted_wh", "tie_seed")
     }
@@ -63,64 +63,50 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
 
 
 @njit(cache=True)
-def _queue(keys, bits, filled, sign, shift):  # type: ignore[no-untyped-def]
-    """(rows, energy, limit price) in the sequence of the keys: gathered first, so that pairing does not wait for memory."""
-    n = keys.size
-    rows, energy, price = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+def _pair(bid_keys, ask_keys, bits, filled, fee, k, columns, pay):  # type: ignore[no-untyped-def]
+    """Pair the two queues into `columns` (buy, sell, energy, price) and charge both sides in `pay`; the number of pairs."""
     mask = (np.int64(1) << bits) - 1
-    for place in range(n):
-        rows[place] = keys[place] & mask
-        energy[place] = filled[keys[place] & mask]
-        price[place] = sign * (keys[place] >> bits) + shift
-    return rows, energy, price
-
-
-@njit(cache=True)
-def _pair(bid_row, bid_wh, bid, ask_row, ask_wh, ask, fee, numerator, denominator):  # type: ignore[no-untyped-def]
-    """Pair the queues and price each pair: (buy, sell, energy, price) by pair, and the sums by bid and by ask."""
-    most = bid_row.size + ask_row.size
-    buy, sell, energy, price = (
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-    )
-    bid_pays, ask_gets = np.empty(bid_row.size, np.int64), np.empty(ask_row.size, np.int64)
+    bid_wh, ask_wh = filled[bid_keys & mask], filled[ask_keys & mask]  # gathered first: pairing must not wait for memory
+    bid_pays, ask_gets = np.empty_like(bid_wh), np.empty_like(ask_wh)
+    buy, sell, energy, price = columns[0], columns[1], columns[2], columns[3]
+    numerator, denominator = k
     halves = numerator == 1 and denominator == 2  # the usual k: a shift instead of a division
     pairs = i = j = np.int64(0)
     paid = earned = bid_done = ask_done = np.int64(0)
-    while i < bid_row.size and j < ask_row.size:
+    while i < bid_keys.size and j < ask_keys.size:
         pair = min(bid_wh[i] - bid_done, ask_wh[j] - ask_done)
-        gap = bid[i] - ask[j]
+        ask = (ask_keys[j] >> bits) - _TOP
+        gap = _TOP - (bid_keys[i] >> bits) - fee - ask
         if halves:
-            at = ask[j] + (gap >> 1)
+            at = ask + (gap >> 1)
         else:
-            at = ask[j] + gap * numerator // denominator
-        buy[pairs], sell[pairs], energy[pairs], price[pairs] = bid_row[i], ask_row[j], pair, at
+            at = ask + gap * numerator // denominator
+        buy[pairs], sell[pairs], energy[pairs], price[pairs] = bid_keys[i] & mask, ask_keys[j] & mask, pair, at
         pairs += 1
         paid += pair * (at + fee)
         earned += pair * at
         bid_done += pair
         ask_done += pair
         bid_pays[i], ask_gets[j] = paid, earned  # overwritten until the order is used up: no branches
-        bid_over, ask_over = np.int64(bid_done == bid_wh[i]), np.int64(ask_done == ask_wh[j])
-        i += bid_over
-        j += ask_over
-        paid, bid_done = paid * (1 - bid_over), bid_done * (1 - bid_over)
-        earned, ask_done = earned * (1 - ask_over), ask_done * (1 - ask_over)
-    return buy[:pairs], sell[:pairs], energy[:pairs], price[:pairs], bid_pays, ask_gets
+        bid_goes_on, ask_goes_on = np.int64(bid_done < bid_wh[i]), np.int64(ask_done < ask_wh[j])
+        i += 1 - bid_goes_on
+        j += 1 - ask_goes_on
+        paid, bid_done = paid * bid_goes_on, bid_done * bid_goes_on
+        earned, ask_done = earned * ask_goes_on, ask_done * ask_goes_on
+    for place in range(bid_keys.size):
+        pay[bid_keys[place] & mask] = bid_pays[place]
+    for place in range(ask_keys.size):
+        pay[ask_keys[place] & mask] = -ask_gets[place]
+    return pairs
 
 
-def _refuse_overflow(energy: Int64, price: Int64, fee: int) -> None:
-    """Each side's money, summed in absolute value, must fit; a bound first, the exact sums only where it does not tell."""
-    if energy.size == 0:
-        return
-    dearest = max(abs(int(price.min())), abs(int(price.max()))) + fee
-    if int(energy.sum(dtype=np.float64)) * dearest < 2**62:
-        return
-    for charged in (price, price + fee):
-        if sum(e * abs(p) for e, p in zip(energy.tolist(), charged.tolist(), strict=True)) > INT64_MAX:
-            raise RangeError("pay_as_bid: the money of the trades does not fit in int64", thing="pay_nano")
+def _refuse_overflow(volume: Clearing, bid_keys: Int64, ask_keys: Int64, bits: int, fee: int) -> None:
+    """The money of each side must fit: no pair's price is beyond the dearest bid or the cheapest ask."""
+    dearest, cheapest = _TOP - (int(bid_keys[0]) >> bits), (int(ask_keys[0]) >> bits) - _TOP
+    energy = volume.certificate["volume_wh"]
+    assert isinstance(energy, int)
+    if energy * max(abs(dearest), abs(cheapest), abs(cheapest + fee)) > INT64_MAX:
+        raise RangeError(f"pay_as_bid: {energy} Wh at up to {dearest} micro/kWh may not fit in int64", thing="pay_nano")
 
 
 PAY_AS_BID = Mechanism(

@@ -10,17 +10,30 @@ from walras.market.constant_sum import CONSTANT_SUM
 from walras.market.dutch import DUTCH
 from walras.market.english import ENGLISH
 from walras.market.expiring import EXPIRING
+from walras.market.mcafee import MCAFEE
 from walras.market.mechanism import Mechanism
+from walras.market.muda import MUDA, MUDA_VICKREY
 from walras.market.pay_as_bid import PAY_AS_BID
 from walras.market.posted import POSTED
 from walras.market.random_pairs import RANDOM_PAIRS
 from walras.market.rfq import RFQ
+from walras.market.sbba import SBBA
 from walras.market.stableswap import STABLESWAP
+from walras.market.trade_reduction import TRADE_REDUCTION
 from walras.market.uniform import UNIFORM
+from walras.market.vcg import VCG
+from walras.market.vickrey import VICKREY
 
 _SHELF: tuple[Mechanism, ...] = (
     UNIFORM,
     PAY_AS_BID,
+    MCAFEE,
+    TRADE_REDUCTION,
+    SBBA,
+    MUDA,
+    MUDA_VICKREY,
+    VCG,
+    VICKREY,
     CDA,
     CONSTANT_PRODUCT,
     CONSTANT_SUM,

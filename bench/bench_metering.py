@@ -1,0 +1,232 @@
+"""Metering against bare cryptography, measured side by side in one run.
+
+Admitted readings per second, all checks included, against bare P-256 verification of the same signatures with the same
+key objects. CPU seconds of one thread; the two are measured in turns and the best of each counts, so other load on the
+machine falls out.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from time import process_time
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from bench.harness import Result
+from walras.metering.admission import Registry, Rules, admit, initial_state, registry_of
+from walras.metering.aggregation import (
+    AggregationRule,
+    Meter,
+    Total,
+    contribute,
+    open_round,
+    partners_of,
+    reveal,
+    ring,
+    total,
+)
+from walras.metering.identity import derive_key
+from walras.metering.parcel import admit_parcels, sign_parcel
+from walras.metering.reading import sign_readings, signed_part
+from walras.metering.slot_readings import close_slot
+from walras.metering.substitute import NO_FORECAST, SubstituteRule, substitutes
+from walras.slots import SlotGrid
+
+METERS, SLOTS, ROUNDS = 200, 10, 5
+_GRID = SlotGrid(datetime(2016, 1, 1, tzinfo=UTC), 15, "UTC")
+
+
+def _best_of(rounds: int, *jobs: Callable[[], object]) -> list[float]:
+    """CPU seconds of each job, the best of `rounds`, taken in turns."""
+    best = [float("inf")] * len(jobs)
+    for _ in range(rounds):
+        for number, job in enumerate(jobs):
+            start = process_time()
+            job()
+            best[number] = min(best[number], process_time() - start)
+    return best
+
+
+def _world() -> tuple[Registry, list[bytes]]:
+    keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(METERS)]
+    ones = [1] * METERS
+    batch = [
+        encoded
+        for slot in range(SLOTS)
+        for encoded in sign_readings(keys, range(METERS), [slot] * METERS, range(METERS), ones, [slot + 1] * METERS, [0] * METERS)
+    ]
+    limits = [10_000] * METERS
+    publics = [key.public_key() for key in keys]
+    return registry_of(publics, range(METERS), [0] * METERS, [2**40] * METERS, limits, limits), batch
+
+
+def bare_verification(registry: Registry, batch: list[bytes]) -> Callable[[], None]:
+    """A job that verifies every signature of the batch and does nothing else; everything it needs is made beforehand."""
+    algorithm = ec.ECDSA(SHA256())
+    prepared = [
+        (
+            registry.keys[row % METERS],
+            encode_dss_signature(int.from_bytes(encoded[-64:-32], "big"), int.from_bytes(encoded[-32:], "big")),
+            signed_part(encoded),
+        )
+        for row, encoded in enumerate(batch)
+    ]
+
+    def job() -> None:
+        for key, signature, message in prepared:
+            key.verify(signature, message, algorithm)
+
+    return job
+
+
+def bench_admission() -> Result:
+    """Admitted readings per second over bare verifications per second."""
+    registry, batch = _world()
+    now = _GRID.end(SLOTS)
+
+    def admission() -> None:
+        _, admitted, _ = admit(initial_state(METERS), registry, Rules(_GRID), batch, now)
+        if admitted.row.size != len(batch):
+            raise AssertionError("the benchmark's readings are not all admitted")
+
+    bare_s, full_s = _best_of(ROUNDS, bare_verification(registry, batch), admission)
+    ratio = bare_s / full_s
+    per_s = len(batch) / full_s
+    return {
+        "name": "metering: readings admitted against bare P-256 verification",
+        "ratio": round(ratio, 3),
+        "goal": "at least 0.8",
+        "holds": ratio >= 0.8,
+        "detail": f"{per_s:,.0f} readings/s admitted, {len(batch) / bare_s:,.0f} bare verifications/s, one thread",
+    }
+
+
+def bench_parcels(readings: int, goal: float) -> Result:
+    """Readings admitted from parcels of `readings` under one signature, over bare verifications (one a reading) per second."""
+    keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(METERS)]
+    limits = [10_000] * METERS
+    publics = [key.public_key() for key in keys]
+    registry = registry_of(publics, range(METERS), [0] * METERS, [2**40] * METERS, limits, limits)
+    span = range(readings)
+    batch = [sign_parcel(key, span, range(100, 100 + readings), [0] * readings, span, [0] * readings) for key in keys]
+    rules = Rules(_GRID, deadline=timedelta(hours=30))
+    now = _GRID.end(readings)
+
+    def admission() -> None:
+        _, admitted, _ = admit_parcels(initial_state(METERS), registry, rules, batch, now)
+        if admitted.row.size != readings * METERS:
+            raise AssertionError("the benchmark's parcels are not all admitted")
+
+    singles_registry, singles = _world()
+    bare_s, full_s = _best_of(ROUNDS, bare_verification(singles_registry, singles), admission)
+    bare_per_s, per_s = len(singles) / bare_s, readings * METERS / full_s
+    ratio = per_s / bare_per_s
+    return {
+        "name": f"metering: readings admitted under one signature a {readings} against bare P-256 verification",
+        "ratio": round(ratio, 2),
+        "goal": f"at least {goal:g}",
+        "holds": ratio >= goal,
+        "detail": f"{per_s:,.0f} readings/s admitted, {bare_per_s:,.0f} bare verifications/s; no more than {readings} is possible",
+    }
+
+
+def bench_aggregation(meters: int = 10_000) -> Result:
+    """The oracle's work on one slot's secure sum of all meters, against bare verification of one signed reading of each.
+
+    One meter in a hundred drops out after opening. The meters' own work is spread over the meters and told in the
+    detail, as are the Diffie-Hellman secrets, which are agreed once; here each pair's secret is drawn, the same at both
+    ends.
+    """
+    rule = AggregationRule()
+    beside = ring(meters, b"benchmark", rule)
+
+    def secret(one: int, other: int) -> bytes:
+        low, high = sorted((one, other))
+        return sha256(low.to_bytes(4, "big") + high.to_bytes(4, "big")).digest()
+
+    everyone = [
+        Meter(n, sha256(b"own" + n.to_bytes(4, "big")).digest(), {other: secret(n, other) for other in beside[n]})
+        for n in range(meters)
+    ]
+    start = process_time()
+    openings = {meter.number: open_round(meter, 1, rule) for meter in everyone}
+    opened = process_time()
+    partners = partners_of(openings, rule)
+    paired = process_time()
+    sums = {m.number: contribute(m, 1, m.number, partners[m.number]) for m in everyone if m.number % 100}
+    contributed = process_time()
+    answers = [reveal(everyone[n], 1, openings, partners, sums, (), rule) for n in sums]
+    revealed = process_time()
+    result = total(openings, partners, sums, answers, rule)
+    done = process_time()
+    if not isinstance(result, Total) or result.value != sum(sums):
+        raise AssertionError("the secure sum is not the sum")
+    registry, batch = _world()
+    (bare_s,) = _best_of(ROUNDS, bare_verification(registry, batch))
+    oracle_s = paired - opened + done - revealed
+    meter_us = (opened - start + contributed - paired + revealed - contributed) / meters * 1e6
+    ratio = bare_s / len(batch) * meters / oracle_s
+    return {
+        "name": f"metering: secure sum of {meters:,} meters against bare verification of their readings",
+        "ratio": round(ratio, 2),
+        "goal": "at least 0.5",
+        "holds": ratio >= 0.5,
+        "detail": f"oracle {oracle_s:.2f} s with {meters - len(sums)} dropouts, each meter {meter_us:.0f} us, "
+        f"{rule.neighbours} neighbours",
+    }
+
+
+def bench_year(days: int = 366, homes: int = 118) -> Result:
+    """A year of quarter hours of a feeder: daily parcels admitted, every slot closed and its root built, day after day.
+
+    Against bare verification of one signature a reading, in CPU seconds. Signing the parcels is not timed.
+    """
+    keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(homes)]
+    publics = [key.public_key() for key in keys]
+    limits = [10_000] * homes
+    registry = registry_of(publics, range(homes), [0] * homes, [2**40] * homes, limits, limits)
+    rules = Rules(_GRID, deadline=timedelta(hours=30))
+    state = initial_state(homes)
+    none = np.full(homes, NO_FORECAST, dtype=np.int64)
+    spent, slots, before_mb = 0.0, 96, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for day in range(days):
+        span = range(day * slots, (day + 1) * slots)
+        values = [[(slot * 7 + home * 13) % 900 for slot in span] for home in range(homes)]
+        batch = [sign_parcel(key, span, line, [0] * slots, span, [0] * slots) for key, line in zip(keys, values, strict=True)]
+        start = process_time()
+        state, admitted, _ = admit_parcels(state, registry, rules, batch, _GRID.end(span[-1]))
+        if admitted.row.size != slots * homes:
+            raise AssertionError("a day of the benchmark is not wholly admitted")
+        for slot in span:
+            missing = substitutes(_GRID, slot, {}, none, none, SubstituteRule(lookback_days=0))
+            close_slot(registry, slot, admitted.where(admitted.slot == slot), *missing).tree()
+        spent += process_time() - start
+    singles_registry, singles = _world()
+    (bare_s,) = _best_of(ROUNDS, bare_verification(singles_registry, singles))
+    readings = days * slots * homes
+    ratio = bare_s / len(singles) * readings / spent
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "name": "metering: a year of a feeder admitted and closed",
+        "ratio": round(ratio, 2),
+        "goal": "at least 5",
+        "holds": ratio >= 5,
+        "detail": f"{readings:,} readings in {spent:.1f} s CPU, peak {peak_mb:.0f} MB ({before_mb:.0f} MB before)",
+    }
+
+
+def results() -> list[Result]:
+    """All figures of metering."""
+    return [
+        bench_admission(),
+        bench_parcels(96, goal=10),  # a day of quarter hours
+        bench_parcels(4, goal=2.4),  # an hour of quarter hours: the ceiling is 4
+        bench_aggregation(),
+        bench_year(),
+    ]

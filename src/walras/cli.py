@@ -1,0 +1,270 @@
+"""The command line: parses, calls, prints. Exit codes: 0 done, 1 something does not hold, 2 what was given is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from walras import __version__
+from walras.errors import InputError, WalrasError
+
+app = App(name="walras", help="An exchange for local electricity.", version=__version__)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@app.command
+def run(
+    community: Path,
+    *,
+    out: Path,
+    days: int | None = None,
+    start: str | None = None,
+    mechanism: str | None = None,
+    chain: str | None = None,
+    fresh: bool = False,
+) -> None:
+    """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    out
+        Folder of the run: the operator's journal, and the public record.
+    days
+        Number of local days, instead of the file's.
+    start
+        First local day, YYYY-MM-DD, instead of the file's.
+    mechanism
+        Clear by this mechanism instead of the file's.
+    chain
+        JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
+    fresh
+        Begin anew: remove the run that is in the folder.
+    """
+    from walras.commands.run import run_command
+
+    run_command(community, out, days=days, start=_day(start), mechanism=mechanism, chain=chain, fresh=fresh)
+
+
+@app.command
+def audit(run: Path, *, chain: str | None = None) -> None:
+    """Re-check everything from the public record alone: clearings, bills, sums, roots, signatures, contract state.
+
+    Parameters
+    ----------
+    run
+        Folder of the run, or any folder with `public.jsonl` and `HEAD`.
+    chain
+        JSON-RPC address of the node the run settled on; without it, its transactions are executed again in memory.
+    """
+    from walras.commands.audit import audit_command
+
+    audit_command(run, chain)
+
+
+@app.command
+def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+    """One member's bill, itemised, with and without the market, its proofs of inclusion checked.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    json
+        Also write the whole statement, every slot and every proof, to this file.
+    """
+    from walras.commands.bill import bill_command
+
+    bill_command(run, member, json)
+
+
+@app.command
+def report(run: Path, *, out: Path | None = None) -> None:
+    """A self-contained HTML page with pictures: prices, trades, wires, bills.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    out
+        Where to write the page; default: report.html in the run's folder.
+    """
+    from walras.commands.report import report_command
+
+    report_command(run, out)
+
+
+@app.command
+def clear(
+    book: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    *,
+    mechanism: str = "uniform",
+    list: Annotated[bool, Parameter(name="--list")] = False,
+) -> None:
+    """Clear one book of orders: JSON in, JSON out.
+
+    Parameters
+    ----------
+    book
+        The book (JSON); `-` reads standard input.
+    mechanism
+        The rule to clear by.
+    list
+        Name the mechanisms and the conventions each heeds, instead of clearing.
+    """
+    from walras.commands.clear import clear_command, list_command
+
+    if list:
+        list_command()
+    elif book is None:
+        raise InputError("walras clear", [], way_out="walras clear book.json --mechanism uniform, or --list")
+    else:
+        clear_command(book, mechanism)
+
+
+@app.command
+def game(book: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, mechanism: str = "uniform", tries: int = 400) -> None:
+    """Incentive audit: the best unilateral lie of each participant (price, quantity, splitting, withholding), and its gain.
+
+    Parameters
+    ----------
+    book
+        The book (JSON); its orders are taken as the truth. `-` reads standard input.
+    mechanism
+        The rule to lie to.
+    tries
+        Misreports tried for each participant, at most.
+    """
+    from walras.commands.game import game_command
+
+    game_command(book, mechanism, tries)
+
+
+@app.command
+def compare(
+    community: Path,
+    *,
+    mechanisms: str = "all",
+    days: int | None = None,
+    start: str | None = None,
+    lies: int = 2,
+    out: Path | None = None,
+) -> None:
+    """The same days of a community under many mechanisms: welfare, volume, prices, gains, lies, time.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    mechanisms
+        Comma list of names (`walras clear --list`), or `all`.
+    days
+        Number of local days, instead of the file's.
+    start
+        First local day, YYYY-MM-DD, instead of the file's.
+    lies
+        In how many of the books to search for profitable lies.
+    out
+        Also write a page with pictures here, and the figures as JSON beside it.
+    """
+    from walras.commands.compare import compare_command
+
+    compare_command(community, mechanisms, days=days, start=_day(start), lies=lies, out=out)
+
+
+@app.command
+def deploy(
+    community: Path, *, chain: str, manifest: Path = Path("ledger.json"), profile: str = "permissioned", secret: Path | None = None
+) -> None:
+    """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): members and oracles.
+    chain
+        JSON-RPC address of an EVM node.
+    manifest
+        The deployment's own record; it makes the command safe to repeat.
+    profile
+        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final).
+    secret
+        File with 64 hex digits from which the keys of admin, operator and oracles follow.
+    """
+    from walras.commands.deploy import deploy_command
+
+    deploy_command(community, chain, manifest, profile, secret)
+
+
+@app.command
+def network(community: Path, *, out: Path | None = None) -> None:
+    """The network of a community in words, and as a picture.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    out
+        Write the picture (HTML) here.
+    """
+    from walras.commands.network import network_command
+
+    network_command(community, out)
+
+
+imports = App(name="import", help="Bring a grid in from elsewhere.")
+app.command(imports)
+
+
+@imports.command
+def simbench(code: str, *, out: Path = Path()) -> None:
+    """A SimBench grid into a community file and a compact data file (needs the extra: pip install 'walras[simbench]').
+
+    Parameters
+    ----------
+    code
+        SimBench code, such as 1-LV-rural3--2-sw.
+    out
+        Folder for the two files.
+    """
+    from walras.commands.importing import simbench_command
+
+    simbench_command(code, out)
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as cause:
+        from walras.errors import Fault
+
+        raise InputError("walras run", [Fault("command line", "--start", text, "a day as YYYY-MM-DD")]) from cause
+
+
+def main() -> None:
+    """Entry point of the command `walras`."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except WalrasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except json.JSONDecodeError as error:
+        print(f"error: not JSON: {error}", file=sys.stderr)
+        sys.exit(2)

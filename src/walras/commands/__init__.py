@@ -1,0 +1,1 @@
+"""What each command of `walras` prints: one file a command, loaded when it is asked for."""

@@ -1,0 +1,80 @@
+"""`walras bill`: one member's bill for people, and the whole statement with its proofs as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from walras.errors import JournalError
+from walras.exchange.journal import read_public_record
+from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
+from walras.study.runner import JOURNAL, PUBLIC, open_journal
+from walras.units import format_energy, format_money, format_price
+
+TITLES = {
+    "energy": "energy from the supplier",
+    "network": "network fee",
+    "vat": "VAT",
+    "local_trade": "energy from and to neighbours",
+    "local_network": "network fee, local",
+    "local_operator": "market operator's fee",
+    "local_vat": "VAT, local",
+    "feed_in": "feed-in",
+    "imbalance": "imbalance",
+}
+
+
+def bill_command(run: Path, member: str, json_path: Path | None) -> None:
+    """Print the bill of `member`, its proofs checked against the public record."""
+    console = Console(soft_wrap=True, highlight=False)
+    if not (run / JOURNAL).exists():
+        raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
+    entries = list(open_journal(run).entries())
+    statement = make_statement(entries, member)
+    proofs = check_statement(statement, read_public_record(run / PUBLIC))
+    terms, _ = opened_terms(entries)
+    days = (
+        f"{terms.grid.local(statement.slots[0][0]):%Y-%m-%d %H:%M} to {terms.grid.local(statement.slots[-1][0] + 1):%Y-%m-%d %H:%M}"
+    )
+    console.print(f"[bold]{member}[/bold], account {statement.account}, contract {statement.contract}, {days}")
+    console.print(_energy_line(statement))
+    console.print(_items_table(statement))
+    gain = statement.alone_nano - statement.total_nano
+    console.print(f"the market saves {format_money(gain, statement.currency)} against the same energy on the own contract alone")
+    console.print(
+        f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
+    )
+    if json_path is not None:
+        json_path.write_text(json.dumps(statement_to_json(statement), indent=1) + "\n", encoding="utf-8")
+        console.print(f"whole statement with proofs: {json_path}")
+
+
+def _energy_line(statement: Statement) -> str:
+    e = statement.energy_wh
+    parts = [f"took {format_energy(e['import_wh'])}, {format_energy(e['bought_wh'])} of it from neighbours"]
+    if e["export_wh"]:
+        parts.append(f"gave {format_energy(e['export_wh'])}, {format_energy(e['sold_wh'])} of it to neighbours")
+        parts.append(f"feed-in tariff {format_price(statement.feed_in_micro_per_kwh)}")
+    return "; ".join(parts)
+
+
+def _items_table(statement: Statement) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("item")
+    table.add_column("with the market", justify="right")
+    table.add_column("without", justify="right")
+    for name, nano in statement.items.items():
+        if nano or statement.alone[name]:
+            title = TITLES.get(name, name.removeprefix("local_") + (", local" if name.startswith("local_") else ""))
+            table.add_row(title, *(format_money(v, statement.currency, 4) for v in (nano, statement.alone[name])))
+    table.add_section()
+    table.add_row(
+        "to pay" if statement.total_nano >= 0 else "to receive",
+        format_money(statement.total_nano, statement.currency, 4),
+        format_money(statement.alone_nano, statement.currency, 4),
+        style="bold",
+    )
+    return table

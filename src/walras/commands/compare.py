@@ -1,0 +1,102 @@
+"""`walras compare`: the same days under many mechanisms, as a table, JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.console import Console
+from rich.table import Table
+
+from walras.community import load_community, with_period
+from walras.exchange.terms import Terms
+from walras.study.comparison import Outcome, chosen, compare_days
+from walras.study.meters import run_seed
+from walras.study.runner import ledger_keys, make_terms
+from walras.units import format_energy, format_money, format_price
+
+
+def compare_command(community: Path, mechanisms: str, *, days: int | None, start: date | None, lies: int, out: Path | None) -> None:
+    """Compare, print, and write the page where asked."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.width = max(console.width, 168)
+    given = with_period(load_community(community), start=start, days=days)
+    given = replace(given, market=replace(given.market, strategy="truthful"))
+
+    def terms_of(c: object, trading: object) -> Terms:
+        return make_terms(c, trading, ledger_keys(run_seed(given)))  # type: ignore[arg-type]
+
+    status = Console(stderr=True)
+    with status.status("comparing") as spinner:
+        outcomes = compare_days(
+            given, terms_of, chosen(mechanisms), lies_in=lies, progress=lambda what: spinner.update(f"comparing: {what}")
+        )
+    console.print(
+        f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms"
+    )
+    console.print(_table(outcomes, given.currency))
+    console.print("largest lie: the most that anybody gains by the best misreport found (price, quantity, splitting, withholding)")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _figure(outcomes).write_html(out, include_plotlyjs=True, full_html=True)
+        out.with_suffix(".json").write_text(json.dumps([_row(o) for o in outcomes], indent=1) + "\n", encoding="utf-8")
+        console.print(f"picture: {out}; figures: {out.with_suffix('.json')}")
+
+
+def _row(outcome: Outcome) -> dict[str, object]:
+    return {**outcome.score.as_row(), **{k: v for k, v in asdict(outcome).items() if k != "score"}}
+
+
+def _table(outcomes: list[Outcome], currency: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    heads = ("mechanism", "welfare", "volume", "mean price", "spread", "operator", "buyers gain", "sellers gain")
+    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay"):
+        table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
+    for o in sorted(outcomes, key=lambda o: -o.score.efficiency):
+        s = o.score
+        table.add_row(
+            s.mechanism,
+            f"{100 * s.efficiency:.1f} %",
+            format_energy(s.volume_wh, 1),
+            "" if s.price_mean is None else format_price(round(s.price_mean)),
+            "" if s.price_deviation is None else format_price(round(s.price_deviation)),
+            format_money(s.surplus_nano, currency),
+            format_money(s.buyer_gain_nano, currency),
+            format_money(s.seller_gain_nano, currency),
+            f"{s.gini:.2f}",
+            "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
+            f"{1e3 * s.seconds / max(s.books, 1):.2f}",
+            format_money(o.members_pay_nano, currency),
+        )
+    return table
+
+
+def _figure(outcomes: list[Outcome]) -> go.Figure:
+    ranked = sorted(outcomes, key=lambda o: o.score.efficiency)
+    names = [o.score.mechanism for o in ranked]
+    titles = ("Welfare, % of the optimum", "Volume, kWh", "Gains: buyers, sellers, operator", "Largest gain from a lie")
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.16, vertical_spacing=0.12)
+    colour = "#2f6f8f"
+    figure.add_bar(y=names, x=[100 * o.score.efficiency for o in ranked], orientation="h", marker_color=colour, row=1, col=1)
+    figure.add_bar(y=names, x=[o.score.volume_wh / 1e3 for o in ranked], orientation="h", marker_color=colour, row=1, col=2)
+    for label, shade, values in (
+        ("buyers", "#2f6f8f", [o.score.buyer_gain_nano / 1e9 for o in ranked]),
+        ("sellers", "#d98032", [o.score.seller_gain_nano / 1e9 for o in ranked]),
+        ("operator", "#8a8f98", [o.score.surplus_nano / 1e9 for o in ranked]),
+    ):
+        figure.add_bar(y=names, x=values, orientation="h", name=label, marker_color=shade, row=2, col=1, showlegend=True)
+    lies = [(o.score.largest_lie_nano or 0) / 1e9 for o in ranked]
+    figure.add_bar(y=names, x=lies, orientation="h", marker_color="#b3413f", row=2, col=2)
+    figure.update_traces(showlegend=False, selector={"name": None})
+    figure.update_layout(
+        title="The same neighbourhood under many market rules",
+        barmode="relative",
+        height=max(700, 60 + 40 * len(names)),
+        template="plotly_white",
+        legend={"orientation": "h", "y": -0.05},
+    )
+    return figure

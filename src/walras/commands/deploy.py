@@ -1,0 +1,57 @@
+"""`walras deploy`: the ledger of a community on a chain, once, by manifest; again it confirms or finishes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from walras.community import load_community
+from walras.errors import Fault, InputError
+from walras.ledger import JsonRpcChain, LedgerKeys, LedgerTerms, NodeSettings
+from walras.ledger.manifest import PROFILES, deploy_once
+from walras.study.meters import run_seed
+from walras.study.runner import ledger_keys, make_terms
+from walras.study.session import ESCROW_NANO
+from walras.study.trading import Trading
+
+
+def deploy_command(community: Path, chain: str, manifest: Path, profile: str, secret: Path | None) -> None:
+    """Deploy, finish an interrupted deployment, or confirm the one the manifest names."""
+    if profile not in PROFILES:
+        raise InputError("walras deploy", [Fault("command line", "--profile", profile, "one of " + ", ".join(PROFILES))])
+    chosen = PROFILES[profile]
+    given = load_community(community)
+    keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(_read_secret(secret))
+    terms = make_terms(given, Trading(given), keys)
+    ledger_terms = LedgerTerms(
+        members=tuple(keys.member(account).address for account in range(terms.accounts)),
+        oracles=terms.oracles,
+        threshold=terms.quorum,
+        deposits_nano=(ESCROW_NANO,) * terms.accounts,
+    )
+    settings = NodeSettings(receipt_timeout_s=chosen.receipt_timeout_s, confirmations=chosen.confirmations)
+    node = JsonRpcChain(chain, settings=settings)
+    deployment = deploy_once(node, keys, ledger_terms, manifest, timestamp=int(time.time()))
+    console = Console(soft_wrap=True, highlight=False)
+    a = deployment.addresses
+    for name, address in (("currency", a.currency), ("registry", a.registry), ("settlement", a.settlement)):
+        console.print(f"{name:<11} {address}")
+    gas = sum(receipt.gas_used for receipt in deployment.receipts)
+    console.print(f"chain {a.chain_id}, {len(deployment.transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
+    if secret is None:
+        console.print("keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
+    console.print(f"manifest: {manifest}; the same command again confirms it")
+
+
+def _read_secret(path: Path) -> bytes:
+    """32 bytes as 64 hex digits."""
+    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise InputError("walras deploy", [Fault(str(path), "--secret", f"{len(text)} characters", "a file with 64 hex digits")])
+    return secret

@@ -1,0 +1,49 @@
+"""The few figures that sum up a run, for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from walras.exchange.journal import read_public_record
+from walras.exchange.phases import EventKind
+from walras.exchange.statement import opened_terms, settled_slots
+from walras.units import checked_sum, format_energy, format_money, format_price
+
+
+def summary_table(console: Console, run: Path) -> None:
+    """Print energy, prices, money, wires and chain of the run in `run`, from its public record."""
+    entries = read_public_record(run / "public.jsonl")
+    terms, _ = opened_terms(entries)
+    imported = exported = traded = pays = alone = gas = overloads = 0
+    nano = np.zeros(terms.accounts, dtype=np.int64)
+    value, worst = 0, (0, "")
+    for s in settled_slots(terms, entries):
+        volume = int(s.accounts.settled.bought_wh.sum())
+        traded += volume
+        imported += int(s.import_wh.sum())
+        exported += int(s.export_wh.sum())
+        nano += s.accounts.cash_nano
+        pays += checked_sum(s.accounts.bills.total_nano)
+        alone += checked_sum(s.alone.total_nano)
+        value += volume * (s.price_micro_per_kwh or 0)
+        gas += s.events[EventKind.SETTLED].public["gas"]
+        flow = s.events[EventKind.DELIVERED].public
+        overloads += bool(flow["violations"])
+        worst = max(worst, (flow["loading_ppm"][1], f"{terms.grid.local(s.slot):%d %b %H:%M}"))
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = [
+        ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(value // traded if traded else 0)} on average"),
+        ("taken from / given to the grid", f"{format_energy(imported, 1)} / {format_energy(exported, 1)} at the meters"),
+        ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
+        ("gain of the members together", format_money(alone - pays, terms.currency)),
+        ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
+        ("gas", f"{gas:,} for all settlements"),
+        ("all balances sum to zero", f"{checked_sum(nano)} nano"),
+    ]
+    for name, text in rows:
+        table.add_row(name, text)
+    console.print(table)

@@ -1,0 +1,148 @@
+"""A community as frozen records: who is a member, what stands behind each meter, and by which rules they trade.
+
+Sizes are whole watts and watt-hours, prices whole micro-units of currency per kWh, times whole minutes. The records are checked
+where they are read (`walras.community.file`); here they only hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from walras.community.datafile import CommunityData
+from walras.community.prices import PriceData
+from walras.devices.records import Battery
+from walras.market.conventions import Conventions
+from walras.slots import SlotGrid
+from walras.tariffs.records import Contract, FeedIn, LocalTariff
+
+LoadKind = Literal["household", "business", "farm", "ev", "heat_pump"]
+StrategyName = Literal["truthful", "zero_intelligence"]
+SettlementRule = Literal["as_delivered", "firm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Something that takes energy by a profile: power in slot t is the profile's share at t + `shift_slots` of `peak_w`.
+
+    `peak_var` scales the profile's reactive power (positive: inductive, taken from the grid).
+    """
+
+    kind: LoadKind
+    profile: str
+    peak_w: int
+    peak_var: int
+    shift_slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pv:
+    """A solar plant: `peak_w` at standard conditions, and the year of commissioning, which sets its feed-in rate."""
+
+    profile: str
+    peak_w: int
+    commissioned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One meter: where it hangs, by which contract it is supplied, what stands behind it."""
+
+    id: str
+    node: str
+    contract: str
+    strategy: StrategyName
+    loads: tuple[Load, ...]
+    pv: tuple[Pv, ...] = ()
+    battery: Battery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarketRules:
+    """Which mechanism clears, by which conventions, and how members trade unless they say otherwise."""
+
+    mechanism: str
+    conventions: Conventions
+    strategy: StrategyName
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementRules:
+    """What happens when metered energy differs from the position.
+
+    `as_delivered`: trades count up to what both sides metered. `firm`: positions stand; who took more (or gave less) than its
+    position pays `imbalance_short_micro_per_kwh`, who took less (or gave more) gets `imbalance_long_micro_per_kwh`;
+    one-sided when equal.
+    """
+
+    rule: SettlementRule
+    imbalance_short_micro_per_kwh: int
+    imbalance_long_micro_per_kwh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Minutes: orders close `gate_closure` and reveals `reveal_deadline` before delivery begins (gate first);
+    readings are due `metering_deadline` after delivery ends, and disputes `dispute_window` after that."""
+
+    gate_closure_minutes: int
+    reveal_deadline_minutes: int
+    metering_deadline_minutes: int
+    dispute_window_minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastModel:
+    """Relative standard deviation of the forecast error, in whole percent of the forecast quantity."""
+
+    load_error_percent: int
+    pv_error_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeteringRules:
+    """How many oracles attest the readings' root, and how many of them must agree."""
+
+    oracles: int
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Community:
+    """All that a run needs to know. `grid` counts slots from the data's origin; `start` is a local date."""
+
+    name: str
+    currency: str
+    grid: SlotGrid
+    start: date
+    days: int
+    seed: int
+    market: MarketRules
+    settlement: SettlementRules
+    gates: Gates
+    forecast: ForecastModel
+    metering: MeteringRules
+    contracts: tuple[Contract, ...]
+    local: LocalTariff
+    feed_in: tuple[FeedIn, ...]
+    members: tuple[Member, ...]
+    data: CommunityData = field(repr=False, compare=False)
+    prices: PriceData | None = field(repr=False, compare=False)
+
+    @property
+    def slots(self) -> range:
+        """The slots of the community's `days` from `start`: local days, so 92 or 100 of 15 minutes at the clock changes."""
+        return self.grid.local_days(self.start, self.days)
+
+    @property
+    def slot_count(self) -> int:
+        """How many slots of `grid` the data cover, from slot 0."""
+        return self.data.slots * self.data.grid.minutes // self.grid.minutes
+
+    def member(self, member_id: str) -> Member:
+        """The member of that id; KeyError names the id where there is none."""
+        for member in self.members:
+            if member.id == member_id:
+                return member
+        raise KeyError(member_id)

@@ -1,0 +1,290 @@
+"""The sections of a community file, each read into its record. What one field can tell alone is checked here.
+
+Prices are written in hundredths of the currency unit per kWh (`_ct_per_kwh`, up to four decimals, so whole micro-units),
+sizes in kW, kWh and kvar (up to three decimals, so whole watts), shares in percent, times in minutes.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import get_args
+
+from walras.community.fields import Table
+from walras.community.model import (
+    ForecastModel,
+    Gates,
+    Load,
+    LoadKind,
+    MarketRules,
+    Member,
+    MeteringRules,
+    Pv,
+    SettlementRule,
+    SettlementRules,
+    StrategyName,
+)
+from walras.devices.records import Battery
+from walras.errors import InputError
+from walras.market.conventions import Conventions, read_conventions
+from walras.market.registry import MECHANISMS
+from walras.tariffs.records import (
+    CONTRACT_KINDS,
+    MINUTES_PER_DAY,
+    Contract,
+    FeedIn,
+    LocalTariff,
+    PriceItem,
+    TimeWindow,
+)
+
+STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
+SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
+LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MAX_CT = 10_000
+MAX_KW = 100_000
+MAX_SHIFT = 100_000
+MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
+MEMBER_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
+
+
+def read_market(table: Table) -> MarketRules:
+    """`[market]`: mechanism, strategy and `[market.conventions]`."""
+    conventions = table.table("conventions", required=False)
+    rules = MarketRules(
+        mechanism=table.choice("mechanism", sorted(MECHANISMS)),
+        conventions=_conventions(conventions),
+        strategy=table.choice("strategy", STRATEGIES, "truthful"),
+    )
+    table.close()
+    return rules
+
+
+def _conventions(table: Table) -> Conventions:
+    plain = {name: str(value) if isinstance(value, Decimal) else value for name, value in table.values.items()}
+    try:
+        return read_conventions(plain)
+    except InputError as error:
+        for fault in error.faults:
+            table.fault(fault.field, fault.value, fault.expected)
+        return Conventions()
+
+
+def read_settlement(table: Table) -> SettlementRules:
+    """`[settlement]`: the rule, and the imbalance price on one side (`imbalance_ct_per_kwh`) or two (`_short_`, `_long_`)."""
+    rule = table.choice("rule", SETTLEMENTS)
+    one, two = "imbalance_ct_per_kwh", ("imbalance_short_ct_per_kwh", "imbalance_long_ct_per_kwh")
+    short = long = 0
+    if table.has(one):
+        short = long = read_price(table, one)
+        if any(table.has(name) for name in two):
+            table.fault(one, table.values[one], f"either {one} alone, or {' and '.join(two)}")
+    if (rule == "firm" and not table.has(one)) or any(table.has(name) for name in two):
+        short, long = (read_price(table, name) for name in two)
+    if long > short and table.sound(*two):
+        table.fault(two[1], table.values.get(two[1]), "at most the price of the short side")
+    table.close()
+    return SettlementRules(rule, short, long)
+
+
+def read_gates(table: Table) -> Gates:
+    """`[gates]`: minutes, in the order gate closure, reveal deadline, delivery, metering deadline, end of disputes."""
+    gates = Gates(
+        gate_closure_minutes=table.whole("gate_closure_minutes", 1, MAX_GATE_MINUTES),
+        reveal_deadline_minutes=table.whole("reveal_deadline_minutes", 0, MAX_GATE_MINUTES),
+        metering_deadline_minutes=table.whole("metering_deadline_minutes", 1, MAX_GATE_MINUTES),
+        dispute_window_minutes=table.whole("dispute_window_minutes", 1, MAX_GATE_MINUTES),
+    )
+    first_two = ("gate_closure_minutes", "reveal_deadline_minutes")
+    if gates.reveal_deadline_minutes >= gates.gate_closure_minutes and table.sound(*first_two):
+        expected = f"fewer minutes before delivery than gate_closure_minutes = {gates.gate_closure_minutes}: gates close first"
+        table.fault("reveal_deadline_minutes", gates.reveal_deadline_minutes, expected)
+    table.close()
+    return gates
+
+
+def read_forecast(table: Table) -> ForecastModel:
+    """`[forecast]`: relative standard deviations in whole percent."""
+    model = ForecastModel(table.whole("load_error_percent", 0, 200), table.whole("pv_error_percent", 0, 200))
+    table.close()
+    return model
+
+
+def read_metering(table: Table) -> MeteringRules:
+    """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
+    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64))
+    sound = table.sound("oracles", "quorum")
+    if sound and rules.quorum > rules.oracles:
+        table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
+    elif sound and 2 * rules.quorum <= rules.oracles:
+        table.fault("quorum", rules.quorum, f"more than half of oracles = {rules.oracles}")
+    table.close()
+    return rules
+
+
+def read_contract(table: Table) -> Contract:
+    """One `[[tariffs.contract]]`."""
+    kind = table.choice("kind", CONTRACT_KINDS)
+    windows = tuple(_window(row) for row in table.tables("windows", required=kind == "time_of_use"))
+    if kind != "time_of_use" and windows:
+        table.fault("windows", f"{len(windows)} windows", f"none for a {kind} contract")
+    _check_overlap(table, windows)
+    contract = Contract(
+        id=read_id(table),
+        kind=kind,
+        energy_micro_per_kwh=read_price(table, "energy_ct_per_kwh"),
+        network_micro_per_kwh=read_price(table, "network_ct_per_kwh", low=0),
+        levies=_levies(table),
+        vat_basis_points=table.scaled("vat_percent", 2, 0, 100),
+        windows=windows,
+    )
+    table.close()
+    return contract
+
+
+def read_local(table: Table) -> LocalTariff:
+    """`[tariffs.local]`: what comes on top of the price of a trade between neighbours."""
+    local = LocalTariff(
+        network_micro_per_kwh=read_price(table, "network_ct_per_kwh", low=0),
+        levies=_levies(table),
+        vat_basis_points=table.scaled("vat_percent", 2, 0, 100),
+        operator_fee_micro_per_kwh=read_price(table, "operator_fee_ct_per_kwh", low=0),
+        vat_on_trade=table.flag("vat_on_trade", False),
+    )
+    table.close()
+    return local
+
+
+def read_feed_in(table: Table) -> FeedIn:
+    """One `[[tariffs.feed_in]]`: the rate of a commissioning year up to a size."""
+    row = FeedIn(
+        year=table.whole("year", 1990, 2100),
+        up_to_w=table.scaled("up_to_kwp", 3, Decimal("0.001"), MAX_KW) if table.has("up_to_kwp") else None,
+        micro_per_kwh=read_price(table, "ct_per_kwh", low=0),
+    )
+    table.close()
+    return row
+
+
+def read_member(table: Table, strategy: StrategyName) -> Member:
+    """One `[[member]]`; `strategy` is what it follows unless it says otherwise."""
+    member = Member(
+        id=read_id(table),
+        node=table.text("node", "the name of a bus"),
+        contract=table.text("contract", "the id of a contract"),
+        strategy=table.choice("strategy", STRATEGIES, strategy),
+        loads=tuple(_load(row) for row in table.tables("loads")),
+        pv=tuple(_pv(row) for row in table.tables("pv")),
+        battery=_battery(table.table("battery")) if table.has("battery") else None,
+    )
+    if not any(table.has(name) for name in ("loads", "pv", "battery")):
+        table.fault("loads", "absent", "at least one of loads, pv, battery")
+    table.close()
+    return member
+
+
+def read_id(table: Table) -> str:
+    """An id: lower-case letters, digits and single hyphens."""
+    expected = "lower-case letters, digits and hyphens, such as home-17"
+    text = table.text("id", expected)
+    if text and not MEMBER_ID.fullmatch(text):
+        table.fault("id", text, expected)
+    return text
+
+
+def read_price(table: Table, name: str, low: int = -MAX_CT) -> int:
+    """Hundredths of the currency unit per kWh as whole micro-units per kWh."""
+    return table.scaled(name, 4, low, MAX_CT)
+
+
+def _levies(table: Table) -> tuple[PriceItem, ...]:
+    items = []
+    for row in table.tables("levies"):
+        items.append(PriceItem(row.text("name", "the name of a levy"), read_price(row, "ct_per_kwh")))
+        row.close()
+    names = [item.name for item in items]
+    for name in sorted({name for name in names if name and names.count(name) > 1}):
+        table.fault("levies", name, "names without repetition")
+    return tuple(items)
+
+
+def _window(table: Table) -> TimeWindow:
+    start, end = _minute(table, "from"), _minute(table, "to")
+    if start >= end and table.sound("from", "to"):
+        table.fault("to", table.values.get("to"), "a time after `from` (split a window at midnight)")
+    window = TimeWindow(
+        name=table.text("name", "the name of the window"),
+        start_minute=start,
+        end_minute=end,
+        weekdays=_weekdays(table),
+        energy_micro_per_kwh=read_price(table, "energy_ct_per_kwh"),
+        network_micro_per_kwh=read_price(table, "network_ct_per_kwh", low=0) if table.has("network_ct_per_kwh") else None,
+    )
+    table.close()
+    return window
+
+
+def _minute(table: Table, name: str) -> int:
+    expected = "a local time such as '06:00', at most '24:00'"
+    text = table.text(name, expected)
+    if not CLOCK.fullmatch(text):
+        if text:
+            table.fault(name, text, expected)
+        return 0 if name == "from" else MINUTES_PER_DAY
+    return int(text[:2]) * 60 + int(text[3:])
+
+
+def _weekdays(table: Table) -> tuple[int, ...]:
+    expected = "a list of weekdays out of " + ", ".join(WEEKDAYS)
+    value = table.texts("days", expected, list(WEEKDAYS))
+    if not value or not all(day in WEEKDAYS for day in value) or len(set(value)) != len(value):
+        table.fault("days", value, expected)
+        return ()
+    return tuple(sorted(WEEKDAYS.index(day) for day in value))
+
+
+def _check_overlap(table: Table, windows: tuple[TimeWindow, ...]) -> None:
+    for k, first in enumerate(windows):
+        for second in windows[k + 1 :]:
+            same_day = set(first.weekdays) & set(second.weekdays)
+            if same_day and first.start_minute < second.end_minute and second.start_minute < first.end_minute:
+                table.fault("windows", f"{first.name} and {second.name}", "windows that do not overlap")
+
+
+def _load(table: Table) -> Load:
+    load = Load(
+        kind=table.choice("kind", LOAD_KINDS),
+        profile=table.text("profile", "the name of a profile"),
+        peak_w=table.scaled("peak_kw", 3, 0, MAX_KW),
+        peak_var=table.scaled("peak_kvar", 3, -MAX_KW, MAX_KW, 0),
+        shift_slots=table.whole("shift_slots", -MAX_SHIFT, MAX_SHIFT, 0),
+    )
+    table.close()
+    return load
+
+
+def _pv(table: Table) -> Pv:
+    plant = Pv(
+        profile=table.text("profile", "the name of a profile"),
+        peak_w=table.scaled("kwp", 3, Decimal("0.001"), MAX_KW),
+        commissioned=table.whole("commissioned", 1990, 2100),
+    )
+    table.close()
+    return plant
+
+
+def _battery(table: Table) -> Battery:
+    capacity = table.scaled("capacity_kwh", 3, Decimal("0.001"), MAX_KW)
+    battery = Battery(
+        capacity_wh=capacity,
+        power_w=table.scaled("power_kw", 3, Decimal("0.001"), MAX_KW),
+        charge_efficiency=table.fraction("charge_efficiency"),
+        discharge_efficiency=table.fraction("discharge_efficiency"),
+        initial_wh=table.scaled("initial_kwh", 3, 0, MAX_KW, 0),
+    )
+    if battery.initial_wh > capacity and table.sound("capacity_kwh", "initial_kwh"):
+        table.fault("initial_kwh", table.values.get("initial_kwh"), "at most capacity_kwh")
+    table.close()
+    return battery

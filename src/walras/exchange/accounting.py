@@ -1,0 +1,75 @@
+"""From a clearing and the metered energy of a slot to what every account pays: one pure function for engine, replay and audit.
+
+    Positions -> Settled (the settlement rule) -> Bills (itemised) -> cash and energy by account, each summing to exactly zero
+
+Cash is positive when the account pays, energy positive when it takes from the grid. The supplier's account is the other side of
+all energy: what members take together, it delivers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from walras.errors import WalrasError
+from walras.exchange.settlement import Settled, positions_of, settle_as_delivered, settle_firm
+from walras.exchange.terms import FIRM, SYSTEM_ACCOUNTS, Terms
+from walras.market.clearing import Clearing
+from walras.market.orders import Orders
+from walras.tariffs.bill import BillLayout, Bills, make_bills
+from walras.units import Int64, checked_sum
+
+SUPPLIER = SYSTEM_ACCOUNTS.index("supplier")
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAccounts:
+    """One slot, settled: what counts, the bills, and columns by account [members + system accounts]."""
+
+    settled: Settled
+    bills: Bills
+    cash_nano: Int64
+    energy_wh: Int64
+
+
+def settle_positions(terms: Terms, orders: Orders, clearing: Clearing, import_wh: Int64, export_wh: Int64) -> Settled:
+    """What counts, by the rule of the terms; `import_wh`, `export_wh` [members] as metered."""
+    positions = positions_of(orders, clearing, terms.members)
+    if terms.rule == FIRM:
+        return settle_firm(positions, import_wh, export_wh, terms.short_micro_per_kwh, terms.long_micro_per_kwh)
+    return settle_as_delivered(positions, import_wh, export_wh)
+
+
+def settle_slot(
+    terms: Terms,
+    layout: BillLayout,
+    slot: int,
+    item_micro: Int64,
+    orders: Orders,
+    clearing: Clearing,
+    import_wh: Int64,
+    export_wh: Int64,
+) -> SlotAccounts:
+    """Settle and bill one slot; `item_micro` [contracts, items] are its prices, `layout` is `terms.layout()`."""
+    settled = settle_positions(terms, orders, clearing, import_wh, export_wh)
+    table = terms.price_table(slot, item_micro)
+    bills = make_bills(layout, table, range(slot, slot + 1), terms.contract_of, terms.feed_in_micro, settled)
+    cash = np.concatenate([bills.total_nano, -bills.received_nano])
+    energy = np.zeros(terms.accounts, dtype=np.int64)
+    energy[: terms.members] = import_wh - export_wh
+    energy[terms.members + SUPPLIER] = -checked_sum(energy[: terms.members])
+    for name, column in (("cash", cash), ("energy", energy)):
+        if checked_sum(column) != 0:
+            raise WalrasError(f"slot {slot}: {name} sums to {checked_sum(column)}, not to zero", thing=slot)
+    return SlotAccounts(settled, bills, cash, energy)
+
+
+def bills_without_market(
+    terms: Terms, layout: BillLayout, slot: int, item_micro: Int64, import_wh: Int64, export_wh: Int64
+) -> Bills:
+    """The same metered energy on everybody's own contract alone."""
+    nothing = np.zeros_like(import_wh)
+    alone = Settled(nothing, nothing, nothing, import_wh, export_wh, nothing, nothing)
+    table = terms.price_table(slot, item_micro)
+    return make_bills(layout, table, range(slot, slot + 1), terms.contract_of, terms.feed_in_micro, alone)

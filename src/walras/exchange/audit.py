@@ -1,0 +1,251 @@
+"""The audit: everything that can be re-checked from the public record and the chain, without trusting whoever ran the market.
+
+Nothing is taken over from the run: the hash chain is hashed again, the order of events folded again, commitments opened,
+each clearing checked against the laws that its mechanism claims and to be the very one that the rule gives,
+what counts and every bill computed again from orders, fills and attested energy, sums added up, Merkle roots rebuilt, oracle
+signatures recovered, and every transaction executed again; the contract's accounts must then be the journal's.
+
+What it cannot see is whether a reading is true: that is the oracles' word, and each member's, whose bill has the proof that
+its own readings are under the attested root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from walras.errors import AuditError, JournalError, WalrasError
+from walras.exchange.accounting import settle_slot
+from walras.exchange.commitment import commitments
+from walras.exchange.extras import extra_for
+from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_OPENED, ExchangeState, apply
+from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.phases import EventKind
+from walras.exchange.public import clearing_from_public, column, orders_from_public
+from walras.exchange.terms import Terms, terms_from_public
+from walras.exchange.trades import trades_of
+from walras.ledger import (
+    Chain,
+    EmbeddedChain,
+    Genesis,
+    Header,
+    LedgerAddresses,
+    attestation_digest,
+    balances,
+    commitment_of,
+    net_positions,
+    pack_positions,
+    recover_address,
+    slot_commitment,
+)
+from walras.ledger.keys import SIGNATURE_BYTES
+from walras.market.recheck import recheck
+from walras.market.registry import mechanism_named
+from walras.tariffs.bill import BillLayout
+
+Public = Mapping[str, Any]
+Events = Mapping[EventKind, Entry]
+
+
+@dataclass
+class AuditReport:
+    """What was checked (name of the check to how often), and what the record says of itself."""
+
+    checked: dict[str, int] = field(default_factory=dict)
+    head: str = ""
+    slots: int = 0
+    transactions: int = 0
+    gas: int = 0
+
+    def count(self, check: str, times: int = 1) -> None:
+        """Note that `check` held."""
+        self.checked[check] = self.checked.get(check, 0) + times
+
+
+class Audit:
+    """One audit of one public record. `run` raises AuditError at the first thing that does not hold, naming it."""
+
+    def __init__(self, record: Path, chain: Chain | None = None) -> None:
+        """`chain` is the real chain the run settled on; without it the transactions are executed again in memory."""
+        self._record = record
+        self._given_chain = chain
+        self.report = AuditReport()
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> AuditReport:
+        """Check everything; `progress(done, entries)` is called now and then."""
+        entries = read_public_record(self._record)
+        self.report.count("hash chain", len(entries))
+        self.report.head = entries[-1].hash
+        if not entries or entries[0].kind != RUN_OPENED:
+            raise AuditError(f"{self._record}: the record does not begin with {RUN_OPENED}", thing=self._record)
+        terms = terms_from_public(entries[0].public)
+        self._terms, self._layout = terms, terms.layout()
+        state = ExchangeState()
+        under_way: dict[int, dict[EventKind, Entry]] = {}
+        for done, entry in enumerate(entries):
+            where = f"entry {entry.seq} ({entry.kind}" + (f", slot {entry.slot})" if entry.slot is not None else ")")
+            try:
+                self._check(entry, state, under_way)
+                state = apply(state, entry)
+            except (AuditError, JournalError):
+                raise
+            except (WalrasError, KeyError, ValueError, TypeError, IndexError, AssertionError) as cause:
+                raise AuditError(f"{where}: {cause}", thing=entry.seq) from cause
+            self.report.count("order of events")
+            if progress is not None and done % 50 == 0:
+                progress(done, len(entries))
+        self._check_end(state, entries)
+        return self.report
+
+    def _check(self, entry: Entry, state: ExchangeState, under_way: dict[int, dict[EventKind, Entry]]) -> None:
+        if entry.slot is None:
+            if entry.kind == LEDGER_DEPLOYED:
+                self._connect(entry.public)
+            if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
+                self._execute(entry)
+            return
+        events = under_way.setdefault(entry.slot, {})
+        kind = EventKind(entry.kind)
+        events[kind] = entry
+        check = _SLOT_CHECKS.get(kind)
+        if check is not None:
+            check(self, entry.slot, events)
+        if kind is EventKind.SETTLED:
+            del under_way[entry.slot]
+            self.report.slots += 1
+
+    def _connect(self, deployed: Public) -> None:
+        self._addresses = LedgerAddresses(**{k: deployed[k] for k in ("chain_id", "currency", "registry", "settlement")})
+        if self._given_chain is not None:
+            self._chain: Chain = self._given_chain
+            return
+        genesis = Genesis(tuple(deployed["funded"]), timestamp=deployed["genesis_time"], chain_id=deployed["chain_id"])
+        self._chain = EmbeddedChain(genesis)
+
+    def _execute(self, entry: Entry) -> None:
+        for transaction in entry.public["transactions"]:
+            receipt = self._chain.send(bytes.fromhex(transaction["raw"]), timestamp=transaction["time"])
+            if receipt.refusal is not None:
+                raise AuditError(f"entry {entry.seq} ({entry.kind}): the contract refuses: {receipt.refusal}", thing=entry.seq)
+            self._receipt = receipt
+            self.report.transactions += 1
+            self.report.gas += receipt.gas_used
+            self.report.count("transactions executed again")
+
+    def _check_commitments(self, slot: int, events: Events) -> None:
+        revealed = events[EventKind.ORDERS_REVEALED].public
+        orders = orders_from_public(revealed["orders"])
+        opened = [c.hex() for c in commitments(orders, [bytes.fromhex(s) for s in revealed["salts"]])]
+        sealed = events[EventKind.ORDERS_COMMITTED].public["commitments"]
+        for row, (seen, promised) in enumerate(zip(opened, sealed, strict=True)):
+            if seen != promised:
+                raise AuditError(f"slot {slot}: order {int(orders.id[row])} is not the one that was sealed", thing=slot)
+        self.report.count("sealed orders opened", len(sealed))
+
+    def _check_clearing(self, slot: int, events: Events) -> None:
+        orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
+        clearing = clearing_from_public(events[EventKind.CLEARED].public)
+        if clearing.mechanism != self._terms.mechanism:
+            raise AuditError(f"slot {slot}: cleared by {clearing.mechanism}, the terms say {self._terms.mechanism}", thing=slot)
+        mechanism = mechanism_named(clearing.mechanism)
+        extra = extra_for(mechanism, orders)
+        findings = recheck(mechanism, orders, self._terms.conventions, clearing, extra=extra)
+        if findings:
+            raise AuditError(f"slot {slot}: the clearing breaks its rule: " + "; ".join(map(str, findings)), thing=slot)
+        self.report.count("clearings against their rule")
+
+    def _check_attestation(self, slot: int, events: Events) -> None:
+        attested = events[EventKind.ATTESTED].public
+        if attested["root"] != events[EventKind.READINGS_ADMITTED].public["root"]:
+            raise AuditError(f"slot {slot}: the attested root is not the root of the readings", thing=slot)
+        root, signatures = bytes.fromhex(attested["root"]), bytes.fromhex(attested["signatures"])
+        digest = attestation_digest(self._addresses.chain_id, self._addresses.settlement, slot, root)
+        parts = [signatures[i : i + SIGNATURE_BYTES] for i in range(0, len(signatures), SIGNATURE_BYTES)]
+        signers = {recover_address(digest, part) for part in parts}
+        strangers = signers - set(self._terms.oracles)
+        if strangers or len(signers) < self._terms.quorum:
+            raise AuditError(
+                f"slot {slot}: {len(signers) - len(strangers)} oracles signed the readings' root, {self._terms.quorum} must",
+                thing=slot,
+            )
+        self.report.count("oracle signatures", len(signers))
+
+    def _check_settlement(self, slot: int, events: Events) -> None:
+        submitted = events[EventKind.SETTLEMENT_SUBMITTED]
+        public = submitted.public
+        orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
+        clearing = clearing_from_public(events[EventKind.CLEARED].public)
+        prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
+        imports, exports = column(public, "import_wh"), column(public, "export_wh")
+        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports)
+        for name, computed in (("cash_nano", again.cash_nano), ("energy_wh", again.energy_wh)):
+            stated = column(public, name)
+            wrong = np.flatnonzero(stated != computed) if stated.shape == computed.shape else np.array([0])
+            if wrong.size:
+                account = int(wrong[0])
+                raise AuditError(
+                    f"slot {slot}: {name} of account {account} is {int(stated[account])}, it should be {int(computed[account])}",
+                    thing=slot,
+                )
+        self.report.count("bills computed again", self._terms.members)
+        trades = trades_of(slot, again.settled.bought_wh, again.settled.sold_wh, clearing.price_micro_per_kwh)
+        if trades.tree().root.hex() != public["trades_root"] or int(trades.buyer.size) != public["trades"]:
+            raise AuditError(f"slot {slot}: the trades do not have the Merkle root stated", thing=slot)
+        self.report.count("Merkle roots of trades")
+        attested = events[EventKind.ATTESTED]
+        if public["journal_head"] != attested.hash:
+            raise AuditError(f"slot {slot}: the settlement anchors another journal", thing=slot)
+        self._execute(submitted)
+        self._check_commitment(slot, again.cash_nano, again.energy_wh, attested, public)
+
+    def _check_commitment(self, slot: int, cash: Any, energy: Any, attested: Entry, public: Public) -> None:
+        header = Header(
+            bytes.fromhex(attested.public["root"]), bytes.fromhex(public["trades_root"]), bytes.fromhex(public["journal_head"])
+        )
+        packed = pack_positions(net_positions(np.arange(self._terms.accounts), cash, energy))
+        if commitment_of(self._chain, self._addresses, slot) != slot_commitment(slot, header, packed):
+            raise AuditError(f"slot {slot}: the contract settled something else than the record says", thing=slot)
+        self.report.count("settlements on the chain")
+
+    def _check_receipt(self, slot: int, events: Events) -> None:
+        stated = events[EventKind.SETTLED].public
+        receipt = self._receipt
+        seen = {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number}
+        if stated != seen:
+            raise AuditError(f"slot {slot}: the receipt is {seen}, the record says {dict(stated)}", thing=slot)
+
+    def _check_end(self, state: ExchangeState, entries: list[Entry]) -> None:
+        if state.closed:
+            last = entries[-1].public
+            root = self._chain.head().state_root.hex()
+            if self._given_chain is None and last["state_root"] != root:
+                raise AuditError(f"the chain ends in state {root[:16]}…, the record says {last['state_root'][:16]}…")
+            if last["slots"] != state.settled:
+                raise AuditError(f"the record says {last['slots']} slots, {state.settled} were settled")
+        if state.deployed is None:
+            return
+        escrow, energy = balances(self._chain, self._addresses, range(self._terms.accounts))
+        for name, chain, journal in (("balance", escrow, state.escrow_nano), ("energy", energy, state.energy_wh)):
+            wrong = np.flatnonzero(chain != journal)
+            if wrong.size:
+                account = int(wrong[0])
+                raise AuditError(
+                    f"account {account}: {name} on the chain is {int(chain[account])}, by the journal {int(journal[account])}"
+                )
+        self.report.count("accounts on the chain", self._terms.accounts)
+
+    _terms: Terms
+    _layout: BillLayout
+
+
+_SLOT_CHECKS: dict[EventKind, Callable[[Audit, int, Events], None]] = {
+    EventKind.ORDERS_REVEALED: Audit._check_commitments,
+    EventKind.CLEARED: Audit._check_clearing,
+    EventKind.ATTESTED: Audit._check_attestation,
+    EventKind.SETTLEMENT_SUBMITTED: Audit._check_settlement,
+    EventKind.SETTLED: Audit._check_receipt,
+}

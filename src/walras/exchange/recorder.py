@@ -1,0 +1,67 @@
+"""Record, then apply: the one way by which anything happens in a run.
+
+`step` is asked for an event by kind and slot. If the journal already holds it (a run that goes on after a kill), it is taken from
+there, and nothing is decided anew; if not, it is decided, recorded durably, and only then applied. So a run killed at any
+instruction and started again makes the same journal, byte for byte, as one that was left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from walras.errors import JournalError
+from walras.exchange.fold import ExchangeState, Public, apply
+from walras.exchange.journal import Entry, Journal
+
+Decision = tuple[Public, bytes | None]
+"""The public part and, where the operator keeps one, the private part."""
+
+
+class Recorder:
+    """A journal and what it adds up to. One writer."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._recorded: Iterator[Entry] | None = journal.entries()
+        self._ahead: Entry | None = None
+        self._state = ExchangeState()
+        self.replayed = 0
+        self._look_ahead()
+
+    @property
+    def state(self) -> ExchangeState:
+        """The fold over everything so far."""
+        return self._state
+
+    @property
+    def head(self) -> str:
+        """Hash of the last entry of the journal."""
+        return self._journal.head
+
+    @property
+    def replaying(self) -> bool:
+        """True while the next event is still in the journal."""
+        return self._ahead is not None
+
+    def step(self, kind: str, slot: int | None, decide: Callable[[], Decision]) -> Entry:
+        """The event `kind` of `slot`: from the journal, or decided now. JournalError if the journal holds another event here."""
+        entry = self._ahead
+        if entry is None:
+            public, private = decide()
+            entry = self._journal.append(kind, slot, public, private)
+        elif (entry.kind, entry.slot) != (kind, slot):
+            raise JournalError(
+                f"entry {entry.seq} is {entry.kind} of slot {entry.slot}, this run comes to {kind} of slot {slot}: "
+                "the journal belongs to another run",
+                thing=entry.seq,
+                way_out="give another --out folder, or --fresh to begin anew",
+            )
+        else:
+            self.replayed += 1
+            self._look_ahead()
+        self._state = apply(self._state, entry)
+        return entry
+
+    def _look_ahead(self) -> None:
+        assert self._recorded is not None
+        self._ahead = next(self._recorded, None)

@@ -1,0 +1,232 @@
+"""A member's statement: what it used, traded and paid in each slot, itemised, with proofs that it is what was settled.
+
+Everything in it follows from the journal. The proofs need only what is public: for each slot, that the member's own signed reading
+is under the root that the oracles attested, and that each of its trades is under the root that stands on the chain. Whoever holds
+a statement can check it with `check_statement` and the public record, and without the operator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cbor2
+import numpy as np
+
+from walras.errors import AuditError, Fault, InputError, JournalError
+from walras.exchange.accounting import SlotAccounts, bills_without_market, settle_slot
+from walras.exchange.fold import RUN_OPENED
+from walras.exchange.journal import Entry
+from walras.exchange.phases import EventKind
+from walras.exchange.public import clearing_from_public, column, orders_from_public
+from walras.exchange.terms import Terms, terms_from_public
+from walras.exchange.trades import trades_of
+from walras.metering import KECCAK_SORTED, SHA256_RFC6962, Proof, decode_reading, tree_over, verify_inclusion
+from walras.metering.reading import Reading
+from walras.tariffs.bill import BillLayout, Bills
+
+ENERGY_COLUMNS = ("import_wh", "export_wh", "bought_wh", "sold_wh", "supplied_wh", "exported_wh")
+
+
+@dataclass(frozen=True, slots=True)
+class SettledSlot:
+    """One settled slot as the journal has it, computed again."""
+
+    slot: int
+    item_micro: Any
+    price_micro_per_kwh: int | None
+    import_wh: Any
+    export_wh: Any
+    accounts: SlotAccounts
+    alone: Bills
+    events: Mapping[EventKind, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf with its proof: `root` is public, `data` is the member's."""
+
+    kind: str
+    slot: int
+    data: bytes
+    proof: Proof
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One member over all settled slots. `items` name to nano (positive: the member pays); `alone` the same without the market.
+
+    `slots` one row a slot: (slot, price or None, import, export, bought, sold, pays nano, would pay without market nano).
+    """
+
+    member: str
+    account: int
+    currency: str
+    contract: str
+    feed_in_micro_per_kwh: int
+    energy_wh: Mapping[str, int]
+    items: Mapping[str, int]
+    alone: Mapping[str, int]
+    slots: tuple[tuple[int, int | None, int, int, int, int, int, int], ...]
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def total_nano(self) -> int:
+        """What the member pays in all."""
+        return sum(self.items.values())
+
+    @property
+    def alone_nano(self) -> int:
+        """What the same metered energy costs on the member's own contract alone."""
+        return sum(self.alone.values())
+
+
+def opened_terms(entries: Iterable[Entry]) -> tuple[Terms, dict[str, int]]:
+    """The terms, and the member ids by account where the private part is there (else an empty mapping)."""
+    first = next(iter(entries), None)
+    if first is None or first.kind != RUN_OPENED:
+        raise JournalError("the journal is empty", way_out="`walras run` makes one")
+    members = {} if first.private is None else json.loads(first.private)["members"]
+    return terms_from_public(first.public), members
+
+
+def settled_slots(terms: Terms, entries: Iterable[Entry]) -> Iterable[SettledSlot]:
+    """Every settled slot, computed again from orders, fills and metered energy."""
+    layout = terms.layout()
+    under_way: dict[int, dict[EventKind, Entry]] = {}
+    for entry in entries:
+        if entry.slot is None:
+            continue
+        events = under_way.setdefault(entry.slot, {})
+        events[EventKind(entry.kind)] = entry
+        if entry.kind == EventKind.SETTLED.value:
+            yield _settled(terms, layout, entry.slot, under_way.pop(entry.slot))
+
+
+def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventKind, Entry]) -> SettledSlot:
+    public = events[EventKind.SETTLEMENT_SUBMITTED].public
+    orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
+    clearing = clearing_from_public(events[EventKind.CLEARED].public)
+    item_micro = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
+    imports, exports = column(public, "import_wh"), column(public, "export_wh")
+    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports)
+    alone = bills_without_market(terms, layout, slot, item_micro, imports, exports)
+    return SettledSlot(slot, item_micro, clearing.price_micro_per_kwh, imports, exports, accounts, alone, events)
+
+
+def make_statement(entries: list[Entry], member: str) -> Statement:
+    """The statement of `member` from a journal with its private parts; InputError names the members there are."""
+    terms, members = opened_terms(entries)
+    if member not in members:
+        known = ", ".join(list(members)[:8]) + (f" … ({len(members)} in all)" if len(members) > 8 else "")
+        raise InputError("bill", [Fault("run", "member", member, f"one of {known}")])
+    account = members[member]
+    layout = terms.layout()
+    energy = dict.fromkeys(ENERGY_COLUMNS, 0)
+    items = np.zeros(len(layout.items), dtype=np.int64)
+    alone = np.zeros_like(items)
+    rows, leaves = [], []
+    for s in settled_slots(terms, entries):
+        done = s.accounts.settled
+        seen = (s.import_wh, s.export_wh, done.bought_wh, done.sold_wh, done.supplied_wh, done.exported_wh)
+        for name, values in zip(ENERGY_COLUMNS, seen, strict=True):
+            energy[name] += int(values[account])
+        items += s.accounts.bills.nano[account]
+        alone += s.alone.nano[account]
+        taken, given, bought, sold = (int(values[account]) for values in seen[:4])
+        pays, without = int(s.accounts.cash_nano[account]), int(s.alone.total_nano[account])
+        rows.append((s.slot, s.price_micro_per_kwh, taken, given, bought, sold, pays, without))
+        leaves += _leaves(s, account)
+    return Statement(
+        member,
+        account,
+        terms.currency,
+        terms.contracts[int(terms.contract_of[account])],
+        int(terms.feed_in_micro[account]),
+        energy,
+        dict(zip(layout.items, items.tolist(), strict=True)),
+        dict(zip(layout.items, alone.tolist(), strict=True)),
+        tuple(rows),
+        tuple(leaves),
+    )
+
+
+def _leaves(s: SettledSlot, account: int) -> list[Leaf]:
+    admitted = s.events[EventKind.READINGS_ADMITTED]
+    if admitted.private is None:
+        raise JournalError(f"slot {s.slot}: the readings were erased; there is nothing left to prove them with", thing=s.slot)
+    kept = cbor2.loads(admitted.private)
+    data = readings_leaves(kept)
+    readings = tree_over(data)
+    found = [Leaf("reading", s.slot, data[account], readings.proof(account), readings.root)]
+    done = s.accounts.settled
+    trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
+    mine = np.flatnonzero((trades.buyer == account) | (trades.seller == account)).tolist()
+    if mine:
+        lines, tree = trades.leaves(), trades.tree()
+        found += [Leaf("trade", s.slot, lines[row], tree.proof(row), tree.root) for row in mine]
+    return found
+
+
+def readings_leaves(kept: Mapping[str, Any]) -> list[bytes]:
+    """The leaves of a slot's readings tree, one a device in order, from what the operator keeps of a slot."""
+    substituted: dict[int, bytes] = kept["substituted"]
+    if not substituted:
+        return list(kept["batch"])
+    rest = iter(kept["batch"])
+    return [substituted[i] if i in substituted else next(rest) for i in range(len(kept["batch"]) + len(substituted))]
+
+
+def check_statement(statement: Statement, public: Iterable[Entry]) -> int:
+    """Check every proof of `statement` against the roots in the public record, and its energy against its readings.
+
+    Returns how many proofs hold; AuditError names the first that does not.
+    """
+    roots: dict[tuple[str, int], str] = {}
+    for entry in public:
+        if entry.slot is None:
+            continue
+        if entry.kind == EventKind.ATTESTED.value:
+            roots["reading", entry.slot] = entry.public["root"]
+        elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
+            roots["trade", entry.slot] = entry.public["trades_root"]
+    metered = {row[0]: row[2:4] for row in statement.slots}
+    for leaf in statement.leaves:
+        scheme = SHA256_RFC6962 if leaf.kind == "reading" else KECCAK_SORTED
+        if roots.get((leaf.kind, leaf.slot)) != leaf.root.hex() or not verify_inclusion(leaf.data, leaf.proof, leaf.root, scheme):
+            raise AuditError(f"{statement.member}, slot {leaf.slot}: the {leaf.kind} is not under the public root", thing=leaf)
+        if leaf.kind == "reading":
+            reading = decode_reading(leaf.data)
+            if isinstance(reading, Reading) and (reading.import_wh, reading.export_wh) != metered[leaf.slot]:
+                raise AuditError(f"{statement.member}, slot {leaf.slot}: billed energy is not the signed reading", thing=leaf)
+    return len(statement.leaves)
+
+
+def statement_to_json(statement: Statement) -> dict[str, Any]:
+    """Everything, proofs included, as plain JSON values."""
+    return {
+        "member": statement.member,
+        "account": statement.account,
+        "currency": statement.currency,
+        "contract": statement.contract,
+        "energy_wh": dict(statement.energy_wh),
+        "items_nano": dict(statement.items),
+        "total_nano": statement.total_nano,
+        "without_market_nano": statement.alone_nano,
+        "slots": [list(row) for row in statement.slots],
+        "proofs": [
+            {
+                "kind": leaf.kind,
+                "slot": leaf.slot,
+                "leaf": leaf.data.hex(),
+                "index": leaf.proof.index,
+                "count": leaf.proof.count,
+                "path": [step.hex() for step in leaf.proof.siblings],
+                "root": leaf.root.hex(),
+            }
+            for leaf in statement.leaves
+        ],
+    }

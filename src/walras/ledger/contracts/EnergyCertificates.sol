@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {ERC1155} from "@openzeppelin/contracts/token/ERC1155/ERC1155.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
+import {Registry} from "./Registry.sol";
+import {Settlement} from "./Settlement.sol";
+
+/// @title Certificates of local energy
+/// @notice One unit is one watt-hour that a member gave to the others in one slot; the token id is the slot (the vintage), the
+/// contract stands for one feeder (the zone). A certificate is issued only against a settled slot that nothing can correct any
+/// more, from the very positions that were paid, once for each member and slot. It is transferred and split like any ERC-1155
+/// token, and retired by burning, with a numbered receipt that a greenhouse-gas account can cite.
+/// An ordinary slot costs nothing here: who wants the token brings the proof.
+/// @dev The proof is the positions themselves (they are in the calldata of the settlement): their hash is in the slot's
+/// commitment. With ERC-1888's claim event and claimed balances.
+contract EnergyCertificates is ERC1155 {
+    using BitMaps for BitMaps.BitMap;
+
+    struct Receipt {
+        address holder;
+        uint64 slot;
+        uint256 energyWh;
+        bytes32 beneficiary; // keccak256 of the text in the event
+    }
+
+    /// @notice ERC-1888 topic of these claims: renewable or not is the issuer's business, this is local energy.
+    uint256 public constant TOPIC = 1;
+    uint256 private constant POSITION_BYTES = 16;
+
+    Settlement public immutable settlement;
+    Registry public immutable registry;
+
+    /// @notice Receipts of retirement, from number 1.
+    mapping(uint256 number => Receipt) public receiptOf;
+    uint256 public receipts;
+    /// @notice Watt-hours retired for a holder and vintage.
+    mapping(address holder => mapping(uint256 id => uint256)) public claimedBalanceOf;
+    /// @notice Watt-hours issued and retired of a vintage.
+    mapping(uint256 id => uint256) public issuedOf;
+    mapping(uint256 id => uint256) public retiredOf;
+    mapping(uint256 account => BitMaps.BitMap) private _issued;
+
+    event Issued(uint64 indexed slot, uint256 indexed account, address indexed to, uint256 energyWh);
+    /// @notice ERC-1888.
+    event ClaimSingle(
+        address indexed claimIssuer,
+        address indexed claimSubject,
+        uint256 indexed topic,
+        uint256 id,
+        uint256 value,
+        bytes claimData
+    );
+    event Retired(uint256 indexed number, address indexed holder, uint64 indexed slot, uint256 energyWh, string beneficiary);
+
+    error NotFinal(uint64 slot, uint64 finalFrom);
+    error AlreadyIssued(uint64 slot, uint256 account);
+    error WrongRevisions(uint256 given, uint256 needed);
+    error NotWhatWasSettled(uint64 slot, uint256 revision);
+    error NoSurplus(uint64 slot, uint256 account, int256 energyWh);
+    error NothingToRetire();
+
+    constructor(Settlement settlement_, string memory uri) ERC1155(uri) {
+        settlement = settlement_;
+        registry = settlement_.registry();
+    }
+
+    /// @notice Issue to the caller what its account gave to the others in `slot`.
+    /// @param headers of the settlement and, after it, of each correction in order.
+    /// @param positions packed, of the settlement and each correction: what was in their calldata.
+    /// @return energyWh issued.
+    function issue(uint64 slot, Settlement.Header[] calldata headers, bytes[] calldata positions)
+        external
+        returns (uint256 energyWh)
+    {
+        uint256 account = registry.accountOf(msg.sender);
+        _checkFinal(slot);
+        if (_issued[account].get(slot)) revert AlreadyIssued(slot, account);
+        uint256 needed = uint256(settlement.revisionOf(slot)) + 1;
+        if (headers.length != needed || positions.length != needed) revert WrongRevisions(positions.length, needed);
+        int256 net = 0;
+        for (uint256 revision = 0; revision < needed; ++revision) {
+            bytes32 known = revision == 0 ? settlement.commitmentOf(slot) : settlement.correctionOf(slot, uint64(revision));
+            Settlement.Header calldata header = headers[revision];
+            bytes32 given = keccak256(
+                abi.encode(
+                    slot, header.readingsRoot, header.tradesRoot, header.journalHead, keccak256(positions[revision])
+                )
+            );
+            if (known != given) revert NotWhatWasSettled(slot, revision);
+            net += _energyOf(account, positions[revision]);
+        }
+        if (net >= 0) revert NoSurplus(slot, account, net);
+        energyWh = uint256(-net);
+        _issued[account].set(slot);
+        issuedOf[slot] += energyWh;
+        emit Issued(slot, account, msg.sender, energyWh);
+        _mint(msg.sender, slot, energyWh, "");
+    }
+
+    /// @notice Burn `energyWh` of vintage `slot` for good, in the name of `beneficiary`.
+    /// @return number of the receipt.
+    function retire(uint64 slot, uint256 energyWh, string calldata beneficiary) external returns (uint256 number) {
+        if (energyWh == 0) revert NothingToRetire();
+        _burn(msg.sender, slot, energyWh);
+        number = ++receipts;
+        receiptOf[number] = Receipt(msg.sender, slot, energyWh, keccak256(bytes(beneficiary)));
+        claimedBalanceOf[msg.sender][slot] += energyWh;
+        retiredOf[slot] += energyWh;
+        emit ClaimSingle(address(this), msg.sender, TOPIC, slot, energyWh, bytes(beneficiary));
+        emit Retired(number, msg.sender, slot, energyWh, beneficiary);
+    }
+
+    /// @notice Whether `account` already has its certificate of `slot`.
+    function issued(uint64 slot, uint256 account) external view returns (bool) {
+        return _issued[account].get(slot);
+    }
+
+    function _checkFinal(uint64 slot) private view {
+        uint64 next = settlement.nextSlot();
+        uint64 window = settlement.correctionWindow();
+        uint64 finalBelow = next > window ? next - window : 0;
+        if (slot >= finalBelow) revert NotFinal(slot, finalBelow);
+    }
+
+    /// @dev The energy of `account` in packed positions, 0 where it has none. Accounts are sorted, so a bisection finds it.
+    function _energyOf(uint256 account, bytes calldata positions) private pure returns (int256) {
+        uint256 low = 0;
+        uint256 high = positions.length / POSITION_BYTES;
+        while (low < high) {
+            uint256 middle = (low + high) / 2;
+            uint256 found = uint16(bytes2(positions[middle * POSITION_BYTES:middle * POSITION_BYTES + 2]));
+            if (found == account) {
+                bytes6 energy = bytes6(positions[middle * POSITION_BYTES + 10:middle * POSITION_BYTES + 16]);
+                return int48(uint48(energy));
+            }
+            if (found < account) low = middle + 1;
+            else high = middle;
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,178 @@
+"""Deployment by one command, once: the manifest is written before the first transaction is sent.
+
+A manifest holds the chain, the terms' fingerprint, the addresses that will be, and every signed transaction. The same command
+with the same manifest carries on where it was broken off and, when all is there, changes nothing. With other terms or on another
+chain it is refused: a ledger is never deployed beside itself by accident.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from walras.errors import Fault, InputError, LedgerError
+from walras.ledger.abi import artifact
+from walras.ledger.chain import Chain, read
+from walras.ledger.deployment import (
+    Deployment,
+    DeploymentPlan,
+    LedgerAddresses,
+    LedgerTerms,
+    PlannedTransaction,
+    carry_out,
+    plan_deployment,
+)
+from walras.ledger.keys import LedgerKeys
+from walras.ledger.transactions import DEFAULT_FEES, Fees
+
+FORMAT = "walras ledger manifest 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How to speak to a kind of chain: blocks to wait on top of a receipt, patience, and whether gas is free."""
+
+    name: str
+    confirmations: int
+    receipt_timeout_s: float
+    free_gas: bool
+
+
+PROFILES: Mapping[str, Profile] = {
+    "permissioned": Profile("permissioned", confirmations=0, receipt_timeout_s=60, free_gas=True),
+    "l2": Profile("l2", confirmations=1, receipt_timeout_s=120, free_gas=False),
+    "mainnet": Profile("mainnet", confirmations=12, receipt_timeout_s=900, free_gas=False),
+}
+"""A BFT chain is final at once; a rollup's sequencer seldom turns back one block; proof of stake hardly ever twelve."""
+
+
+def fingerprint(keys: LedgerKeys, terms: LedgerTerms) -> str:
+    """Hash of everything that makes a deployment this one: terms, admin, operator, and the contracts' code."""
+    content = {
+        "terms": asdict(terms),
+        "admin": keys.admin.address,
+        "operator": keys.operator.address,
+        "code": {name: sha256(artifact(name).bytecode).hexdigest() for name in ("TestCurrency", "Registry", "Settlement")},
+    }
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def deploy_once(
+    chain: Chain, keys: LedgerKeys, terms: LedgerTerms, manifest: Path, *, timestamp: int, fees: Fees = DEFAULT_FEES
+) -> Deployment:
+    """Deploy, or finish, or confirm the ledger of `manifest`. `timestamp` [Unix s] matters on the embedded chain only.
+
+    Raises LedgerError where the manifest is of other terms or another chain, where a step is refused, and where what stands at
+    the addresses afterwards is not the ledger.
+    """
+    mark = fingerprint(keys, terms)
+    if manifest.exists():
+        plan = _read_plan(manifest, chain.chain_id, mark)
+    else:
+        admin, operator = chain.nonce(keys.admin.address), chain.nonce(keys.operator.address)
+        plan = plan_deployment(keys, terms, chain.chain_id, admin_nonce=admin, operator_nonce=operator, fees=fees)
+        _write(manifest, {"format": FORMAT, "fingerprint": mark, **_plan_to_json(plan)})
+    deployment = carry_out(chain, plan, timestamp=timestamp)
+    check_ledger(chain, plan.addresses, terms)
+    return deployment
+
+
+def check_ledger(chain: Chain, addresses: LedgerAddresses, terms: LedgerTerms) -> None:
+    """LedgerError unless settlement and registry at `addresses` are joined as they should be and hold these members and oracles."""
+    registry, settlement = artifact("Registry"), artifact("Settlement")
+    for name, address in (("registry", addresses.registry), ("settlement", addresses.settlement)):
+        if not chain.code(address):
+            raise LedgerError(
+                f"there is no contract at {address} ({name})", thing=address, way_out="deploy, or correct the address"
+            )
+    oracle_set = read(chain, registry, addresses.registry, "oracleSet")
+    found = {
+        "settlement's registry": str(read(chain, settlement, addresses.settlement, "registry")[0]).lower(),
+        "settlement's currency": str(read(chain, settlement, addresses.settlement, "currency")[0]).lower(),
+        "oracles": oracle_set[1],
+        "threshold": oracle_set[2],
+        "every oracle appointed": all(read(chain, registry, addresses.registry, "isOracle", o)[0] for o in terms.oracles),
+        "members or more": read(chain, registry, addresses.registry, "memberCount")[0] >= len(terms.members),
+    }
+    expected = {
+        "settlement's registry": addresses.registry.lower(),
+        "settlement's currency": addresses.currency.lower(),
+        "oracles": len(terms.oracles),
+        "threshold": terms.threshold,
+        "every oracle appointed": True,
+        "members or more": True,
+    }
+    wrong = [f"{name} is {found[name]}, expected {expected[name]}" for name in expected if found[name] != expected[name]]
+    if wrong:
+        raise LedgerError(
+            f"the ledger at {addresses.settlement} is not as its terms say: {'; '.join(wrong)}",
+            thing=addresses,
+            way_out="if its oracles were rotated since, give the new terms; else deploy with a new manifest",
+        )
+
+
+def read_terms(path: Path) -> LedgerTerms:
+    """Terms from a JSON file with the fields of `LedgerTerms`; InputError with every unknown or missing field."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as cause:
+        raise InputError("ledger terms", [Fault(str(path), "file", type(cause).__name__, "a JSON file")]) from cause
+    if not isinstance(content, dict):
+        raise InputError("ledger terms", [Fault(str(path), "file", type(content).__name__, "a JSON object")])
+    needed = {"members", "oracles", "threshold", "deposits_nano"}
+    known = set(LedgerTerms.__dataclass_fields__)
+    faults = [Fault(str(path), name, "missing", "a value") for name in sorted(needed - set(content))]
+    faults += [Fault(str(path), name, content[name], f"one of {sorted(known)}") for name in sorted(set(content) - known)]
+    if faults:
+        raise InputError("ledger terms", faults)
+    try:
+        return msgspec.convert(content, LedgerTerms)
+    except msgspec.ValidationError as cause:
+        raise InputError("ledger terms", [Fault(str(path), "types", str(cause), "the types of LedgerTerms")]) from cause
+
+
+def _plan_to_json(plan: DeploymentPlan) -> dict[str, Any]:
+    steps = [{"label": step.label, "raw": step.raw.hex()} for step in plan.transactions]
+    return {"addresses": asdict(plan.addresses), "transactions": steps}
+
+
+def _read_plan(manifest: Path, chain_id: int, mark: str) -> DeploymentPlan:
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        addresses = LedgerAddresses(**content["addresses"])
+        steps = tuple(PlannedTransaction(step["label"], bytes.fromhex(step["raw"])) for step in content["transactions"])
+        if content["format"] != FORMAT:
+            raise ValueError(content["format"])
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise InputError("manifest", [Fault(str(manifest), "content", type(cause).__name__, FORMAT)]) from cause
+    if addresses.chain_id != chain_id:
+        raise LedgerError(
+            f"{manifest} is of chain {addresses.chain_id}, the node is of chain {chain_id}",
+            thing=manifest,
+            way_out="give the node of that chain, or another manifest file for this one",
+        )
+    if content["fingerprint"] != mark:
+        raise LedgerError(
+            f"{manifest} was made for other terms, keys or contracts",
+            thing=manifest,
+            way_out="give the terms it was made for, or another manifest file to deploy a second ledger",
+        )
+    return DeploymentPlan(addresses, steps)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """All of it or nothing, and on the disk before the first transaction leaves."""
+    aside = path.with_suffix(path.suffix + ".new")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)

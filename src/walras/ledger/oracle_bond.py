@@ -1,0 +1,59 @@
+"""Staked oracles in Python: appoint only who is bonded, convict who said two things.
+
+The evidence is the oracle's own two signatures; the contract needs nobody's word. Amounts are token units (micro-units of the
+test currency).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from walras.ledger.calls import Contract
+from walras.ledger.chain import Chain, Receipt
+from walras.ledger.keys import SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class BondTerms:
+    """`treasury` receives what is slashed but for `reporter_share_bp` (basis points, at most 5,000) of it; delay in seconds."""
+
+    treasury: str
+    minimum_stake: int
+    unbonding_delay_s: int
+    reporter_share_bp: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRoot:
+    """One oracle's signature (65 bytes) over a root for a slot; what an equivocation is proved with, two at a time."""
+
+    slot: int
+    root: bytes
+    signature: bytes
+
+
+def bonded(chain: Chain, contract: Contract, oracle: str) -> bool:
+    """Whether the oracle has its full stake in, is not leaving and was never convicted."""
+    return bool(contract.view(chain, "isBonded", oracle)[0])
+
+
+def stake_of(chain: Chain, contract: Contract, oracle: str) -> int:
+    """Token units at stake."""
+    return int(contract.view(chain, "bondOf", oracle)[0])
+
+
+def slash(
+    chain: Chain, contract: Contract, reporter: SigningKey, first: SignedRoot, second: SignedRoot, *, timestamp: int
+) -> Receipt:
+    """Convict the oracle that signed both. LedgerError with the contract's reason where the two prove nothing."""
+    arguments = (first.slot, first.root, first.signature, second.root, second.signature)
+    return contract.act(chain, reporter, "slash", *arguments, timestamp=timestamp)
+
+
+def bribe_floor(oracles: int, threshold: int, stake: int) -> int:
+    """Token units a briber must at least burn to get two conflicting roots attested: 2m - n oracles sign both and lose all.
+
+    >>> bribe_floor(4, 3, 1_000)
+    2000
+    """
+    return (2 * threshold - oracles) * stake

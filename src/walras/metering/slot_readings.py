@@ -1,0 +1,95 @@
+"""What the metering of one slot came to: one row a registered device, one Merkle root.
+
+Leaf i belongs to device i: the signed reading as the device sent it; or the array [key_id, payload] where the signature is
+on a parcel's root, or where none was admitted by the deadline and a substitute stands in, marked by its quality. So the root
+is the same whoever computes it and in whatever order the readings came, and each member can be shown the leaf that they
+were billed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from walras.errors import Fault, InputError
+from walras.metering.admission import Admitted, Registry
+from walras.metering.identity import key_id
+from walras.metering.merkle import SHA256_RFC6962, HashScheme, MerkleTree, tree_over
+from walras.metering.reading import encode_payload, unsigned_leaf
+from walras.metering.vault import leaf_salt
+from walras.units import Int64
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReadings:
+    """All devices' readings of one slot. Columns [devices]: whole Wh >= 0, quality codes of `Quality`; one leaf a device."""
+
+    slot: int
+    import_wh: Int64
+    export_wh: Int64
+    quality: Int64
+    leaves: tuple[bytes, ...]
+
+    @property
+    def net_wh(self) -> Int64:
+        """Import minus export by device: positive when taken from the grid."""
+        return np.asarray(self.import_wh - self.export_wh, dtype=np.int64)
+
+    def tree(self, scheme: HashScheme = SHA256_RFC6962) -> MerkleTree:
+        """The tree over the bare leaves, for those who see all readings anyway."""
+        return tree_over(self.leaves, scheme)
+
+    def salted_tree(self, secrets: Sequence[bytes], scheme: HashScheme = SHA256_RFC6962) -> MerkleTree:
+        """The tree over salted leaves, one `vault.salt_secret` a device: its root and proofs tell nothing about a neighbour."""
+        if len(secrets) != len(self.leaves):
+            raise InputError("salts", [Fault("salts", "secrets", len(secrets), f"{len(self.leaves)}, one a device")])
+        return tree_over([self.salted_leaf(secret, device) for device, secret in enumerate(secrets)], scheme)
+
+    def salted_leaf(self, secret: bytes, device: int) -> bytes:
+        """What the device's member shows to prove their leaf: 16 bytes of salt, and the leaf."""
+        return leaf_salt(secret, device, self.slot) + self.leaves[device]
+
+
+def encode_substitute(device_key_id: bytes, slot: int, import_wh: int, export_wh: int, quality: int) -> bytes:
+    """The leaf of a substituted value: canonical CBOR [key_id, {slot, import, export, counter 0, quality}], unsigned."""
+    return unsigned_leaf(device_key_id, encode_payload(slot, import_wh, export_wh, 0, quality))
+
+
+def missing_devices(registry: Registry, slot: int, admitted: Admitted) -> Int64:
+    """The devices without an admitted reading for `slot`, ascending."""
+    seen = np.zeros(len(registry.keys), dtype=np.bool_)
+    seen[admitted.device[admitted.slot == slot]] = True
+    return np.flatnonzero(~seen).astype(np.int64)
+
+
+def close_slot(
+    registry: Registry, slot: int, admitted: Admitted, import_wh: Int64, export_wh: Int64, quality: Int64
+) -> SlotReadings:
+    """The slot's readings, with substitutes [devices] taken where none was admitted (`substitute.substitutes` makes them).
+
+    Rows of `admitted` for other slots are left out. InputError if a substitute is negative or not marked as one.
+    """
+    columns = [np.array(column, dtype=np.int64) for column in (import_wh, export_wh, quality)]
+    rows = np.flatnonzero(admitted.slot == slot)
+    devices = admitted.device[rows]
+    missing = missing_devices(registry, slot, admitted)
+    faults = [
+        Fault(f"device {device}", "substitute", (int(columns[0][device]), int(columns[1][device]), int(columns[2][device])),
+              "energies >= 0 and a quality code from 16 up")
+        for device in missing
+        if columns[0][device] < 0 or columns[1][device] < 0 or columns[2][device] < 16
+    ]  # fmt: skip
+    if faults:
+        raise InputError(f"substitutes of slot {slot}", faults)
+    leaves = [b""] * len(registry.keys)
+    for column, values in zip(columns, (admitted.import_wh, admitted.export_wh, admitted.quality), strict=True):
+        column[devices] = values[rows]
+    for row, device in zip(rows, devices, strict=True):
+        leaves[device] = admitted.encoded[row]
+    for device in missing:
+        leaves[device] = encode_substitute(key_id(registry.keys[device]), slot, *(int(column[device]) for column in columns))
+    for column in columns:
+        column.flags.writeable = False
+    return SlotReadings(slot, columns[0], columns[1], columns[2], tuple(leaves))

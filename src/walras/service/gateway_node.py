@@ -1,0 +1,148 @@
+"""The gateway as a process: takes readings from meters, stores them, and hands them to every oracle in signed batches.
+
+Acknowledged to the meter means committed to disk here; dropped from the queue to an oracle means committed to disk
+there. Batches are numbered in the store before they are sent and rebuilt from it to the same bytes when they are sent
+again, so a kill at any instruction loses nothing, and repeats only what the oracles know by its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cbor2
+
+from walras.errors import MeteringError
+from walras.metering.flow_control import (
+    Breaker,
+    BreakerRule,
+    RateRule,
+    failed,
+    full_bucket,
+    may_try,
+    succeeded,
+    take,
+)
+from walras.metering.gateway import MAX_BATCH, Taken, in_order, look_at, seal_batch
+from walras.metering.identity import PrivateKey, PublicKey
+from walras.metering.refusals import Refusal
+from walras.metering.strict_cbor import loads_strict
+from walras.service.frames import ANSWER, BATCH, READINGS, SORRY, ask, read_frame, write_frame
+from walras.service.reading_store import ReadingStore
+
+TAKEN, RATE_LIMITED = 0, 255
+"""Codes in an answer beside the numbers of `Refusal`: on disk; come back later."""
+
+MAX_READINGS_FRAME = 200_000
+PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An oracle that gets every batch."""
+
+    name: str
+    host: str
+    port: int
+
+
+class GatewayNode:
+    """What the process holds: key, known devices, store, rate and breakers. One per process."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        devices: Mapping[bytes, PublicKey],
+        store: ReadingStore,
+        peers: Sequence[Peer],
+        rate: RateRule,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._key, self._devices, self._store, self._peers = key, devices, store, peers
+        self._rate, self._clock_ms = rate, clock_ms
+        self._bucket = full_bucket(rate, clock_ms())
+        self._breakers = {peer.name: Breaker() for peer in peers}
+
+    def take_readings(self, encoded: Sequence[bytes]) -> bytes:
+        """One code a reading; whatever is TAKEN is on disk when this returns.
+
+        The same bytes again are TAKEN again: the meter may not have heard the first answer.
+        """
+        sealed = self._store.sealed_counters()
+        codes = bytearray()
+        with self._store.transaction():
+            for reading in encoded:
+                self._bucket, admitted = take(self._bucket, self._rate, self._clock_ms())
+                codes.append(self._take_one(reading, sealed) if admitted else RATE_LIMITED)
+            self._store.count_refused(Counter(code for code in codes if code != TAKEN))
+        return bytes(codes)
+
+    def _take_one(self, reading: bytes, sealed: Mapping[bytes, int]) -> int:
+        looked = look_at(reading, self._devices, sealed)
+        if isinstance(looked, Taken):
+            return TAKEN if self._store.add(looked) or self._store.holds(reading) else Refusal.REPLAYED
+        return TAKEN if looked is Refusal.REPLAYED and self._store.holds(reading) else looked
+
+    def seal_waiting(self) -> int | None:
+        """Put what waits into the next batch; its number, or None where nothing waits."""
+        waiting = in_order(self._store.unsealed(MAX_BATCH))
+        if not waiting:
+            return None
+        with self._store.transaction():
+            number = self._store.next_batch_number()
+            self._store.put_in_batch(waiting, number)
+        return number
+
+    def batch(self, number: int) -> bytes:
+        """The bytes of a sealed batch: the same on every call."""
+        return seal_batch(self._key, number, self._store.batch_readings(number))
+
+    async def hand_on(self) -> None:
+        """Seal, then send every peer what it has not acknowledged. A peer that fails is left alone for a while."""
+        self.seal_waiting()
+        await asyncio.gather(*(self._serve_peer(peer) for peer in self._peers))
+
+    async def _serve_peer(self, peer: Peer) -> None:
+        for number in self._store.unacknowledged(peer.name):
+            if not may_try(self._breakers[peer.name], self._clock_ms()):
+                return
+            try:
+                answer = await ask(peer.host, peer.port, BATCH, self.batch(number), 64, PATIENCE_S)
+                if answer != number.to_bytes(8, "big"):
+                    raise MeteringError(f"{peer.name} acknowledged another batch than {number}", thing=peer.name)
+            except (OSError, TimeoutError, MeteringError):
+                self._breakers[peer.name] = failed(self._breakers[peer.name], BreakerRule(), self._clock_ms())
+                return
+            self._breakers[peer.name] = succeeded()
+            with self._store.transaction():
+                self._store.acknowledge(number, peer.name)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one meter's connection: frames of readings, answered by their codes."""
+        try:
+            while (frame := await read_frame(reader, MAX_READINGS_FRAME)) is not None:
+                readings = loads_strict(frame[1]) if frame[0] == READINGS else Refusal.WRONG_SHAPE
+                if isinstance(readings, list) and all(isinstance(item, bytes) for item in readings):
+                    await write_frame(writer, ANSWER, self.take_readings(readings))
+                else:
+                    await write_frame(writer, SORRY, b"a list of readings was expected")
+        except (MeteringError, ConnectionError):
+            writer.transport.abort()  # a stream that is cut or too long has no one to answer to
+        finally:
+            writer.close()
+
+    async def run(self, host: str, port: int, every_s: float, ready: Callable[[int], None]) -> None:
+        """Serve meters and oracles until cancelled; `ready` is told the port."""
+        server = await asyncio.start_server(self.answer, host, port)
+        ready(server.sockets[0].getsockname()[1])
+        async with server:
+            while True:
+                await self.hand_on()
+                await asyncio.sleep(every_s)
+
+
+async def send_readings(host: str, port: int, readings: Sequence[bytes]) -> bytes:
+    """What a meter does: hand readings to a gateway; one code a reading."""
+    return await ask(host, port, READINGS, cbor2.dumps(list(readings)), MAX_READINGS_FRAME, PATIENCE_S)

@@ -1,0 +1,204 @@
+"""Readings on disk: an SQLite file in which a gateway or an oracle keeps what it has taken, encrypted under the members' keys.
+
+Whatever is acknowledged has been committed before (WAL, synchronous=FULL), and a reading is stored once whatever is
+repeated: the key is (device, counter). So a process that is killed at any instruction, and a sender that repeats what
+was not acknowledged, together lose nothing and count nothing twice. `forget_member` drops the key and the rows,
+overwrites them (secure_delete) and compacts the file; copies of the file elsewhere lose the data with the key, if the
+master key is renewed with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+from walras.errors import MeteringError
+from walras.metering.gateway import Taken
+from walras.metering.reading import split_reading
+from walras.metering.vault import KeyRing, Place, add_member, forget, member_key, seal, unseal
+
+_SCHEMA = """
+create table if not exists member_key (member integer primary key, wrapped blob not null);
+create table if not exists reading (
+    key_id blob not null, counter integer not null, slot integer not null, member integer not null,
+    record blob not null, batch integer, primary key (key_id, counter)) without rowid;
+create index if not exists reading_by_batch on reading (batch);
+create index if not exists reading_by_slot on reading (slot);
+create table if not exists acknowledged (batch integer not null, peer text not null, primary key (batch, peer)) without rowid;
+create table if not exists received (sender blob not null, number integer not null, root blob not null,
+    primary key (sender, number)) without rowid;
+create table if not exists vote (slot integer primary key, root blob not null, signature blob not null);
+create table if not exists refused (reason integer primary key, count integer not null);
+"""
+
+
+class ReadingStore:
+    """One file, one process. `members` says whose data a device's readings are; `random` makes keys and nonces."""
+
+    def __init__(
+        self, path: Path, master: bytes, members: Mapping[bytes, int], random: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._members, self._master, self._random = members, master, random
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("pragma journal_mode=wal")
+            self._db.execute("pragma synchronous=full")
+            self._db.execute("pragma secure_delete=on")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as cause:
+            raise MeteringError(f"{path} is no store of readings: {cause}", thing=path) from cause
+        self._ring = self._stored_ring()
+
+    def _stored_ring(self) -> KeyRing:
+        rows = self._db.execute("select member, wrapped from member_key").fetchall()
+        return KeyRing(MappingProxyType(dict(rows)))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; committed to disk when the block ends."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            self._ring = self._stored_ring()
+            raise
+        self._db.execute("commit")
+
+    def add(self, taken: Taken, batch: int | None = None) -> bool:
+        """Store a reading, encrypted; False if it is there already. Within a transaction."""
+        member = self._members[taken.key_id]
+        place = Place(member, "reading " + taken.key_id.hex(), taken.counter)
+        record = seal(self._key(member), self._random(12), place, taken.encoded)
+        row = (taken.key_id, taken.counter, taken.slot, member, record, batch)
+        return self._db.execute("insert or ignore into reading values (?, ?, ?, ?, ?, ?)", row).rowcount == 1
+
+    def _key(self, member: int) -> bytes:
+        if member not in self._ring.wrapped:
+            ring = add_member(self._ring, self._master, member, self._random(32))
+            self._db.execute("insert into member_key values (?, ?)", (member, ring.wrapped[member]))
+            self._ring = ring
+        return member_key(self._ring, self._master, member)
+
+    def readings(self, where: str, values: Sequence[object] = ()) -> list[Taken]:
+        """Decrypted readings by device and counter. `where` is one of this file's own conditions."""
+        rows = self._db.execute(
+            f"select key_id, counter, slot, member, record from reading where {where} order by key_id, counter",
+            values,
+        )
+        return [
+            Taken(kid, counter, slot, unseal(self._key(member), Place(member, "reading " + kid.hex(), counter), record))
+            for kid, counter, slot, member, record in rows
+        ]
+
+    def holds(self, encoded: bytes) -> bool:
+        """True when exactly these bytes are stored."""
+        fields = split_reading(encoded)
+        return fields is not None and any(
+            taken.encoded == encoded for taken in self.readings("key_id = ? and counter = ?", (fields[0], fields[4]))
+        )
+
+    def unsealed(self, most: int) -> list[Taken]:
+        """Readings in no batch yet, at most so many."""
+        rows = self._db.execute("select key_id, counter from reading where batch is null order by key_id, counter limit ?", (most,))
+        return [self.readings("key_id = ? and counter = ?", pair)[0] for pair in rows.fetchall()]
+
+    def put_in_batch(self, taken: Sequence[Taken], number: int) -> None:
+        """Mark readings as sealed under a number. Within a transaction."""
+        self._db.executemany(
+            "update reading set batch = ? where key_id = ? and counter = ?", [(number, t.key_id, t.counter) for t in taken]
+        )
+
+    def batch_readings(self, number: int) -> list[bytes]:
+        """The bytes of a sealed batch, in its order."""
+        return [taken.encoded for taken in self.readings("batch = ?", (number,))]
+
+    def next_batch_number(self) -> int:
+        """One above the highest number ever sealed here."""
+        return int(
+            self._db.execute(
+                "select coalesce(max(n), -1) + 1 from (select max(batch) n from reading union select max(batch) from acknowledged)"
+            ).fetchone()[0]
+        )
+
+    def sealed_counters(self) -> dict[bytes, int]:
+        """The last counter of each device that is in a batch."""
+        rows = self._db.execute("select key_id, max(counter) from reading where batch is not null group by key_id")
+        return {bytes(kid): int(counter) for kid, counter in rows}
+
+    def last_readings(self) -> list[tuple[bytes, int, int]]:
+        """Device, counter and slot of each device's last reading."""
+        rows = self._db.execute("select key_id, max(counter), slot from reading group by key_id")
+        return [(bytes(kid), int(counter), int(slot)) for kid, counter, slot in rows]
+
+    def unacknowledged(self, peer: str) -> list[int]:
+        """Numbers of sealed batches that `peer` has not acknowledged, ascending."""
+        rows = self._db.execute(
+            "select distinct batch from reading where batch is not null "
+            "and batch not in (select batch from acknowledged where peer = ?) order by batch",
+            (peer,),
+        )
+        return [int(number) for (number,) in rows]
+
+    def acknowledge(self, number: int, peer: str) -> None:
+        """Note that `peer` has the batch on its disk."""
+        self._db.execute("insert or ignore into acknowledged values (?, ?)", (number, peer))
+
+    def received_root(self, sender: bytes, number: int) -> bytes | None:
+        """The root under which a batch was received before, or None."""
+        row = self._db.execute("select root from received where sender = ? and number = ?", (sender, number)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def note_received(self, sender: bytes, number: int, root: bytes) -> None:
+        """Within the transaction that stores the batch's readings."""
+        self._db.execute("insert into received values (?, ?, ?)", (sender, number, root))
+
+    def vote(self, slot: int) -> tuple[bytes, bytes] | None:
+        """Root and signature of the vote given for a slot, or None."""
+        row = self._db.execute("select root, signature from vote where slot = ?", (slot,)).fetchone()
+        return None if row is None else (bytes(row[0]), bytes(row[1]))
+
+    def note_vote(self, slot: int, root: bytes, signature: bytes) -> None:
+        """Once a slot, for ever: a second vote for a slot raises, so a restart cannot equivocate."""
+        self._db.execute("insert into vote values (?, ?, ?)", (slot, root, signature))
+
+    def count_refused(self, reasons: Mapping[int, int]) -> None:
+        """Add to the counts of refusals by reason."""
+        self._db.executemany(
+            "insert into refused values (?, ?) on conflict (reason) do update set count = count + excluded.count",
+            list(reasons.items()),
+        )
+
+    def refused_counts(self) -> dict[int, int]:
+        """Refusals by reason, ever."""
+        return {int(reason): int(count) for reason, count in self._db.execute("select reason, count from refused order by reason")}
+
+    def forget_member(self, member: int, peers: Sequence[str] = ()) -> int:
+        """Erase the member's key and readings; returns how many readings went.
+
+        MeteringError while a batch with such a reading is not acknowledged by all `peers`: sent again without it, it would be
+        another batch under the same number.
+        """
+        mine = {number for (number,) in self._db.execute("select distinct batch from reading where member = ?", (member,))}
+        open_batches = sorted(number for peer in peers for number in self.unacknowledged(peer) if number in mine)
+        if open_batches:
+            raise MeteringError(
+                f"member {member} has readings in batches on their way: {sorted(set(open_batches))}",
+                thing=member,
+                way_out="wait until every oracle has acknowledged them",
+            )
+        with self.transaction():
+            self._ring = forget(self._ring, member)
+            self._db.execute("delete from member_key where member = ?", (member,))
+            gone = self._db.execute("delete from reading where member = ?", (member,)).rowcount
+        self._db.execute("vacuum")
+        self._db.execute("pragma wal_checkpoint(truncate)")
+        return gone

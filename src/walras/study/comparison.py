@@ -1,0 +1,85 @@
+"""The same days of a neighbourhood under many mechanisms.
+
+Two views, both from the same rules as a run. *The books*: the truthful books of the days, cleared by each mechanism, with welfare
+against the optimum, prices, surplus, gains, their Gini coefficient, the largest gain found from a lie, and time. *The days*: each
+mechanism run through delivery and bills on its own, batteries and all, and what members paid in the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from walras.community.model import Community
+from walras.exchange.extras import extra_for
+from walras.exchange.terms import Terms
+from walras.market.clearing import Clearing
+from walras.market.comparison import Score, compare
+from walras.market.mechanism import Mechanism
+from walras.market.orders import Orders
+from walras.market.registry import MECHANISMS, mechanism_named
+from walras.study.replay import replay
+from walras.study.trading import Trading
+
+ALIASES = {"amm": "constant_product"}
+NEEDS_SLOTS = ("blocks", "flexibility")
+"""Mechanisms whose books span several slots or name a requirement: they have no book of a single slot to be compared on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One mechanism on the days: its score on the common books, and what came of it after delivery.
+
+    `counted_wh` local energy that counts; `members_pay_nano` all members together, all bills included; `operator_nano` what the
+    operator's account received.
+    """
+
+    score: Score
+    counted_wh: int
+    members_pay_nano: int
+    operator_nano: int
+
+
+def chosen(names: str) -> list[Mechanism]:
+    """Mechanisms from a comma list; `all` is every one that clears the book of a single slot."""
+    if names == "all":
+        return [mechanism for name, mechanism in MECHANISMS.items() if name not in NEEDS_SLOTS]
+    return [mechanism_named(ALIASES.get(name.strip(), name.strip())) for name in names.split(",") if name.strip()]
+
+
+def compare_days(
+    community: Community,
+    terms_of: Callable[[Community, Trading], Terms],
+    mechanisms: Sequence[Mechanism],
+    *,
+    lies_in: int = 2,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Outcome]:
+    """Every mechanism over the community's days."""
+    trading = Trading(community)
+    terms = terms_of(community, trading)
+    books: list[Orders] = []
+
+    def keep(_slot: int, orders: Orders, _clearing: Clearing) -> None:
+        books.append(orders)
+
+    progress("books")
+    for _ in replay(trading, terms, community.slots, keep):
+        pass
+    progress("clearing")
+    scores = compare(mechanisms, books, terms.conventions, clock=time.perf_counter, extra_of=_extra, lies_in=lies_in)
+    outcomes = []
+    for mechanism, score in zip(mechanisms, scores, strict=True):
+        progress(mechanism.name)
+        counted = pays = operator = 0
+        for day in replay(trading, terms, community.slots, mechanism=mechanism):
+            counted += int(day.counted_wh.sum())
+            pays += int(day.bills.total_nano.sum())
+            operator += int(day.bills.received_nano[3])
+        outcomes.append(Outcome(score, counted, pays, operator))
+    return outcomes
+
+
+def _extra(mechanism: Mechanism, orders: Orders) -> dict[str, object]:
+    return dict(extra_for(mechanism, orders) or {})

@@ -1,0 +1,368 @@
+"""What a report says, computed from a run's journal and its community file: columns by slot and member, and totals by member.
+
+The rule: nothing is taken over that can be computed. Settlement and bills come from `settled_slots`, the wires from the same AC
+power flow as in the run, and the world without the market from the same devices, forecasts and contracts with nobody trading.
+
+Without a market a battery acts differently, so the two worlds end with different energy stored. A member's gain is therefore
+
+    bill without - bill with + worth of what is stored more at the end (less: negative)
+
+where the worth is the value function by which the member's battery is planned (`devices.battery_plan`). Beside it stands the gain
+on the same metered energy, which is what a single bill states: there the battery has acted as it did, only the trades are undone.
+
+Signs: energy positive when taken from the grid, money positive when the member pays, gains positive when the member is better off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from walras.community.file import load_community
+from walras.community.model import Community
+from walras.errors import JournalError
+from walras.exchange.accounting import bills_without_market
+from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
+from walras.exchange.journal import Entry
+from walras.exchange.phases import EventKind
+from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
+from walras.exchange.terms import Terms
+from walras.exchange.trades import trades_of
+from walras.grid import Flow, Network
+from walras.ledger.keys import SIGNATURE_BYTES
+from walras.study.physics import bus_flow
+from walras.study.report_books import Book, book_of
+from walras.study.runner import COMMUNITY, JOURNAL, open_journal
+from walras.study.trading import Trading
+from walras.tariffs.bill import BillLayout
+from walras.tariffs.prices import local_charges
+from walras.units import Float64, Int64
+
+UNITS_OF_VALUE = 1_000_000
+"""A value table counts in millionths of a nano-unit."""
+
+
+@dataclass
+class Trust:
+    """Counts over the record: what was signed, attested, sent and paid for."""
+
+    head: str = ""
+    entries: int = 0
+    closed: bool = False
+    commitments: int = 0
+    readings: int = 0
+    admitted: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    attestations: int = 0
+    trades: int = 0
+    transactions: int = 0
+    chain_id: int = 0
+    contract: str = ""
+    deposits_nano: int = 0
+    gas: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One of the two worlds. Columns [slots, members] or as said.
+
+    net_wh [slots, members] metered; `stored_wh` [slots] in all batteries after each slot; `pays_nano` [members];
+    `items_nano` [members, items]; `received_nano` [system accounts]; `left_nano` [members] worth of what is stored at the end;
+    `flow` the AC power flow of all slots.
+    """
+
+    net_wh: Int64
+    stored_wh: Float64
+    items_nano: Int64
+    received_nano: Int64
+    left_nano: Int64
+    flow: Flow
+
+    @property
+    def pays_nano(self) -> Int64:
+        """[members]: what each member pays over the run."""
+        return np.asarray(self.items_nano.sum(axis=1), dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything that the page shows. Columns [slots], [members] or [slots, members] in the order of the terms.
+
+    price_micro is -1 where there is no one price; `retail_micro` [slots, 2] the lowest and highest all-in contract price;
+    `traded_wh` [seller, buyer] over the run; `same_nano` [members] is what the same metered energy costs without trades;
+    `worse` counts (slot, member) pairs that paid more than that, `worse_nano` [members] by how much in all.
+    """
+
+    community: Community
+    terms: Terms
+    network: Network
+    bus: Int64
+    slots: Int64
+    items: tuple[str, ...]
+    load_wh: Int64
+    pv_wh: Int64
+    price_micro: Int64
+    retail_micro: Int64
+    bought_wh: Int64
+    sold_wh: Int64
+    local_wh: Int64
+    paid_nano: Int64
+    retail_nano: int
+    feed_in_nano: int
+    traded_wh: Int64
+    with_market: World
+    without: World
+    same_nano: Int64
+    worse: int
+    worse_nano: Int64
+    broken: Int64
+    books: list[Book]
+    trust: Trust
+
+    @property
+    def gain_nano(self) -> Int64:
+        """[members]: see the head of the file."""
+        left = self.with_market.left_nano - self.without.left_nano
+        return np.asarray(self.without.pays_nano - self.with_market.pays_nano + left, dtype=np.int64)
+
+    @property
+    def hours(self) -> float:
+        """Length of a slot."""
+        return self.terms.grid.hours
+
+    @property
+    def feed_in_rates(self) -> Int64:
+        """Feed-in rates of the members that have one, micro/kWh."""
+        return np.asarray(self.terms.feed_in_micro[self.terms.feed_in_micro > 0], dtype=np.int64)
+
+    @property
+    def mean_price_ct(self) -> Float64:
+        """[slots] ct/kWh: what buyers paid for a kWh from neighbours; NaN where nothing was traded."""
+        bought = self.bought_wh.sum(axis=1)
+        return np.where(bought > 0, self.paid_nano / np.maximum(bought, 1) / 10_000, np.nan)
+
+
+def read_report(run: Path) -> ReportData:
+    """All of it from the folder of a run (finished or interrupted); JournalError where no slot is settled."""
+    for name in (COMMUNITY, JOURNAL):
+        if not (run / name).is_file():
+            raise JournalError(f"{run / name}: no such file", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes a run")
+    community = load_community(run / COMMUNITY)
+    journal = open_journal(run)
+    try:
+        return _collect(community, journal.entries())
+    finally:
+        journal.close()
+
+
+@dataclass
+class _Sums:
+    """What is added up slot by slot."""
+
+    rows: dict[str, list[Int64]]
+    items: Int64
+    without: Int64
+    received: Int64
+    received_without: Int64
+    same: Int64
+    worse_nano: Int64
+    traded: Int64
+    worse: int = 0
+    retail_nano: int = 0
+    feed_in_nano: int = 0
+
+
+_ROWS = ("slot", "net", "bought", "sold", "alone", "load", "pv", "price", "paid", "retail", "stored", "stored_without", "broken")
+
+
+def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
+    first = next(entries, None)
+    terms, _ = opened_terms([] if first is None else [first])
+    trading, trust = Trading(community), Trust()
+    if terms.members != len(community.members):
+        raise JournalError(f"the run has {terms.members} members, its community file {len(community.members)}", thing=COMMUNITY)
+    layout, n = terms.layout(), terms.members
+    sums = _Sums(
+        rows={name: [] for name in _ROWS},
+        items=_zeros(n, len(layout.items)),
+        without=_zeros(n, len(layout.items)),
+        received=_zeros(terms.accounts - n),
+        received_without=_zeros(terms.accounts - n),
+        same=_zeros(n),
+        worse_nano=_zeros(n),
+        traded=_zeros(n, n),
+    )
+    books: list[Book] = []
+    soc, alone_soc = trading.initial_soc, trading.initial_soc
+    for s in settled_slots(terms, _tally(entries, trust)):
+        soc, alone_soc = _add_slot(sums, trading, terms, layout, s, alone_soc)
+        books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
+    if not books:
+        raise JournalError("no slot of this run is settled yet", way_out="let `walras run` go on")
+    return _finish(community, terms, trading, trust, sums, books, (soc, alone_soc))
+
+
+def _zeros(*shape: int) -> Int64:
+    return np.zeros(shape, dtype=np.int64)
+
+
+def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
+    """Pass on `entries`, counting."""
+    trust.entries = 1
+    for entry in entries:
+        p = entry.public
+        trust.entries, trust.head = trust.entries + 1, entry.hash
+        trust.transactions += len(p.get("transactions", ()))
+        if entry.kind == LEDGER_DEPLOYED:
+            trust.chain_id, trust.contract = p["chain_id"], p["settlement"]
+        elif entry.kind == ESCROW_PAID:
+            trust.deposits_nano += sum(p["nano"])
+        elif entry.kind == RUN_CLOSED:
+            trust.closed = True
+        elif entry.kind == EventKind.ORDERS_COMMITTED.value:
+            trust.commitments += len(p["commitments"])
+        elif entry.kind == EventKind.READINGS_ADMITTED.value:
+            trust.readings += p["devices"]
+            trust.admitted += p["admitted"]
+            for reason, count in p["refused"].items():
+                trust.refused[reason] = trust.refused.get(reason, 0) + count
+        elif entry.kind == EventKind.ATTESTED.value:
+            trust.attestations += len(p["signatures"]) // (2 * SIGNATURE_BYTES)
+        elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
+            trust.trades += p["trades"]
+        elif entry.kind == EventKind.SETTLED.value:
+            trust.gas.append(p["gas"])
+        yield entry
+
+
+def _add_slot(
+    sums: _Sums, trading: Trading, terms: Terms, layout: BillLayout, s: SettledSlot, alone_soc: Int64
+) -> tuple[Int64, Int64]:
+    """Add slot `s` in both worlds; the stored energy after it, with and without the market."""
+    done, bills = s.accounts.settled, s.accounts.bills
+    sums.items += bills.nano
+    sums.received += bills.received_nano
+    more = bills.total_nano - s.alone.total_nano
+    sums.same += s.alone.total_nano
+    sums.worse += int((more > 0).sum())
+    sums.worse_nano += np.maximum(more, 0)
+    trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
+    np.add.at(sums.traded, (trades.seller, trades.buyer), trades.energy_wh)
+    without = trading.alone(s.slot, alone_soc)
+    imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)
+    bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports)
+    sums.without += bills.nano
+    sums.received_without += bills.received_nano
+    all_in = s.item_micro.sum(axis=1)
+    used = all_in[np.unique(terms.contract_of)]
+    sums.retail_nano += int((done.bought_wh * all_in[terms.contract_of]).sum())
+    sums.feed_in_nano += int((done.sold_wh * terms.feed_in_micro).sum())
+    delivered = s.events[EventKind.DELIVERED]
+    if delivered.private is None:
+        raise JournalError(f"slot {s.slot}: what the devices did was erased; the report needs it", thing=s.slot)
+    soc = np.array(json.loads(delivered.private)["soc"], dtype=np.int64)
+    day = trading.day(s.slot)
+    row = s.slot - day.slots.start
+    price = -1 if s.price_micro_per_kwh is None else s.price_micro_per_kwh
+    values = {
+        "slot": s.slot,
+        "net": s.import_wh - s.export_wh,
+        "bought": done.bought_wh,
+        "sold": done.sold_wh,
+        "alone": without.metered_wh,
+        "load": day.series.load_wh[row],
+        "pv": day.series.pv_wh[row],
+        "price": price,
+        "paid": np.maximum(done.local_nano, 0).sum(),
+        "retail": (used.min(), used.max()),
+        "stored": soc.sum(),
+        "stored_without": without.soc_uwh.sum(),
+        "broken": len(delivered.public["violations"]),
+    }
+    for name, value in values.items():
+        sums.rows[name].append(np.asarray(value, dtype=np.int64))
+    return soc, without.soc_uwh
+
+
+def _finish(
+    community: Community, terms: Terms, trading: Trading, trust: Trust, sums: _Sums, books: list[Book], stored: tuple[Int64, Int64]
+) -> ReportData:
+    column = {name: np.array(values, dtype=np.int64) for name, values in sums.rows.items()}
+    imports, exports = np.maximum(column["net"], 0), np.maximum(-column["net"], 0)
+    local = np.minimum(np.minimum(column["bought"], imports).sum(axis=1), np.minimum(column["sold"], exports).sum(axis=1))
+    last = int(column["slot"][-1])
+    worlds = [
+        World(
+            column[net],
+            column[store] / 1e6,
+            items,
+            received,
+            _worth(trading, last, soc, terms.members),
+            _flow(trading, column["slot"], column[net]),
+        )
+        for net, store, items, received, soc in (
+            ("net", "stored", sums.items, sums.received, stored[0]),
+            ("alone", "stored_without", sums.without, sums.received_without, stored[1]),
+        )
+    ]
+    return ReportData(
+        community=community,
+        terms=terms,
+        network=trading.network,
+        bus=trading.bus,
+        slots=column["slot"],
+        items=terms.layout().items,
+        load_wh=column["load"],
+        pv_wh=column["pv"],
+        price_micro=column["price"],
+        retail_micro=column["retail"],
+        bought_wh=column["bought"],
+        sold_wh=column["sold"],
+        local_wh=local,
+        paid_nano=column["paid"],
+        retail_nano=sums.retail_nano,
+        feed_in_nano=sums.feed_in_nano,
+        traded_wh=sums.traded,
+        with_market=worlds[0],
+        without=worlds[1],
+        same_nano=sums.same,
+        worse=sums.worse,
+        worse_nano=sums.worse_nano,
+        broken=column["broken"],
+        books=books,
+        trust=trust,
+    )
+
+
+def _worth(trading: Trading, slot: int, soc_uwh: Int64, members: int) -> Int64:
+    """[members] nano: what `soc_uwh` after `slot` is worth to the plans, rounded down; 0 for members without a battery."""
+    day = trading.day(slot)
+    values, row = day.values, slot - day.slots.start
+    worth = np.zeros(members, dtype=np.int64)
+    for j, member in enumerate(trading.fleet.member.tolist()):
+        start, count = int(values.start[row, j]), int(values.count[row, j])
+        edges, slopes = values.edge[start : start + count].tolist(), values.slope[start : start + count].tolist()
+        total, before = 0, 0
+        for edge, slope in zip(edges, slopes, strict=True):
+            total += slope * max(0, min(int(soc_uwh[j]), edge) - before)
+            before = edge
+        worth[member] = total // UNITS_OF_VALUE
+    return worth
+
+
+def _flow(trading: Trading, slots: Int64, net_wh: Int64) -> Flow:
+    """The AC power flow of every slot."""
+    reactive = np.empty(net_wh.shape)
+    for row, slot in enumerate(slots.tolist()):
+        day = trading.day(slot)
+        reactive[row] = day.series.reactive_kvar[slot - day.slots.start]
+    return bus_flow(trading.network, trading.bus, net_wh, reactive, trading.community.grid.hours)
+
+
+def charges_micro(data: ReportData) -> int:
+    """What a kWh from a neighbour costs beside its price, VAT on the fees included, micro/kWh."""
+    return local_charges(data.terms.local)

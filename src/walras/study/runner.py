@@ -1,0 +1,141 @@
+"""From a community file to a finished run in a folder: what `walras run` does.
+
+The folder holds `journal.sqlite` (the operator's), `public.jsonl` and `HEAD` (for everybody), and `community.toml`, a copy of the
+file the run was made from. Started again on a folder whose run was cut off, it goes on where the journal ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from walras.community import Community, load_community, with_period
+from walras.errors import JournalError
+from walras.exchange.fold import ExchangeState
+from walras.exchange.journal import Journal, write_public_record
+from walras.exchange.recorder import Recorder
+from walras.exchange.terms import Terms
+from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.study.meters import make_meters, run_seed
+from walras.study.session import Parts, Session, genesis_time
+from walras.study.trading import Trading
+
+JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line may change: first local day, number of days, the chain's URL, and whether to begin anew."""
+
+    start: date | None = None
+    days: int | None = None
+    chain_url: str | None = None
+    fresh: bool = False
+    mechanism: str | None = None
+
+
+class Run:
+    """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
+
+    def __init__(self, community_path: Path, out: Path, options: Options) -> None:
+        community = load_community(community_path)
+        market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
+        self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
+        if options.fresh and out.exists():
+            _remove_run(out)
+        out.mkdir(parents=True, exist_ok=True)
+        self._out = out
+        seed = run_seed(self.community)
+        trading = Trading(self.community)
+        keys = ledger_keys(seed)
+        self.terms = make_terms(self.community, trading, keys)
+        chain: Chain
+        if options.chain_url is None:
+            chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
+        else:
+            chain = JsonRpcChain(options.chain_url)
+        self._journal = Journal(out / JOURNAL, _salt_key(seed))
+        self._recorder = Recorder(self._journal)
+        meters = make_meters(self.community, seed)
+        self._session = Session(Parts(self.community, self.terms, meters, keys, trading, chain, seed), self._recorder)
+        if not (out / COMMUNITY).exists():
+            shutil.copyfile(community_path, out / COMMUNITY)
+
+    @property
+    def slots(self) -> int:
+        """How many slots the run has."""
+        return self.terms.last - self.terms.first + 1
+
+    @property
+    def resumed(self) -> int:
+        """How many journal entries were there already."""
+        return self._recorder.replayed
+
+    @property
+    def head(self) -> str:
+        """Hash of the journal's last entry."""
+        return self._recorder.head
+
+    @property
+    def state(self) -> ExchangeState:
+        """The fold over the journal so far."""
+        return self._recorder.state
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._session.run()
+        write_public_record(self._journal, self._out / PUBLIC)
+        self._journal.close()
+
+
+def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Terms:
+    """The public terms of a community's run."""
+    slots = community.slots
+    prices = trading.day(slots.start).prices
+    return Terms(
+        name=community.name,
+        currency=community.currency,
+        grid=community.grid,
+        first=slots.start,
+        last=slots.stop - 1,
+        mechanism=community.market.mechanism,
+        conventions=community.market.conventions,
+        rule=community.settlement.rule,
+        short_micro_per_kwh=community.settlement.imbalance_short_micro_per_kwh,
+        long_micro_per_kwh=community.settlement.imbalance_long_micro_per_kwh,
+        contracts=prices.contracts,
+        items=prices.items,
+        local=community.local,
+        contract_of=trading.contract_of,
+        feed_in_micro=trading.feed_in_micro,
+        gate_closure_s=60 * community.gates.gate_closure_minutes,
+        metering_deadline_s=60 * community.gates.metering_deadline_minutes,
+        oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
+        quorum=community.metering.quorum,
+    )
+
+
+def ledger_keys(seed: bytes) -> LedgerKeys:
+    """The keys of a run's ledger: admin, operator, oracles and members."""
+    return LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
+
+
+def open_journal(run: Path) -> Journal:
+    """The journal of a finished or interrupted run; its salts follow from the community's seed."""
+    community = load_community(run / COMMUNITY)
+    return Journal(run / JOURNAL, _salt_key(run_seed(community)))
+
+
+def _salt_key(seed: bytes) -> bytes:
+    return hashlib.sha256(b"journal salts" + seed).digest()
+
+
+def _remove_run(out: Path) -> None:
+    """Remove a run's own files and nothing else; a folder that holds no run is left alone."""
+    if any(out.iterdir()) and not (out / JOURNAL).exists():
+        raise JournalError(f"{out}: not a run's folder, nothing is removed", thing=out, way_out="give another --out")
+    for name in (JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", PUBLIC, "HEAD", COMMUNITY):
+        (out / name).unlink(missing_ok=True)

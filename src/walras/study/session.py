@@ -1,0 +1,387 @@
+"""One run of a community through the exchange: from orders to payment, slot by slot, every event in the journal.
+
+The neighbourhood is simulated (`trading`: who wants what, what the devices then do); everything after the devices is the real path:
+sealed orders, the clearing, signed readings, admission by every oracle for itself, their quorum, the settlement contract. The
+driver is a straight line; `Recorder.step` makes it one that can be killed anywhere and go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import cbor2
+import numpy as np
+
+from walras.community.model import Community
+from walras.errors import JournalError, MeteringError
+from walras.exchange.accounting import settle_slot
+from walras.exchange.commitment import commitments
+from walras.exchange.extras import extra_for
+from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
+from walras.exchange.journal import Entry, Public, canonical
+from walras.exchange.phases import EventKind
+from walras.exchange.public import clearing_from_public, clearing_to_public, orders_from_public, orders_to_public
+from walras.exchange.recorder import Decision, Recorder
+from walras.exchange.terms import Terms, terms_to_public
+from walras.exchange.trades import trades_of
+from walras.ledger import (
+    Chain,
+    Header,
+    LedgerAddresses,
+    LedgerKeys,
+    LedgerTerms,
+    Receipt,
+    Sender,
+    SlotSettlement,
+    attestation_digest,
+    join_signatures,
+    net_positions,
+    plan_deployment,
+    read_transaction,
+    recover_address,
+    require_accepted,
+    settlement_transaction,
+    sign_attestation,
+)
+from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
+from walras.ledger.topup import top_up_transactions
+from walras.market.clearing import Clearing
+from walras.market.mechanism import Mechanism
+from walras.market.mechanism import run as run_mechanism
+from walras.market.orders import Orders
+from walras.market.registry import mechanism_named
+from walras.metering import (
+    Disagreement,
+    OracleState,
+    Refusal,
+    Rules,
+    SlotReadings,
+    SubstituteRule,
+    Vote,
+    cast_vote,
+    close,
+    initial_oracle,
+    quorum,
+    receive,
+    sign_readings,
+    substitutes,
+)
+from walras.metering.oracle import Checker, Signer
+from walras.study.meters import Meters
+from walras.study.physics import flow_to_public
+from walras.study.trading import Trading
+from walras.units import Int64
+
+ESCROW_NANO = 200 * 10**9
+"""First deposit of every account, and what it is topped up by before it could run dry: 200 currency units."""
+
+KEPT_DAYS = 15
+"""How long closed readings are remembered as a source of substitutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of."""
+
+    community: Community
+    terms: Terms
+    meters: Meters
+    keys: LedgerKeys
+    trading: Trading
+    chain: Chain
+    seed: bytes
+
+
+def genesis_time(terms: Terms) -> int:
+    """Unix time of the embedded chain's first block: two days before the first slot; contracts are deployed a day later."""
+    return int(terms.grid.start(terms.first).timestamp()) - 2 * 86_400
+
+
+class Session:
+    """The run of `parts` recorded by `recorder`. `run` yields each slot as it is settled."""
+
+    def __init__(self, parts: Parts, recorder: Recorder) -> None:
+        self._p = parts
+        self._recorder = recorder
+        self._layout = parts.terms.layout()
+        self._rules = Rules(parts.community.grid, deadline=timedelta(seconds=parts.terms.metering_deadline_s))
+        self._oracles = [initial_oracle(parts.meters.registry) for _ in parts.terms.oracles]
+        self._history: dict[int, SlotReadings] = {}
+        self._soc = parts.trading.initial_soc
+        self._operator = Sender(parts.keys.operator, 0)
+        self._addresses: LedgerAddresses | None = None
+        self._pool = ThreadPoolExecutor(2)
+
+    def run(self) -> Iterator[int]:
+        """Open, deploy, trade every slot, close. Yields each slot's index when it is settled."""
+        self._open()
+        with self._pool:
+            for slot in range(self._p.terms.first, self._p.terms.last + 1):
+                self._slot(slot)
+                yield slot
+        self._recorder.step(RUN_CLOSED, None, self._closing)
+
+    def _closing(self) -> Decision:
+        head = self._p.chain.head()
+        return {"slots": self._recorder.state.settled, "block": head.number, "state_root": head.state_root.hex()}, None
+
+    def _open(self) -> None:
+        p = self._p
+        members = {m.id: index for index, m in enumerate(p.community.members)}
+        private = canonical({"members": members, "credentials": list(p.meters.credentials)})
+        opened = self._recorder.step(RUN_OPENED, None, lambda: (terms_to_public(p.terms), private))
+        if opened.public != terms_to_public(p.terms):
+            raise JournalError(
+                "the journal was begun with another community file",
+                thing=opened.seq,
+                way_out="give another --out folder, or --fresh to begin anew",
+            )
+        accounts = p.terms.accounts
+        ledger_terms = LedgerTerms(
+            members=tuple(p.keys.member(account).address for account in range(accounts)),
+            oracles=p.terms.oracles,
+            threshold=p.terms.quorum,
+            deposits_nano=(ESCROW_NANO,) * accounts,
+        )
+        time = genesis_time(p.terms) + 86_400
+
+        def deployment() -> Decision:
+            admin, operator = p.chain.nonce(p.keys.admin.address), p.chain.nonce(p.keys.operator.address)
+            plan = plan_deployment(p.keys, ledger_terms, p.chain.chain_id, admin_nonce=admin, operator_nonce=operator)
+            a = plan.addresses
+            senders = [read_transaction(step.raw).sender for step in plan.transactions]
+            return {
+                "chain_id": p.chain.chain_id,
+                "currency": a.currency,
+                "registry": a.registry,
+                "settlement": a.settlement,
+                "operator_nonce": operator + senders.count(p.keys.operator.address),
+                "genesis_time": genesis_time(p.terms),
+                "funded": [p.keys.admin.address, p.keys.operator.address],
+                "transactions": [{"raw": step.raw.hex(), "time": time} for step in plan.transactions],
+            }, None
+
+        deployed = self._recorder.step(LEDGER_DEPLOYED, None, deployment)
+        if deployed.public["chain_id"] != p.chain.chain_id:
+            raise JournalError(
+                f"the run was begun on chain {deployed.public['chain_id']}, this is chain {p.chain.chain_id}",
+                thing=deployed.seq,
+                way_out="give the same --chain, or --fresh to begin anew",
+            )
+        self._addresses = LedgerAddresses(
+            **{name: deployed.public[name] for name in ("chain_id", "currency", "registry", "settlement")}
+        )
+        self._operator = Sender(p.keys.operator, deployed.public["operator_nonce"])
+        self._send(deployed, "deployment")
+        first = {"nano": [ESCROW_NANO] * accounts, "transactions": []}
+        self._recorder.step(ESCROW_PAID, None, lambda: (first, None))
+
+    def _slot(self, slot: int) -> None:
+        p, step = self._p, self._recorder.step
+        grid = p.community.grid
+
+        def at(kind: EventKind, decide: Callable[[], Decision]) -> Entry:
+            return step(kind.value, slot, decide)
+
+        prices = at(
+            EventKind.SLOT_OPENED,
+            lambda: ({"start": grid.start(slot).isoformat(), "item_micro": p.trading.item_micro(slot).tolist()}, None),
+        )
+        item_micro = np.array(prices.public["item_micro"], dtype=np.int64)
+        sealed: list[tuple[Orders, list[bytes]]] = []
+
+        def seal() -> tuple[Orders, list[bytes]]:
+            if not sealed:
+                orders = p.trading.orders(slot, self._soc)
+                sealed.append((orders, [self._salt(slot, i) for i in orders.id.tolist()]))
+            return sealed[0]
+
+        at(EventKind.ORDERS_COMMITTED, lambda: ({"commitments": [c.hex() for c in commitments(*seal())]}, None))
+        closes = grid.start(slot) - timedelta(seconds=p.terms.gate_closure_s)
+        at(EventKind.GATE_CLOSED, lambda: ({"at": closes.isoformat()}, None))
+        revealed = at(
+            EventKind.ORDERS_REVEALED,
+            lambda: ({"orders": orders_to_public(seal()[0]), "salts": [s.hex() for s in seal()[1]]}, None),
+        )
+        orders = orders_from_public(revealed.public["orders"])
+        mechanism = mechanism_named(p.terms.mechanism)
+        cleared = at(
+            EventKind.CLEARED,
+            lambda: (clearing_to_public(self._clear(mechanism, orders)), None),
+        )
+        clearing = clearing_from_public(cleared.public)
+
+        def deliver() -> Decision:
+            net, soc = p.trading.dispatch(slot, self._soc, orders, clearing)
+            return flow_to_public(p.trading.flow(slot, net), p.trading.network), canonical(
+                {"net_wh": net.tolist(), "soc": soc.tolist()}
+            )
+
+        delivered = at(EventKind.DELIVERED, deliver)
+        physical = json.loads(_kept(delivered))
+        net_wh = np.array(physical["net_wh"], dtype=np.int64)
+        self._soc = np.array(physical["soc"], dtype=np.int64)
+        readings, attested = self._meter(slot, net_wh, at)
+        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, readings.import_wh, readings.export_wh)
+        self._top_up(slot, accounts.cash_nano)
+        trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
+        root = bytes.fromhex(attested.public["root"])
+        header = Header(root, trades.tree().root, bytes.fromhex(attested.hash))
+        time = int((grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)).timestamp())
+
+        def submit() -> Decision:
+            positions = net_positions(np.arange(p.terms.accounts), accounts.cash_nano, accounts.energy_wh)
+            signatures = bytes.fromhex(attested.public["signatures"])
+            assert self._addresses is not None
+            raw = settlement_transaction(self._addresses, self._operator, SlotSettlement(slot, header, positions, signatures))
+            return {
+                "import_wh": readings.import_wh.tolist(),
+                "export_wh": readings.export_wh.tolist(),
+                "cash_nano": accounts.cash_nano.tolist(),
+                "energy_wh": accounts.energy_wh.tolist(),
+                "trades": int(trades.buyer.size),
+                "trades_root": header.trades_root.hex(),
+                "journal_head": header.journal_head.hex(),
+                "transactions": [{"raw": raw.hex(), "time": time}],
+            }, None
+
+        submitted = at(EventKind.SETTLEMENT_SUBMITTED, submit)
+        receipt = self._send(submitted, f"settlement of slot {slot}")[-1]
+        self._operator = replace(self._operator, nonce=self._operator.nonce + 1)
+        at(
+            EventKind.SETTLED,
+            lambda: (
+                {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number},
+                None,
+            ),
+        )
+
+    def _clear(self, mechanism: Mechanism, orders: Orders) -> Clearing:
+        extra = extra_for(mechanism, orders)
+        return run_mechanism(mechanism, orders, self._p.terms.conventions, self._p.trading.network, extra)
+
+    def _meter(
+        self, slot: int, net_wh: Int64, at: Callable[[EventKind, Callable[[], Decision]], Entry]
+    ) -> tuple[SlotReadings, Entry]:
+        """Sign, admit by each oracle, close the slot, vote; the readings of the slot and the attestation."""
+        p = self._p
+        due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
+        outcome: list[SlotReadings] = []
+
+        def gather() -> Decision:
+            device = range(len(p.meters.keys))
+            counter = slot - p.terms.first + 1
+            same = len(device)
+            imports, exports = np.maximum(net_wh, 0), np.maximum(-net_wh, 0)
+            batch = sign_readings(p.meters.keys, device, [slot] * same, imports, exports, [counter] * same, [0] * same)
+            self._oracles, readings, refused = self._admit(slot, batch)
+            outcome.append(readings[0])
+            if len({r.tree().root for r in readings}) != 1:
+                raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
+            public = {
+                "root": readings[0].tree().root.hex(),
+                "devices": same,
+                "admitted": same - int((readings[0].quality > 15).sum()),
+                "refused": {reason.name.lower(): count for reason, count in refused.items()},
+            }
+            substituted = {device: readings[0].leaves[device] for device in np.flatnonzero(readings[0].quality > 15).tolist()}
+            return public, cbor2.dumps({"batch": batch, "substituted": substituted}, canonical=True)
+
+        admitted = at(EventKind.READINGS_ADMITTED, gather)
+        if not outcome:
+            self._oracles, readings, _ = self._admit(slot, cbor2.loads(_kept(admitted))["batch"])
+            outcome.append(readings[0])
+        root = outcome[0].tree().root
+        if root.hex() != admitted.public["root"]:
+            raise JournalError(f"slot {slot}: the readings kept do not have the root recorded", thing=admitted.seq)
+        self._history[slot] = outcome[0]
+        self._history.pop(slot - KEPT_DAYS * 24 * 60 // p.community.grid.minutes, None)
+        assert self._addresses is not None
+        chain_id, contract = self._addresses.chain_id, self._addresses.settlement
+        addresses = p.terms.oracles
+
+        def holds(vote: Vote) -> bool:
+            digest = attestation_digest(chain_id, contract, vote.slot, vote.root)
+            return recover_address(digest, vote.signature) == addresses[vote.oracle]
+
+        def attest() -> Decision:
+            return _attest(slot, root, addresses, p.terms.quorum, self._signer, holds, int(due.timestamp()))
+
+        return outcome[0], at(EventKind.ATTESTED, attest)
+
+    def _admit(self, slot: int, batch: list[bytes]) -> tuple[list[OracleState], list[SlotReadings], dict[Refusal, int]]:
+        p = self._p
+        registry = p.meters.registry
+        due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
+        n = len(registry.keys)
+        unknown = np.full(n, -1, dtype=np.int64)
+        fill = substitutes(p.community.grid, slot, self._history, unknown, unknown, SubstituteRule())
+        states, readings = [], []
+        counts: dict[Refusal, int] = {}
+        for oracle in self._oracles:
+            state, refused = receive(oracle, registry, self._rules, batch, due, self._pool)
+            state, closed = close(state, registry, slot, fill)
+            states.append(state)
+            readings.append(closed)
+            counts = refused.counts()
+        return states, readings, counts
+
+    def _signer(self, oracle: int) -> Signer:
+        assert self._addresses is not None
+        chain_id, contract = self._addresses.chain_id, self._addresses.settlement
+        key = self._p.keys.oracle(oracle)
+        return lambda slot, root: sign_attestation(key, chain_id, contract, slot, root)[1]
+
+    def _top_up(self, slot: int, cash_nano: Int64) -> None:
+        """Before an account could fall below zero, its owner pays in again."""
+        p = self._p
+        short = np.flatnonzero(self._recorder.state.escrow_nano - cash_nano < 0)
+        if not short.size:
+            return
+        nano = np.zeros(p.terms.accounts, dtype=np.int64)
+        missing = cash_nano[short] - self._recorder.state.escrow_nano[short]
+        nano[short] = -(-missing // ESCROW_NANO) * ESCROW_NANO
+        time = int(p.community.grid.end(slot).timestamp())
+        assert self._addresses is not None
+        units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
+        raws = top_up_transactions(self._addresses, self._operator, short.tolist(), units)
+        public = {"nano": nano.tolist(), "transactions": [{"raw": raw.hex(), "time": time} for raw in raws]}
+        self._send(self._recorder.step(ESCROW_PAID, None, lambda: (public, None)), "deposit")
+        self._operator = replace(self._operator, nonce=self._operator.nonce + len(raws))
+
+    def _send(self, entry: Entry, what: str) -> list[Receipt]:
+        """Send what the entry recorded: a restart thus rebuilds the embedded chain; on a node nothing is done twice."""
+        return [
+            require_accepted(self._p.chain.send(bytes.fromhex(t["raw"]), timestamp=t["time"]), what)
+            for t in entry.public["transactions"]
+        ]
+
+    def _salt(self, slot: int, order: int) -> bytes:
+        return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
+
+
+def _attest(
+    slot: int, root: bytes, addresses: tuple[str, ...], threshold: int, signer: Callable[[int], Signer], holds: Checker, at: int
+) -> Decision:
+    votes = [cast_vote(i, slot, root, signer(i)) for i in range(len(addresses))]
+    result = quorum(votes, slot, range(len(addresses)), threshold, holds)
+    if isinstance(result, Disagreement):
+        raise MeteringError(f"slot {slot}: no quorum of oracles for any root", thing=result)
+    signatures = join_signatures([(addresses[vote.oracle], vote.signature) for vote in result.votes])
+    public: Public = {"at": at, "root": root.hex(), "oracles": [v.oracle for v in result.votes], "signatures": signatures.hex()}
+    return public, None
+
+
+def _kept(entry: Entry) -> bytes:
+    if entry.private is None:
+        raise JournalError(
+            f"entry {entry.seq} ({entry.kind}): its private part was erased",
+            thing=entry.seq,
+            way_out="a run whose private parts were erased can be audited, not continued",
+        )
+    return entry.private

@@ -1,0 +1,166 @@
+"""The simulated neighbourhood: what members know and order, and what their devices then really do.
+
+Everything here is a function of the community and the slot (and the stored energy at its start), so a run that goes on after a
+kill, and a replay, see the same world. Days are planned one at a time: at local midnight each battery gets its value function
+from the day-ahead forecast of the day and the day after; orders use the forecast at gate closure; delivery uses what is real.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import numpy as np
+
+from walras.community.model import Community
+from walras.community.series import Series, check_slots, member_bus, member_series, network, wholesale_micro_per_kwh
+from walras.devices.battery import fleet_from_records
+from walras.devices.battery_plan import ValueTable, plan_values
+from walras.exchange.settlement import Positions, positions_of
+from walras.exchange.terms import FIRM
+from walras.grid import Flow
+from walras.market.clearing import Clearing
+from walras.market.orders import Orders
+from walras.strategies.dispatch import Dispatch, alone_dispatch, dispatch, firm_dispatch
+from walras.strategies.forecast import DAY_AHEAD, LOAD, PV, ErrorModel, forecast
+from walras.strategies.signals import Signals, make_signals
+from walras.strategies.truthful import truthful_orders
+from walras.strategies.zero_intelligence import zero_intelligence
+from walras.study.physics import bus_flow
+from walras.tariffs.prices import PriceTable, price_table
+from walras.tariffs.records import feed_in_rate
+from walras.units import Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One local day: its slots, what really happens, what is forecast at gate closure, prices, and the worth of stored energy."""
+
+    slots: range
+    series: Series
+    forecast_net_wh: Int64
+    prices: PriceTable
+    values: ValueTable
+
+
+class Trading:
+    """The neighbourhood of one community. Keeps the day it is asked about; otherwise without memory."""
+
+    def __init__(self, community: Community) -> None:
+        self.community = community
+        self.network = network(community)
+        self.bus = member_bus(community)
+        contracts = [contract.id for contract in community.contracts]
+        self.contract_of = np.array([contracts.index(m.contract) for m in community.members], dtype=np.int64)
+        self.feed_in_micro = np.array([_feed_in(community, index) for index in range(len(community.members))], dtype=np.int64)
+        owners = [(m.battery, i) for i, m in enumerate(community.members) if m.battery is not None]
+        self.fleet = fleet_from_records([b for b, _ in owners], [i for _, i in owners], community.grid.minutes)
+        self._random = np.array([m.strategy == "zero_intelligence" for m in community.members])
+        self._day: Day | None = None
+
+    @property
+    def initial_soc(self) -> Int64:
+        """Stored energy at the start of the run, uWh by battery."""
+        return self.fleet.initial_uwh
+
+    def day(self, slot: int) -> Day:
+        """The day that holds `slot`."""
+        if self._day is None or slot not in self._day.slots:
+            self._day = self._plan_day(self.community.grid.local(slot).date())
+        return self._day
+
+    def item_micro(self, slot: int) -> Int64:
+        """Price items of the contracts in `slot`: [contracts, items]."""
+        day = self.day(slot)
+        return np.asarray(day.prices.item_micro[slot - day.slots.start])
+
+    def orders(self, slot: int, soc_uwh: Int64) -> Orders:
+        """The book of `slot`: every member by its own strategy."""
+        day = self.day(slot)
+        row = slot - day.slots.start
+        signals = self._signals(day, slot, day.forecast_net_wh[row])
+        orders = truthful_orders(signals, self.fleet, soc_uwh, day.values, row, self.bus)
+        if not self._random.any():
+            return orders
+        low, high = int(self.feed_in_micro.min()), int(signals.import_micro.max())
+        drawn = zero_intelligence(orders, self.community.seed, slot, min(low, high), high)
+        price = np.where(self._random[orders.participant], drawn.price_micro_per_kwh, orders.price_micro_per_kwh)
+        price.flags.writeable = False
+        return replace(orders, price_micro_per_kwh=price)
+
+    def dispatch(self, slot: int, soc_uwh: Int64, orders: Orders, clearing: Clearing) -> tuple[Int64, Int64]:
+        """Metered net energy [members] Wh and stored energy after the slot, uWh."""
+        done = self.dispatched(slot, soc_uwh, positions_of(orders, clearing, len(self.community.members)))
+        return done.metered_wh, done.soc_uwh
+
+    def dispatched(self, slot: int, soc_uwh: Int64, positions: Positions) -> Dispatch:
+        """What the batteries do once actual loads are known, by the settlement rule of the community."""
+        day = self.day(slot)
+        row = slot - day.slots.start
+        signals = self._signals(day, slot, self.actual_net_wh(slot))
+        rules = self.community.settlement
+        if rules.rule == FIRM:
+            prices = rules.imbalance_short_micro_per_kwh, rules.imbalance_long_micro_per_kwh
+            return firm_dispatch(signals, positions, *prices, self.fleet, soc_uwh, day.values, row)
+        return dispatch(signals, positions, self.fleet, soc_uwh, day.values, row)
+
+    def alone(self, slot: int, soc_uwh: Int64) -> Dispatch:
+        """The same slot without a market."""
+        day = self.day(slot)
+        signals = self._signals(day, slot, self.actual_net_wh(slot))
+        return alone_dispatch(signals, self.fleet, soc_uwh, day.values, slot - day.slots.start)
+
+    def actual_net_wh(self, slot: int) -> Int64:
+        """Load less solar, without batteries: [members] Wh."""
+        day = self.day(slot)
+        row = slot - day.slots.start
+        return np.asarray(day.series.load_wh[row] - day.series.pv_wh[row])
+
+    def flow(self, slot: int, net_wh: Int64) -> Flow:
+        """The AC power flow of what was metered."""
+        day = self.day(slot)
+        reactive = day.series.reactive_kvar[slot - day.slots.start]
+        return bus_flow(self.network, self.bus, net_wh[None], reactive[None], self.community.grid.hours)
+
+    def _signals(self, day: Day, slot: int, net_wh: Int64) -> Signals:
+        row = slot - day.slots.start
+        prices = day.prices
+        return make_signals(
+            net_wh,
+            prices.import_micro[row][self.contract_of],
+            prices.limit_micro[row][self.contract_of],
+            self.feed_in_micro,
+            self.community.local,
+        )
+
+    def _plan_day(self, today: date) -> Day:
+        c = self.community
+        day = c.grid.local_day(today)
+        check_slots(c, day)
+        after = c.grid.local_day(today + timedelta(days=1))
+        horizon = range(day.start, min(after.stop, c.slot_count))
+        series = member_series(c, horizon)
+        prices = price_table(c.contracts, c.local, c.grid, horizon, wholesale_micro_per_kwh(c, horizon))
+        ahead = self._forecast_net(series, horizon.start, DAY_AHEAD)
+        owners = self.fleet.member
+        buy = prices.import_micro[:, self.contract_of[owners]]
+        sell = np.broadcast_to(self.feed_in_micro[owners], buy.shape)
+        values = plan_values(self.fleet, ahead[:, owners], buy, sell, keep=len(day))
+        return Day(day, series, self._forecast_net(series, horizon.start, 0), prices, values)
+
+    def _forecast_net(self, series: Series, first: int, stream: int) -> Int64:
+        c = self.community
+        load = ErrorModel(c.forecast.load_error_percent)
+        sun = ErrorModel(c.forecast.pv_error_percent)
+        return forecast(series.load_wh, first, load, c.seed, LOAD + stream) - forecast(
+            series.pv_wh, first, sun, c.seed, PV + stream
+        )
+
+
+def _feed_in(community: Community, index: int) -> int:
+    """The feed-in rate of a member: of its plants by power, 0 without one (stored grid energy earns no feed-in)."""
+    plants = community.members[index].pv
+    peak = sum(plant.peak_w for plant in plants)
+    if not peak:
+        return 0
+    return sum(feed_in_rate(community.feed_in, p.commissioned, p.peak_w) * p.peak_w for p in plants) // peak

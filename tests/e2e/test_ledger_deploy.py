@@ -1,0 +1,161 @@
+"""Deployment once, whatever happens in between; and four nodes that are fed the same blocks agree on every one of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ledger_world import COIN, ORACLES, SEED, START, THRESHOLD, World, anvil, chain_of, funded, pair, rpc
+from walras.errors import InputError, LedgerError
+from walras.ledger import (
+    EmbeddedChain,
+    Genesis,
+    JsonRpcChain,
+    LedgerKeys,
+    LedgerTerms,
+    Transaction,
+    account_words,
+    next_sender,
+    settlement_transaction,
+    sign_transaction,
+)
+from walras.ledger.manifest import PROFILES, check_ledger, deploy_once, read_terms
+
+KEYS = LedgerKeys(SEED)
+TERMS = LedgerTerms(
+    members=tuple(KEYS.member(account).address for account in range(3)),
+    oracles=tuple(KEYS.oracle(index).address for index in range(ORACLES)),
+    threshold=THRESHOLD,
+    deposits_nano=(COIN, 0, COIN),
+)
+
+
+class Failing:
+    """A chain whose node goes away after some transactions."""
+
+    def __init__(self, inner: object, left: int) -> None:
+        self.inner, self.left = inner, left
+
+    def send(self, raw: bytes, *, timestamp: int) -> object:
+        if self.left == 0:
+            raise LedgerError("the node cannot be reached")
+        self.left -= 1
+        return self.inner.send(raw, timestamp=timestamp)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "anvil"])
+def test_a_deployment_interrupted_everywhere_ends_as_one_ledger(kind: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "ledger.json"
+    with chain_of(kind) as chain:
+        for left in range(8):
+            with pytest.raises(LedgerError, match="cannot be reached"):
+                deploy_once(Failing(chain, left), KEYS, TERMS, manifest, timestamp=START)  # type: ignore[arg-type]
+        done = deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
+        nonces = [chain.nonce(key.address) for key in (KEYS.admin, KEYS.operator)]
+        again = deploy_once(chain, KEYS, TERMS, manifest, timestamp=START + 60)
+        assert again == done
+        assert [chain.nonce(key.address) for key in (KEYS.admin, KEYS.operator)] == nonces
+        assert account_words(chain, done.addresses, range(3)) == [COIN, 0, COIN]
+
+
+def test_a_manifest_of_other_terms_or_another_chain_is_refused(tmp_path: Path) -> None:
+    manifest = tmp_path / "ledger.json"
+    chain = EmbeddedChain(Genesis(funded()))
+    deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
+    with pytest.raises(LedgerError, match=r"other terms(.|\n)*another manifest file"):
+        deploy_once(chain, KEYS, replace(TERMS, withdrawal_delay_s=1), manifest, timestamp=START)
+    with pytest.raises(LedgerError, match="is of chain 31337, the node is of chain 5"):
+        deploy_once(EmbeddedChain(Genesis(funded(), chain_id=5)), KEYS, TERMS, manifest, timestamp=START)
+    manifest.write_text("{}")
+    with pytest.raises(InputError, match="walras ledger manifest 1"):
+        deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
+
+
+def test_what_stands_at_the_addresses_is_checked(tmp_path: Path) -> None:
+    chain = EmbeddedChain(Genesis(funded()))
+    done = deploy_once(chain, KEYS, TERMS, tmp_path / "ledger.json", timestamp=START)
+    check_ledger(chain, done.addresses, TERMS)
+    with pytest.raises(LedgerError, match="oracles is 4, expected 1"):
+        check_ledger(chain, done.addresses, replace(TERMS, oracles=TERMS.oracles[:1], threshold=1))
+    with pytest.raises(LedgerError, match="no contract at"):
+        check_ledger(chain, replace(done.addresses, registry=KEYS.admin.address), TERMS)
+
+
+def test_a_real_currency_is_taken_as_it_is_and_nothing_is_minted(tmp_path: Path) -> None:
+    chain = EmbeddedChain(Genesis(funded()))
+    first = deploy_once(chain, KEYS, TERMS, tmp_path / "first.json", timestamp=START)
+    terms = replace(TERMS, currency=first.addresses.currency, deposits_nano=(0, 0, 0))
+    second = deploy_once(chain, KEYS, terms, tmp_path / "second.json", timestamp=START)
+    assert second.addresses.currency == first.addresses.currency
+    assert second.addresses.settlement != first.addresses.settlement
+    with pytest.raises(InputError, match="cannot be minted"):
+        replace(TERMS, currency=first.addresses.currency)
+
+
+def test_terms_come_from_a_file_with_all_faults_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "terms.json"
+    content = {"members": TERMS.members, "oracles": TERMS.oracles, "threshold": 3, "deposits_nano": TERMS.deposits_nano}
+    file.write_text(json.dumps(content))
+    assert read_terms(file) == TERMS
+    file.write_text(json.dumps({"members": [], "thresold": 3}))
+    with pytest.raises(InputError) as caught:
+        read_terms(file)
+    assert [fault.field for fault in caught.value.faults] == ["deposits_nano", "oracles", "threshold", "thresold"]
+    file.write_text(json.dumps({**content, "threshold": "3"}))
+    with pytest.raises(InputError, match="Expected `int`"):
+        read_terms(file)
+    with pytest.raises(InputError, match="a JSON file"):
+        read_terms(tmp_path / "none.json")
+
+
+def test_the_node_suggests_fees_that_it_then_takes() -> None:
+    with anvil() as url:
+        for address in funded():
+            rpc(url, "anvil_setBalance", address, hex(10**20))
+        chain = JsonRpcChain(url)
+        fees = chain.suggested_fees()
+        assert fees.max_fee_per_gas > fees.max_priority_fee_per_gas >= 0
+        transfer = Transaction(chain.chain_id, 0, KEYS.operator.address, b"", 21_000, fees, value=1)
+        assert chain.send(sign_transaction(KEYS.admin, transfer), timestamp=START).status == 1
+    assert {profile.free_gas for profile in PROFILES.values()} == {True, False}
+
+
+def test_four_nodes_fed_the_same_blocks_have_equal_roots_and_hashes() -> None:
+    """Validators agree on (height, transactions, time); each node executes for itself."""
+    source = World(EmbeddedChain(Genesis(funded(), timestamp=START - 900)))
+    raws = [one.raw for one in source.deployment.transactions]
+    for slot, payment in enumerate([COIN, -7, 10**16, 5]):  # the third is refused: it, too, is part of the chain
+        operator = next_sender(source.chain, source.keys.operator)
+        raw = settlement_transaction(source.addresses, operator, source.settlement(slot, pair(1, 2, payment, slot)))
+        source.chain.send(raw, timestamp=START + 900 * (slot + 1))
+        raws.append(raw)
+    blocks = [raws[at : at + 3] for at in range(0, len(raws), 3)]
+    options = ("--no-mining", "--timestamp", str(START - 900))
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(anvil(options=options)) for _ in range(4)]
+        for url in nodes:
+            for address in funded():
+                rpc(url, "anvil_setBalance", address, hex(10**24))
+        for height, transactions in enumerate(blocks):
+            seen = {_execute(url, transactions, START + 12 * height) for url in nodes}
+            assert len(seen) == 1, f"block {height}: the nodes differ"
+        words = [account_words(JsonRpcChain(url), source.addresses, range(6)) for url in nodes]
+    assert words == [account_words(source.chain, source.addresses, range(6))] * 4
+
+
+def _execute(url: str, transactions: list[bytes], timestamp: int) -> tuple[str, str, str]:
+    for raw in transactions:
+        rpc(url, "eth_sendRawTransaction", "0x" + raw.hex())
+    rpc(url, "evm_setNextBlockTimestamp", timestamp)
+    rpc(url, "anvil_setNextBlockBaseFeePerGas", "0x0")
+    rpc(url, "evm_mine")
+    block = rpc(url, "eth_getBlockByNumber", "latest", False)
+    assert len(block["transactions"]) == len(transactions)
+    return block["hash"], block["stateRoot"], block["gasUsed"]

@@ -1,0 +1,127 @@
+"""The adversaries, by name: what each of them tries on the way from the meter to the attested root, and what comes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from metering_world import GRID, KEYS, RULES, SEED, STRANGER, after, registry, slot_batch
+from walras.metering import (
+    NO_FORECAST,
+    Attestation,
+    Disagreement,
+    OracleState,
+    Quality,
+    Refusal,
+    SubstituteRule,
+    Vote,
+    admit,
+    cast_vote,
+    close,
+    derive_key,
+    empty_list,
+    initial_oracle,
+    initial_state,
+    own_digest,
+    quorum,
+    receive,
+    revoke,
+    revoked_rows,
+    sign_reading,
+    substitutes,
+    with_revoked,
+)
+from walras.metering.identity import sign, verify
+from walras.metering.slot_readings import SlotReadings
+
+REGISTRY = registry()
+SLOT = 700
+ORACLES = [derive_key(SEED, f"oracle-{row}") for row in range(4)]
+
+
+def vote_of(oracle: int, root: bytes) -> Vote:
+    return cast_vote(oracle, SLOT, root, lambda slot, r: sign(ORACLES[oracle], slot.to_bytes(8, "big") + r))
+
+
+def holds(vote: Vote) -> bool:
+    key = ORACLES[vote.oracle].public_key()
+    return verify(key, vote.signature, vote.slot.to_bytes(8, "big") + vote.root)
+
+
+def seen_by(batch: list[bytes], state: OracleState | None = None) -> tuple[SlotReadings, dict[Refusal, int]]:
+    start = initial_oracle(REGISTRY) if state is None else state
+    oracle, refused = receive(start, REGISTRY, RULES, batch, after(SLOT))
+    none = np.full(5, NO_FORECAST)
+    return close(oracle, REGISTRY, SLOT, substitutes(GRID, SLOT, {}, none, none, SubstituteRule()))[1], refused.counts()
+
+
+def test_a_withheld_reading_is_substituted_marked_and_cannot_be_slipped_in_later() -> None:
+    readings, _ = seen_by(slot_batch(SLOT, 1)[1:])
+    assert readings.quality.tolist() == [Quality.SUBSTITUTE_ZERO, 0, 0, 0, 0]
+    held_back = slot_batch(SLOT, 1)[0]
+    too_late = GRID.end(SLOT) + RULES.deadline + timedelta(seconds=1)
+    _, admitted, refused = admit(initial_state(5), REGISTRY, RULES, [held_back], too_late)
+    assert (admitted.row.size, refused.counts()) == (0, {Refusal.LATE: 1})
+
+
+def test_a_backdated_reading_does_not_replace_an_earlier_one() -> None:
+    before, _ = seen_by(slot_batch(SLOT, 1))
+    wishful = sign_reading(KEYS[0], SLOT, 0, 2_000, 3)
+    now, counts = seen_by([*slot_batch(SLOT, 1), sign_reading(KEYS[0], SLOT - 1, 0, 0, 2), wishful])
+    assert now.leaves == before.leaves
+    assert counts == {Refusal.BACKDATED: 1, Refusal.DUPLICATE: 1}
+
+
+def test_a_meter_whose_clock_is_fast_is_refused_until_its_slot_has_really_ended() -> None:
+    fast = sign_reading(KEYS[0], SLOT + 1, 300, 0, 2)
+    assert seen_by([fast])[1] == {Refusal.EARLY: 1}
+
+
+def test_a_stolen_key_speaks_until_the_status_list_names_it_and_never_after() -> None:
+    thief = [sign_reading(KEYS[0], SLOT, 0, 2_000, 1)]
+    _, admitted, _ = admit(initial_state(5), REGISTRY, RULES, thief, after(SLOT))
+    assert admitted.row.size == 1
+    day, week = datetime(2016, 1, 8, tzinfo=UTC), datetime(2016, 1, 15, tzinfo=UTC)
+    status = with_revoked(empty_list(day, week), [100], day, week)
+    state = revoke(initial_state(5), revoked_rows(status, [100, 101, 102, 103, 104]))
+    _, admitted, refused = admit(state, REGISTRY, RULES, [*thief, *slot_batch(SLOT, 1)[1:]], after(SLOT))
+    assert admitted.device.tolist() == [1, 2, 3, 4]
+    assert refused.counts() == {Refusal.REVOKED: 1}
+
+
+def test_a_gateway_that_drops_for_one_oracle_only_shows_in_the_tally() -> None:
+    whole, _ = seen_by(slot_batch(SLOT, 1))
+    robbed, _ = seen_by(slot_batch(SLOT, 1)[1:])
+    votes = [vote_of(oracle, whole.tree().root) for oracle in range(3)] + [vote_of(3, robbed.tree().root)]
+    verdict = quorum(votes, SLOT, range(4), 3, holds)
+    assert isinstance(verdict, Attestation)
+    assert verdict.root == whole.tree().root
+    assert [vote.oracle for vote in verdict.votes] == [0, 1, 2]
+
+
+def test_a_gateway_that_changes_or_invents_readings_changes_no_root() -> None:
+    honest = slot_batch(SLOT, 1)
+    changed = honest[0][:30] + bytes([honest[0][30] ^ 1]) + honest[0][31:]
+    readings, counts = seen_by([changed, sign_reading(STRANGER, SLOT, 0, 2_000, 1), *honest])
+    assert readings.leaves == tuple(honest)
+    assert sum(counts.values()) == 2
+
+
+def test_colluding_oracles_in_a_minority_stop_nothing_and_at_half_they_only_stop() -> None:
+    honest, false = seen_by(slot_batch(SLOT, 1))[0].tree().root, bytes(32)
+    one_liar = [vote_of(0, honest), vote_of(1, honest), vote_of(2, honest), vote_of(3, false)]
+    assert isinstance(quorum(one_liar, SLOT, range(4), 3, holds), Attestation)
+    two_liars = [vote_of(0, honest), vote_of(1, honest), vote_of(2, false), vote_of(3, false)]
+    assert isinstance(quorum(two_liars, SLOT, range(4), 3, holds), Disagreement)
+
+
+def test_an_oracle_that_copies_a_vote_cannot_show_that_it_holds_the_readings() -> None:
+    readings, _ = seen_by(slot_batch(SLOT, 1))
+    honest = {oracle: own_digest(oracle, SLOT, readings.leaves) for oracle in range(4)}
+    assert len(set(honest.values())) == 4
+    copier = vote_of(3, readings.tree().root)
+    assert holds(copier)  # the vote itself says nothing about who did the work
+    from_public = {honest[0], own_digest(3, SLOT, [readings.tree().root]), own_digest(3, SLOT, [])}
+    assert honest[3] not in from_public
+    assert own_digest(3, SLOT, [b"ab", b"c"]) != own_digest(3, SLOT, [b"a", b"bc"])

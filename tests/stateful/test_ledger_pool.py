@@ -1,0 +1,200 @@
+"""The pool on chain equals the market's pool to the last unit, whatever is swapped, provided and taken out."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from ledger_planted import planted
+from ledger_world import COIN, START, World, chain_of, funded, stranger
+from walras.errors import LedgerError
+from walras.ledger import EmbeddedChain, Genesis, SigningKey, net_positions, next_sender, settle
+from walras.ledger.calls import create
+from walras.ledger.certificates import SettledRecord, held_wh, issue
+from walras.ledger.pool import PoolReserves, free_nano, reserves
+from walras.market.constant_product import ConstantProduct, open_constant_product
+from walras.market.pool import Swap, SwapRefused, buy_at_most, sell_at_least
+
+SLOT = 0
+ISSUED = 100_000
+PAID_IN = 10 * COIN
+TRADERS = (1, 2)
+
+
+class Pools:
+    """Two members with certificates and money beside an empty pool."""
+
+    def __init__(self, world: World, fee_ppm: int) -> None:
+        self.world, self.chain = world, world.chain
+        keys = world.keys
+        self.traders = [keys.member(account) for account in TRADERS]
+        flow = net_positions([0, 1, 2], [0, 0, 0], [2 * ISSUED, -ISSUED, -ISSUED])
+        content = world.settlement(SLOT, flow)
+        settle(self.chain, world.addresses, keys.operator, content, timestamp=world.now)
+        empty = world.settlement(SLOT + 4, net_positions([], [], []))
+        settle(self.chain, world.addresses, keys.operator, empty, timestamp=world.now)
+        made = ("EnergyCertificates", world.addresses.settlement, "")
+        self.certificates = create(self.chain, keys.admin, *made, timestamp=world.now)
+        terms = (world.addresses.currency, self.certificates.address, SLOT, fee_ppm)
+        self.contract = create(self.chain, keys.admin, "EnergyPool", *terms, timestamp=world.now)
+        for trader in self.traders:
+            issue(self.chain, self.certificates, trader, SLOT, [SettledRecord(content.header, flow)], timestamp=world.now)
+            approval = (self.contract.address, True)
+            self.certificates.act(self.chain, trader, "setApprovalForAll", *approval, timestamp=world.now)
+            assert world.send(keys.operator, "TestCurrency", "mint", trader.address, PAID_IN // 1_000).status == 1
+            assert world.send(trader, "TestCurrency", "approve", self.contract.address, PAID_IN // 1_000).status == 1
+            self.act(trader, "payIn", PAID_IN // 1_000)
+
+    def act(self, key: SigningKey, function: str, *arguments: object) -> None:
+        self.contract.act(self.chain, key, function, *arguments, timestamp=self.world.now)
+
+    def attempt(self, key: SigningKey, function: str, *arguments: object) -> bool:
+        raw = self.contract.transaction(next_sender(self.chain, key), function, *arguments)
+        return self.chain.send(raw, timestamp=self.world.now).status == 1
+
+    def held(self) -> list[tuple[int, int]]:
+        """(certificates, free money) of each trader."""
+        contract, chain = self.contract, self.chain
+        return [(held_wh(chain, self.certificates, t.address, SLOT), free_nano(chain, contract, t.address)) for t in self.traders]
+
+
+trader = st.integers(0, 1)
+energy = st.one_of(st.integers(1, 200), st.integers(1, 60_000))
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """The same orders to the contract and to `market.constant_product`."""
+
+    @initialize(wh=st.integers(1, 50_000), nano=st.integers(1, 5 * COIN), fee=st.sampled_from([0, 3_000, 999_999]))
+    def begin(self, wh: int, nano: int, fee: int) -> None:
+        self.pools = Pools(World(EmbeddedChain(Genesis(funded(), timestamp=START - 900)), members=3), fee)
+        self.pools.act(self.pools.traders[0], "open", wh, nano)
+        self.twin: ConstantProduct = open_constant_product(wh, nano, fee)
+        self.shares = [self.twin.shares, 0]
+        self.held = [[ISSUED - wh, PAID_IN - nano], [ISSUED, PAID_IN]]
+        self.product = wh * nano
+
+    def swap(self, by: int, made: Swap | SwapRefused, affordable: bool, function: str, *arguments: int) -> bool:
+        done = self.pools.attempt(self.pools.traders[by], function, *arguments)
+        assert done == (isinstance(made, Swap) and affordable), made
+        return done
+
+    @rule(by=trader, wh=energy, slack=st.sampled_from([-1, 0, 10**12]))
+    def buy(self, by: int, wh: int, slack: int) -> None:
+        limit = max((self.twin.quote_buy(wh) or 0) + slack, 0)
+        made = buy_at_most(self.twin, wh, limit)
+        affordable = isinstance(made, Swap) and made.money_nano <= self.held[by][1]
+        if self.swap(by, made, affordable, "buy", wh, limit):
+            self.settle(made, by, wh, -1)
+
+    @rule(by=trader, wh=energy, slack=st.sampled_from([-(10**12), 0, 1]))
+    def sell(self, by: int, wh: int, slack: int) -> None:
+        limit = max((self.twin.quote_sell(wh) or 0) + slack, 0)
+        made = sell_at_least(self.twin, wh, limit)
+        if self.swap(by, made, wh <= self.held[by][0], "sell", wh, limit):
+            self.settle(made, by, -wh, 1)
+
+    def settle(self, made: object, by: int, wh: int, money_sign: int) -> None:
+        assert isinstance(made, Swap)
+        assert isinstance(made.pool, ConstantProduct)
+        self.twin = made.pool
+        self.held[by][0] += wh
+        self.held[by][1] += money_sign * made.money_nano
+
+    @rule(by=trader, wanted=st.integers(1, 10**7))
+    def mint(self, by: int, wanted: int) -> None:
+        if self.twin.shares == 0:
+            return
+        after, wh, nano = self.twin.mint(wanted)
+        done = self.pools.attempt(self.pools.traders[by], "mint", wanted)
+        assert done == (wh <= self.held[by][0] and nano <= self.held[by][1])
+        if done:
+            self.twin, self.product = after, 0
+            self.shares[by] += wanted
+            self.held[by] = [self.held[by][0] - wh, self.held[by][1] - nano]
+
+    @rule(by=trader, part=st.fractions(0, 1), beyond=st.booleans())
+    def burn(self, by: int, part: object, beyond: bool) -> None:
+        wanted = self.shares[by] + 1 if beyond else int(part * self.shares[by])  # type: ignore[operator]
+        done = self.pools.attempt(self.pools.traders[by], "burn", wanted)
+        assert done == (0 < wanted <= self.shares[by])
+        if done:
+            self.twin, wh, nano = self.twin.burn(wanted)
+            self.product = 0
+            self.shares[by] -= wanted
+            self.held[by] = [self.held[by][0] + wh, self.held[by][1] + nano]
+
+    @invariant()
+    def equal_and_conserved(self) -> None:
+        pools = self.pools
+        found = reserves(pools.chain, pools.contract)
+        assert found == PoolReserves(self.twin.energy_wh, self.twin.money_nano, self.twin.shares)
+        assert pools.held() == [tuple(one) for one in self.held]
+        assert found.energy_wh + sum(one[0] for one in self.held) == 2 * ISSUED
+        assert found.money_nano + sum(one[1] for one in self.held) == 2 * PAID_IN
+        assert found.energy_wh * found.money_nano >= self.product  # swaps alone never lower it
+        self.product = found.energy_wh * found.money_nano
+
+
+QUICK = settings(max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_the_pool_equals_the_markets_pool() -> None:
+    run_state_machine_as_test(PoolMachine, settings=QUICK)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("correct", "wrong"),
+    [
+        ("costNano = Math.ceilDiv(moneyNano * wh * PPM, (energyWh - wh) * (PPM - feePpm));",
+         "costNano = moneyNano * wh * PPM / ((energyWh - wh) * (PPM - feePpm));"),
+        ("uint256 net = wh * (PPM - feePpm);", "uint256 net = wh * PPM;"),
+        ("uint256 wh = Math.ceilDiv(energyWh * wanted, shares);", "uint256 wh = energyWh * wanted / shares;"),
+    ],
+    ids=["a buyer rounded down", "a sale without fee", "a deposit rounded down"],
+)  # fmt: skip
+def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
+    hunt = settings(QUICK, max_examples=100, database=None, derandomize=True, phases=(Phase.generate,))
+    with planted("EnergyPool", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(PoolMachine, settings=hunt)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "anvil"])
+def test_each_refusal_has_its_name_and_the_worked_number_holds(kind: str) -> None:
+    with chain_of(kind) as chain:
+        pools = Pools(World(chain, members=3), 3_000)
+        one, two = pools.traders
+
+        def refused(name: str, key: SigningKey, function: str, *arguments: object) -> None:
+            with pytest.raises(LedgerError, match=rf"refused: {name}\("):
+                pools.act(key, function, *arguments)
+
+        refused("BadShares", one, "mint", 1)
+        refused("BadReserves", one, "open", 0, 1)
+        refused("BadReserves", one, "open", 1, 2**62 + 1)
+        refused("NotEnoughMoney", one, "open", 1, PAID_IN + 1)
+        refused("ERC1155InsufficientBalance", one, "open", ISSUED + 1, 1)
+        pools.act(one, "open", 10_000, 3_000_000_000)
+        assert pools.contract.view(chain, "quoteBuy", 1_000)[0] == 334_336_343  # as in `market.constant_product`
+        refused("AlreadyOpen", two, "open", 1, 1)
+        refused("PoolCannot", two, "buy", 10_000, 2**100)
+        refused("PoolCannot", two, "buy", 0, 2**100)
+        refused("PoolCannot", two, "sell", 0, 0)
+        refused("PoolCannot", two, "sell", 10**12, 0)
+        refused("BeyondSlippage", two, "buy", 1_000, 334_336_342)
+        pools.act(two, "buy", 1_000, 334_336_343)
+        refused("BeyondSlippage", two, "sell", 1_000, 334_336_343)
+        refused("NotEnoughMoney", stranger(), "buy", 1, 2**100)
+        refused("SharesNotHeld", two, "burn", 1)
+        refused("NothingToPay", stranger(), "payOut")
+        before = pools.world.tokens(two.address)
+        pools.act(two, "payOut")
+        assert pools.world.tokens(two.address) == before + (PAID_IN - 334_336_343) // 1_000
+        assert free_nano(chain, pools.contract, two.address) == (PAID_IN - 334_336_343) % 1_000
+        gift = (two.address, pools.contract.address, SLOT, 50, b"")
+        price = pools.contract.view(chain, "quoteBuy", 100)
+        pools.certificates.act(chain, two, "safeTransferFrom", *gift, timestamp=pools.world.now)
+        assert pools.contract.view(chain, "quoteBuy", 100) == price  # unasked gifts move nothing

@@ -1,0 +1,38 @@
+// For tests that plant a bug: compile contracts whose text was changed, quickly (no optimizer), and print creation bytecode.
+//
+//   stdin:  {"sources": {"Settlement.sol": "...changed text..."}, "contracts": ["Settlement"]}
+//   stdout: {"Settlement": "0x..."}
+//
+// Sources not given come from src/walras/ledger/contracts and node_modules.
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const solc = createRequire(join(root, "package.json"))("solc");
+const { sources, contracts } = JSON.parse(readFileSync(0, "utf8"));
+
+function read(path) {
+  const file = path.startsWith("@") ? join(root, "node_modules", path) : join(root, "src/walras/ledger/contracts", path);
+  return { contents: sources[path] ?? readFileSync(file, "utf8") };
+}
+
+const input = {
+  language: "Solidity",
+  sources: Object.fromEntries(contracts.map((name) => [`${name}.sol`, { content: read(`${name}.sol`).contents }])),
+  settings: {
+    optimizer: { enabled: true, runs: 1 },
+    evmVersion: "cancun",
+    outputSelection: { "*": { "*": ["evm.bytecode.object"] } },
+  },
+};
+const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
+const errors = (output.errors ?? []).filter((finding) => finding.severity === "error");
+if (errors.length > 0) {
+  for (const finding of errors) console.error(finding.formattedMessage);
+  process.exit(1);
+}
+const bytecodes = contracts.map((name) => [name, "0x" + output.contracts[`${name}.sol`][name].evm.bytecode.object]);
+console.log(JSON.stringify(Object.fromEntries(bytecodes)));
