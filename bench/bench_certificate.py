@@ -46,7 +46,5 @@ def results() -> list[Result]:
     assert not verify_uniform(orders, chosen, done)
     check, solve = side_by_side(lambda: verify_uniform(orders, chosen, done), lambda: np.sort(orders.price_micro_per_kwh), 7)
     detail = f"{check * 1e3:.1f} ms, sort {solve * 1e3:.1f} ms"
-    rows.append(
-        {**at_most("checking a uniform clearing of 1e6 orders / numpy.sort", check / solve, 10.0, detail), "goal": "none"}
-    )
+    rows.append({**at_most("checking a uniform clearing of 1e6 orders / numpy.sort", check / solve, 10.0, detail), "goal": "none"})
     return rows

@@ -33,9 +33,8 @@ def main() -> int:
             started = time.monotonic()
             done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             ran += 1
-            print(
-                f"{'ok  ' if done.returncode == 0 else 'FAIL'} {time.monotonic() - started:6.1f} s  {page.relative_to(ROOT)}: {command}"
-            )
+            mark, spent = ("ok  " if done.returncode == 0 else "FAIL"), time.monotonic() - started
+            print(f"{mark} {spent:6.1f} s  {page.relative_to(ROOT)}: {command}")
             if done.returncode:
                 failed += 1
                 print(done.stdout[-2000:], done.stderr[-2000:], sep="\n")

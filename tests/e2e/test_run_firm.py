@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2e.runs import EXAMPLES
 
+from e2e.runs import EXAMPLES
 from walras.exchange.audit import Audit
 from walras.exchange.statement import opened_terms, settled_slots
 from walras.study.runner import PUBLIC, Options, Run, open_journal

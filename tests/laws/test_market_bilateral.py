@@ -58,9 +58,7 @@ def test_random_pairs_equal_a_list_of_willing_sellers(orders: Orders, seed: int,
     chosen = Conventions(seed=seed, k=k)
     left = orders.quantity_wh.tolist()
     price = orders.price_micro_per_kwh.tolist()
-    buyers = sorted(
-        (r for r in range(orders.count) if orders.side[r] == BUY and left[r]), key=lambda r: key_of(orders, r, seed)
-    )
+    buyers = sorted((r for r in range(orders.count) if orders.side[r] == BUY and left[r]), key=lambda r: key_of(orders, r, seed))
     expected = []
     for bid in buyers:
         tries = 0
@@ -89,8 +87,7 @@ def test_posted_offers_equal_a_walk_past_every_shop(orders: Orders, chosen: Conv
     left, price = book.quantity_wh.tolist(), book.price_micro_per_kwh.tolist()
     posting = -1 if sellers_post else 1
     keys = {
-        r: key_of(orders, r, chosen.seed) if chosen.tie == "lot" else (orders.time[r], orders.id[r])
-        for r in range(orders.count)
+        r: key_of(orders, r, chosen.seed) if chosen.tie == "lot" else (orders.time[r], orders.id[r]) for r in range(orders.count)
     }
     expected = []
     for taker in sorted((r for r in range(orders.count) if orders.side[r] == -posting), key=lambda r: keys[r]):

@@ -64,9 +64,7 @@ def worth(pool: AnyPool) -> Fraction:
     if isinstance(pool, Expiring):
         return Fraction(pool.invariant())
     if isinstance(pool, StableSwap):
-        return Fraction(
-            exact_invariant(pool.energy_wh * pool.price_micro_per_kwh << 8, pool.money_nano << 8, pool.amplification)
-        )
+        return Fraction(exact_invariant(pool.energy_wh * pool.price_micro_per_kwh << 8, pool.money_nano << 8, pool.amplification))
     return min(Fraction(pool.money_nano - pool.curve_money_nano()), Fraction(pool.energy_wh - pool.curve_energy_wh()))
 
 

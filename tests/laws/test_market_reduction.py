@@ -46,9 +46,7 @@ def test_no_single_order_gains_by_any_price_around_any_limit(mechanism: Mechanis
 @FAMILY
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(
-        st.tuples(st.sampled_from([1, -1]), st.integers(1, 3), st.integers(0, 5), st.integers(0, 1)), min_size=2, max_size=6
-    ),
+    st.lists(st.tuples(st.sampled_from([1, -1]), st.integers(1, 3), st.integers(0, 5), st.integers(0, 1)), min_size=2, max_size=6),
     st.sampled_from([1, 2]),
 )
 def test_no_price_at_all_gains_in_tiny_books(mechanism: Mechanism, rows: list[tuple[int, int, int, int]], lot: int) -> None:

@@ -27,8 +27,7 @@ def twin_terms(orders: Orders, c: Conventions) -> tuple[list[int], list[int]]:
     """(quantity, net price) of each order: whole lots, own crossings taken out lot by lot."""
     n = orders.count
     net = [
-        int(p) - (c.grid_fee_micro_per_kwh if s == 1 else 0)
-        for p, s in zip(orders.price_micro_per_kwh, orders.side, strict=True)
+        int(p) - (c.grid_fee_micro_per_kwh if s == 1 else 0) for p, s in zip(orders.price_micro_per_kwh, orders.side, strict=True)
     ]
     left = [int(q) // c.lot_wh * c.lot_wh for q in orders.quantity_wh]
     while c.self_trade == "prevent":

@@ -100,9 +100,7 @@ class SameLife(RuleBasedStateMachine):
             assert view.bid_price_micro_per_kwh.tolist() == bids
             assert view.ask_price_micro_per_kwh.tolist() == asks
             assert not bids or not asks or bids[0] < asks[0]
-            assert int(view.bid_quantity_wh.sum() + view.ask_quantity_wh.sum()) == sum(
-                o.quantity for o in theirs if o.slot == slot
-            )
+            assert int(view.bid_quantity_wh.sum() + view.ask_quantity_wh.sum()) == sum(o.quantity for o in theirs if o.slot == slot)
 
 
 SameLife.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

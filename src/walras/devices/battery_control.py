@@ -94,9 +94,7 @@ def _falls(slope: Int64, a: int, c: int) -> bool:
 
 
 @njit(cache=True)
-def alone(
-    net: int, buy: int, sell: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int
-) -> int:
+def alone(net: int, buy: int, sell: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int) -> int:
     """The action in Wh of a battery without a market: see the head of the file."""
     if not (0 <= sell <= buy and _falls(slope, a, c)):
         return _best_action(net, buy, sell, soc, battery, slope, edge, a, c)
@@ -117,9 +115,7 @@ def alone(
 
 
 @njit(cache=True)
-def _best_action(
-    net: int, buy: int, sell: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int
-) -> int:
+def _best_action(net: int, buy: int, sell: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int) -> int:
     """The best of all actions at which the balance can bend: limits, rest, the owner's net load, and every edge in reach."""
     capacity, climit, dlimit, gain, drain = battery
     take, give = most_charge(soc, capacity, climit, gain), most_discharge(soc, dlimit, drain)

@@ -26,9 +26,7 @@ FLAT_NANO = 1e-4
 
 
 @njit(cache=True)
-def slot_edges(
-    net: int, buy: float, sell: float, battery: tuple[int, int, int, int, int], edge: Float64, cost: Float64
-) -> int:
+def slot_edges(net: int, buy: float, sell: float, battery: tuple[int, int, int, int, int], edge: Float64, cost: Float64) -> int:
     """Edges of the slot's cost: stored changes (uWh, rising) and the cost there (nano). Returns how many."""
     _, climit, dlimit, gain, drain = battery
     surplus, demand = min(max(-net, 0), climit), min(max(net, 0), dlimit)

@@ -241,9 +241,7 @@ def plan_values(
         cursor += own[0].size
         slopes.append(own[0])
         edges.append(own[1])
-    return ValueTable(
-        start[:, :keep].T.copy(), count[:, :keep].T.copy(), np.concatenate(slopes), np.concatenate(edges), concave
-    )
+    return ValueTable(start[:, :keep].T.copy(), count[:, :keep].T.copy(), np.concatenate(slopes), np.concatenate(edges), concave)
 
 
 def _general_rows(

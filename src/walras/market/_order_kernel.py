@@ -292,9 +292,7 @@ def _trade(nodes, levels, words, lanes, table, marks, grid, shape, policy, order
             if policy != CANCEL_NEWEST:
                 place = _find(nodes, table, nodes[maker, ID], shift)
                 quantity = nodes[maker, QUANTITY]
-                _take_out(
-                    nodes, levels, words, lanes, table, marks, place, maker, shape, removed, event, quantity, BY_SELF_TRADE
-                )
+                _take_out(nodes, levels, words, lanes, table, marks, place, maker, shape, removed, event, quantity, BY_SELF_TRADE)
             if policy != CANCEL_OLDEST:
                 return left, True
             continue
@@ -361,9 +359,7 @@ def run_events(nodes, levels, words, lanes, table, marks, rules, columns, fills,
             status[e] = code
             continue
         if what == CANCEL:
-            _take_out(
-                nodes, levels, words, lanes, table, marks, place, node, shape, removed, e, nodes[node, QUANTITY], BY_CANCEL
-            )
+            _take_out(nodes, levels, words, lanes, table, marks, place, node, shape, removed, e, nodes[node, QUANTITY], BY_CANCEL)
             status[e] = CANCELLED
             continue
         if what == AMEND:
@@ -389,9 +385,7 @@ def run_events(nodes, levels, words, lanes, table, marks, rules, columns, fills,
         order = (e, lane, side, limit, quantity, id, participant)
         left, stopped = quantity, False
         if crosses and (flavour != FILL_OR_KILL or _available(nodes, levels, words, lanes, order, shape, policy)):
-            left, stopped = _trade(
-                nodes, levels, words, lanes, table, marks, (lowest, tick), shape, policy, order, fills, removed
-            )
+            left, stopped = _trade(nodes, levels, words, lanes, table, marks, (lowest, tick), shape, policy, order, fills, removed)
         filled[e] = quantity - left
         if left == 0:
             status[e] = FILLED

@@ -128,7 +128,7 @@ def _whole(value: object) -> bool:
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) or (_whole(value) and abs(value) <= INT64_MAX)  # type: ignore[operator, arg-type]
+    return isinstance(value, str) or (_whole(value) and abs(value) <= INT64_MAX)  # type: ignore[arg-type]
 
 
 def _rank(name: object) -> tuple[int, int, str]:
@@ -159,7 +159,7 @@ def _block_faults(number: int, block: object, lot: int) -> list[Fault]:
     if block.get("side") not in ("buy", "sell"):
         faults.append(Fault(where, "side", block.get("side"), '"buy" or "sell"'))
     price = block.get("price_micro_per_kwh")
-    if not _whole(price) or abs(price) > MAX_PRICE_MICRO_PER_KWH:  # type: ignore[operator, arg-type]
+    if not _whole(price) or abs(price) > MAX_PRICE_MICRO_PER_KWH:  # type: ignore[arg-type]
         limits = f"a whole number from -{MAX_PRICE_MICRO_PER_KWH} to {MAX_PRICE_MICRO_PER_KWH}"
         faults.append(Fault(where, "price_micro_per_kwh", price, limits))
     profile = block.get("quantity_wh")
@@ -183,8 +183,7 @@ def _link_faults(blocks: Sequence[Mapping[str, object]]) -> list[Fault]:
     faults = []
     names = [block.get("id") for block in blocks if _is_name(block.get("id"))]
     faults += [
-        Fault("blocks", "id", name, "a unique id")
-        for name in sorted({name for name in names if names.count(name) > 1}, key=_rank)
+        Fault("blocks", "id", name, "a unique id") for name in sorted({name for name in names if names.count(name) > 1}, key=_rank)
     ]
     parent = {block["id"]: block.get("linked_to") for block in blocks if _is_name(block.get("id"))}
     for name, above in parent.items():

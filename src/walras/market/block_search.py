@@ -13,7 +13,8 @@ The loop ends with a proof, or after a set effort with the incumbent and the gap
 below 1 only the welfare-maximal ratio of a proposal is tried, so a cut through such a block may go too far: from then on the
 bound stays where it was, and the gap says what is not proved.
 
-The heuristic is the descent alone, from the rounded linear relaxation, which also gives the bound of its gap; the exact search starts from its answer.
+The heuristic is the descent alone, from the rounded linear relaxation, which also gives the bound of its gap; the exact search
+starts from its answer.
 
 The MILP has no columns for the divisible orders (Benders' decomposition): what a slot's orders gain from an injection B is a
 concave, piecewise-linear function of B whose slopes are the slot's prices. It enters as one column a slot under tangents,
@@ -206,7 +207,7 @@ def _build(slots: Slots) -> _Model:
         linear.add_row(ratio[blocks], share, low / 1_000.0, high / 1_000.0)
         for wh in sorted({low + (high - low) * s // FIRST_TANGENTS for s in range(FIRST_TANGENTS + 1)} | {0}):
             model.tangent(t, wh)
-    for i in partial:
+    for i in partial.tolist():
         floor = float(options.least[i]) / float(options.steps[i])
         linear.add_row([ratio[i], chosen[i]], [1.0, -1.0], -math.inf, 0.0)
         linear.add_row([ratio[i], chosen[i]], [1.0, -floor], 0.0, math.inf)

@@ -15,6 +15,7 @@ buy blocks.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -197,7 +198,7 @@ def make_slots(orders: Orders, book: Terms, slot: Int64, slots: int, options: Op
         rows = rows[np.lexsort((-side * book.price_micro_per_kwh[rows], slot[rows]))]
         bounds = np.searchsorted(slot[rows], np.arange(slots + 1))
         price, quantity = book.price_micro_per_kwh[rows], book.quantity_wh[rows]
-        columns.append(tuple((price[a:b], quantity[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)))
+        columns.append(tuple((price[a:b], quantity[a:b]) for a, b in pairwise(bounds.tolist())))
     return Slots(orders, book, slot, slots, options, conventions, columns[0], columns[1])
 
 

@@ -11,7 +11,8 @@ A block that would gain but is not accepted is *paradoxically rejected*: it is l
 at a higher welfare. Each accepted block must pay for itself; a parent is not carried by its children. Money balances
 exactly: everyone trades at the price of the slot (buyers pay the grid fee on top).
 
-`"search": {"method": "milp" | "heuristic", "effort": 20000}` chooses how (`block_search.py`); the gap to a proved bound is reported.
+`"search": {"method": "milp" | "heuristic", "effort": 20000}` chooses how (`block_search.py`); the gap to a proved bound is
+reported.
 
 The `Clearing` has the divisible orders' rows. The blocks are in its certificate, by block in the sequence of their ids:
 `block_filled_wh`, `block_pay_nano`; the money of all of them and the orders' sums to the grid fee. Certificate also:
@@ -152,7 +153,7 @@ def report(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]
     """The blocks' part of the printed result; the totals count orders and blocks together."""
     blocks = cast("list[Mapping[str, object]]", extra.get("blocks", []))
     order = sorted(range(len(blocks)), key=lambda b: _by_name(blocks[b]["id"]))
-    c = {name: value for name, value in clearing.certificate.items()}
+    c = dict(clearing.certificate)
     filled, pay = cast(Int64, c["block_filled_wh"]).tolist(), cast(Int64, c["block_pay_nano"]).tolist()
     rejected = cast(Int64, c["paradoxically_rejected"]).tolist()
     welfare, bound = int(cast(int, c["welfare_nano"])), int(cast(int, c["bound_nano"]))
@@ -160,8 +161,7 @@ def report(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]
     return {
         "slot_price_micro_per_kwh": cast(Int64, c["slot_price_micro_per_kwh"]).tolist(),
         "blocks": [
-            {"id": blocks[b]["id"], "filled_wh": wh, "pay_nano": money}
-            for b, wh, money in zip(order, filled, pay, strict=True)
+            {"id": blocks[b]["id"], "filled_wh": wh, "pay_nano": money} for b, wh, money in zip(order, filled, pay, strict=True)
         ],
         "paradoxically_rejected": [blocks[order[b]]["id"] for b in rejected],
         "welfare_nano": welfare,

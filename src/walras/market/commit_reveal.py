@@ -161,9 +161,7 @@ def reveal(round_: Round, participant: int, order: SealedOrder, salt: bytes, now
             if round_.commitments[place].order is not None:
                 return round_, "already revealed"
             opened = replace(round_.commitments[place], order=order)
-            return replace(
-                round_, commitments=(*round_.commitments[:place], opened, *round_.commitments[place + 1 :])
-            ), "accepted"
+            return replace(round_, commitments=(*round_.commitments[:place], opened, *round_.commitments[place + 1 :])), "accepted"
     return round_, "does not match"
 
 

@@ -147,9 +147,7 @@ def open_expiring(
         faults.append(Fault("pool", "feed_in_micro_per_kwh", feed_in_micro_per_kwh, f"at most retail, {retail_micro_per_kwh}"))
     if faults:
         raise InputError("expiring pool", faults)
-    return Expiring(
-        energy_wh, money_nano, capacity_wh, feed_in_micro_per_kwh, retail_micro_per_kwh, fee_ppm, shares=capacity_wh
-    )
+    return Expiring(energy_wh, money_nano, capacity_wh, feed_in_micro_per_kwh, retail_micro_per_kwh, fee_ppm, shares=capacity_wh)
 
 
 EXPIRING = Mechanism(

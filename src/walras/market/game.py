@@ -90,9 +90,7 @@ def value_nano(side: list[int], price: list[int], quantity: list[int], net_wh: i
     return worth if (made, used) == (must_make, must_use) else None
 
 
-def utility_nano(
-    truth: Orders, participant: int, reported: Orders, clearing: Clearing, identities: frozenset[int]
-) -> int | None:
+def utility_nano(truth: Orders, participant: int, reported: Orders, clearing: Clearing, identities: frozenset[int]) -> int | None:
     """Utility of `participant`, whose true orders are in `truth`, from what all its `identities` got in `clearing`."""
     own = truth.participant == participant
     mine = np.isin(reported.participant, np.array(sorted(identities), dtype=np.int64))

@@ -117,9 +117,7 @@ def check_individually_rational(orders: Orders, clearing: Clearing, _conventions
         gain = side * price * filled - pay
         if gain < 0:
             findings.append(
-                Finding(
-                    "individually rational", f"order {orders.id[row]} at {price}, {filled} Wh, pays {pay}: loses {-gain} nano"
-                )
+                Finding("individually rational", f"order {orders.id[row]} at {price}, {filled} Wh, pays {pay}: loses {-gain} nano")
             )
     return findings
 

@@ -62,14 +62,10 @@ class Links:
         return int(max(self.source.max(), self.target.max())) + 1 if self.count else 0
 
 
-def make_links(
-    source: ArrayLike, target: ArrayLike, capacity_wh: ArrayLike, fee_micro_per_kwh: ArrayLike | None = None
-) -> Links:
+def make_links(source: ArrayLike, target: ArrayLike, capacity_wh: ArrayLike, fee_micro_per_kwh: ArrayLike | None = None) -> Links:
     """Validated links; InputError with every fault."""
     start = as_int64(source, "source")
-    fee = as_int64(
-        np.zeros(start.size, dtype=np.int64) if fee_micro_per_kwh is None else fee_micro_per_kwh, "fee_micro_per_kwh"
-    )
+    fee = as_int64(np.zeros(start.size, dtype=np.int64) if fee_micro_per_kwh is None else fee_micro_per_kwh, "fee_micro_per_kwh")
     links = Links(start, as_int64(target, "target"), as_int64(capacity_wh, "capacity_wh"), fee)
     faults = link_faults(links)
     if faults:

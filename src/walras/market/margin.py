@@ -139,9 +139,7 @@ def _look_outside(m: Margin, nearest: tuple[int, int, int, int]) -> Margin:
         ask = ask_below
     unfilled_bid = bid_below if m.unfilled_bid == NO_BID else m.unfilled_bid
     unfilled_ask = ask_above if m.unfilled_ask == NO_ASK else m.unfilled_ask
-    return Margin(
-        m.volume_wh, bid, m.bid_take_wh, m.bid_level_wh, unfilled_bid, ask, m.ask_take_wh, m.ask_level_wh, unfilled_ask
-    )
+    return Margin(m.volume_wh, bid, m.bid_take_wh, m.bid_level_wh, unfilled_bid, ask, m.ask_take_wh, m.ask_level_wh, unfilled_ask)
 
 
 def _guess_window(side: Side, quantity: Int64, price: Int64, above: int, below: int) -> tuple[int, int]:

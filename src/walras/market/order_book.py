@@ -274,9 +274,7 @@ def make_events(
         Fault("events", name, int(c.size), f"{ids.size} rows, as id has") for name, c in columns.items() if c.size != ids.size
     ]
     for name, most in (("kind", 127), ("order_type", 127), ("side", 127), ("quantity_wh", MAX_ENERGY_WH)):
-        faults += [
-            Fault(f"event row {r}", name, int(columns[name][r]), f"at most {most}") for r in _beyond(columns[name], most)
-        ]
+        faults += [Fault(f"event row {r}", name, int(columns[name][r]), f"at most {most}") for r in _beyond(columns[name], most)]
     limit = MAX_PRICE_MICRO_PER_KWH
     prices = columns["price_micro_per_kwh"]
     faults += [Fault(f"event row {r}", "price_micro_per_kwh", int(prices[r]), f"+-{limit}") for r in _beyond(prices, limit)]

@@ -71,9 +71,7 @@ def supporting_price(uses: Uses) -> int:
     return (low + high) // 2
 
 
-def fills_and_payments(
-    orders: Orders, conventions: Conventions, uses: Uses, payments: Int64, price: int
-) -> tuple[Int64, Int64]:
+def fills_and_payments(orders: Orders, conventions: Conventions, uses: Uses, payments: Int64, price: int) -> tuple[Int64, Int64]:
     """Order by order: every fill at `price` (and the grid fee on a bid), less each owner's refund down to its payment."""
     filled, pay = np.zeros(orders.count, np.int64), np.zeros(orders.count, np.int64)
     got = uses.filled_wh

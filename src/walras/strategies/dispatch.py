@@ -68,9 +68,7 @@ class Held(Protocol):
     def sell_nano(self) -> Int64: ...
 
 
-def dispatch(
-    signals: Signals, held: Held, fleet: BatteryFleet, soc_uwh: Int64, values: ValueTable, row: int
-) -> Dispatch:
+def dispatch(signals: Signals, held: Held, fleet: BatteryFleet, soc_uwh: Int64, values: ValueTable, row: int) -> Dispatch:
     """Dispatch under `as_delivered`; `signals.net_wh` is the actual net load, `row` the slot's row in `values`."""
     sale, cost = _position_prices(
         held.bought_wh,

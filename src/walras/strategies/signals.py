@@ -34,9 +34,7 @@ class Signals:
     trade_vat_basis_points: int
 
 
-def make_signals(
-    net_wh: Int64, import_micro: Int64, limit_micro: Int64, feed_in_micro: Int64, local: LocalTariff
-) -> Signals:
+def make_signals(net_wh: Int64, import_micro: Int64, limit_micro: Int64, feed_in_micro: Int64, local: LocalTariff) -> Signals:
     """Signals of one slot; InputError unless the columns are of one length."""
     sizes = {column.shape for column in (net_wh, import_micro, limit_micro, feed_in_micro)}
     if len(sizes) != 1 or net_wh.ndim != 1:

@@ -169,9 +169,7 @@ def offer_pieces(
 
 
 @njit(cache=True)
-def bid_pieces(
-    base: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int, wh: Int64, worth: Int64
-) -> int:
+def bid_pieces(base: int, soc: int, battery: BatteryRow, slope: Int64, edge: Int64, a: int, c: int, wh: Int64, worth: Int64) -> int:
     """What the battery could take beyond the action `base`: steps of falling worth, micro/kWh there, rounded down."""
     capacity, climit, _, gain, drain = battery
     k = 0

@@ -35,9 +35,7 @@ def zero_intelligence(orders: Orders, seed: int, slot: int, floor_micro: int, ce
     """
     if floor_micro > ceiling_micro:
         raise InputError("zero intelligence", [Fault("prices", "floor_micro", floor_micro, f"at most {ceiling_micro}")])
-    price = _draw(
-        orders.participant, orders.side, orders.price_micro_per_kwh, seed_word(seed), slot, floor_micro, ceiling_micro
-    )
+    price = _draw(orders.participant, orders.side, orders.price_micro_per_kwh, seed_word(seed), slot, floor_micro, ceiling_micro)
     price.flags.writeable = False
     return replace(orders, price_micro_per_kwh=price)
 

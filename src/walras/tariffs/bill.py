@@ -184,5 +184,3 @@ def _check_range(columns: list[Int64], layout: BillLayout, prices: PriceTable, f
 def bill_balance(bills: Bills) -> int:
     """Members' payments less accounts' receipts: exactly 0."""
     return checked_sum(bills.total_nano, "members") - checked_sum(bills.received_nano, "accounts")
-
-
