@@ -161,7 +161,7 @@ def test_the_book_as_json_says_what_each_offer_delivers() -> None:
             {"id": "need", "participant": "dso", "side": "buy", "quantity_wh": 4000, "price_micro_per_kwh": 600_000, "slot": 40},
             {"id": "cold store", "participant": "shop-1", "side": "sell", "quantity_wh": 6000, "price_micro_per_kwh": 90_000,
              "power_wh": 2500, "notice": 2},
-            {"id": "late", "participant": "home-1", "side": "sell", "quantity_wh": 6000, "price_micro_per_kwh": 10_000, "notice": 9},
+            {"id": "late", "participant": "x", "side": "sell", "quantity_wh": 6000, "price_micro_per_kwh": 10_000, "notice": 9},
         ],
     }  # fmt: skip
     done = clear_book(book, "flexibility")
