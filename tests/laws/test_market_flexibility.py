@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walras.errors import InputError
-from walras.market.book import clear_book
+from walras.market.book import read_book
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.flexibility import FLEXIBILITY, clear
@@ -164,7 +164,9 @@ def test_the_book_as_json_says_what_each_offer_delivers() -> None:
             {"id": "late", "participant": "x", "side": "sell", "quantity_wh": 6000, "price_micro_per_kwh": 10_000, "notice": 9},
         ],
     }  # fmt: skip
-    done = clear_book(book, "flexibility")
-    fills = {row["id"]: row["filled_wh"] for row in done["fills"]}  # type: ignore[attr-defined, index]
-    assert fills == {"need": 2500, "cold store": 2500, "late": 0}
-    assert done["shortfall_value_micro_per_kwh"][40] == 600_000  # type: ignore[index]
+    orders, conventions, extra = read_book(book, FLEXIBILITY)
+    done = clear(orders, conventions, extra=extra)
+    assert done.filled_wh.tolist() == [2500, 2500, 0]
+    assert FLEXIBILITY.report is not None
+    said = FLEXIBILITY.report(done, extra)
+    assert said["shortfall_value_micro_per_kwh"][40] == 600_000  # type: ignore[index]
