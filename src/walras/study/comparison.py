@@ -23,7 +23,7 @@ from walras.study.replay import replay
 from walras.study.trading import Trading
 
 ALIASES = {"amm": "constant_product"}
-NEEDS_SLOTS = ("blocks", "flexibility")
+NEEDS_SLOTS = ("blocks",)
 """Mechanisms whose books span several slots or name a requirement: they have no book of a single slot to be compared on."""
 
 
