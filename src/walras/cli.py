@@ -43,7 +43,7 @@ def run(
     start
         First local day, YYYY-MM-DD, instead of the file's.
     mechanism
-        Clear by this mechanism instead of the file's.
+        Clear by this mechanism instead of the file's. `nodal`: the file's, and the limits of the wires hold.
     chain
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
     fresh
@@ -52,6 +52,22 @@ def run(
     from walras.commands.run import run_command
 
     run_command(community, out, days=days, start=_day(start), mechanism=mechanism, chain=chain, fresh=fresh)
+
+
+@app.command
+def limits(run: Path, *, out: Path | None = None) -> None:
+    """What each limit of the wires was worth over a run: hours it bound, and what one more kVA, kW or volt would have saved.
+
+    Parameters
+    ----------
+    run
+        The folder of a run whose limits hold (`--mechanism nodal`).
+    out
+        Write the figures to this file as JSON.
+    """
+    from walras.commands.limits import limits_command
+
+    limits_command(run, out)
 
 
 @app.command

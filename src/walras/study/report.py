@@ -19,6 +19,7 @@ from walras import __version__
 from walras.study import report_figures as figures
 from walras.study import report_people as people
 from walras.study import report_sections as sections
+from walras.study import report_wires as nodal
 from walras.study.feeder_map import feeder_map, known_positions
 from walras.study.report_books import books_json, chosen_books
 from walras.study.report_data import ReportData, read_report
@@ -32,6 +33,7 @@ SECTIONS = (
     ("book", "Supply and demand"),
     ("trades", "Who supplied whom"),
     ("wires", "Wires"),
+    ("nodal", "Node prices"),
     ("members", "Members"),
     ("money", "Money"),
     ("trust", "Trust"),
@@ -77,6 +79,8 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "gains": figures.gains_figure(data, kinds),
         "map": _map(data),
     }
+    if data.wires:
+        made |= {"nodes": nodal.price_map(data), "split": nodal.split_figure(data, axis)}
     if data.traded_wh.any():
         made["matrix"] = figures.matrix_figure(data)
     return made
@@ -95,7 +99,8 @@ def _map(data: ReportData) -> dict[str, Any]:
 
 def _body(data: ReportData, which: str, volumes: list[int]) -> str:
     h = headlines(data)
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS)
+    shown = [pair for pair in SECTIONS if pair[0] != "nodal" or data.wires]
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in shown)
     parts = [
         sections.head(data, h),
         f'<nav aria-label="sections"><ul>{links}</ul></nav><main>',
@@ -103,6 +108,7 @@ def _body(data: ReportData, which: str, volumes: list[int]) -> str:
         sections.book(data, which, len(volumes), int(np.argmax(volumes))),
         sections.trades(data),
         sections.wires(data, h),
+        *([nodal.section(data)] if data.wires else []),
         people.members(data, h),
         people.money_section(data, h),
         people.trust(data),
