@@ -69,19 +69,20 @@ def radial_layout(network: Network) -> Float64:
 def known_positions(network: Network) -> Float64 | None:
     """The positions that the data give, [buses, 2], or None where one is unknown or most buses share theirs.
 
-    A root at the very place of the bus below it (a substation) is moved out a little, so that its transformer is seen.
+    A root drawn on top of another bus (a substation) is moved out beyond the bus below it, so that its transformer is seen.
     """
     xy = network.bus_xy
     if not np.isfinite(xy).all() or 2 * len(np.unique(xy, axis=0)) < network.buses:
         return None
     below = network.branch_to[network.branch_from == network.root]
-    if not (xy[below] == xy[network.root]).all(axis=1).any():
+    size = float(np.ptp(xy, axis=0).max())
+    others = np.delete(xy, network.root, axis=0)
+    if not below.size or float(np.hypot(*(others - xy[network.root]).T).min()) > 0.02 * size:
         return xy
-    away = xy[network.root] - xy.mean(axis=0)
+    away = xy[below[0]] - others.mean(axis=0)
     length = float(np.hypot(*away))
-    step = 0.12 * float(np.ptp(xy, axis=0).max())
     moved = xy.copy()
-    moved[network.root] += step * (away / length if length > 0 else np.array([0.0, 1.0]))
+    moved[network.root] = xy[below[0]] + 0.12 * size * (away / length if length > 0 else np.array([0.0, 1.0]))
     return moved
 
 
