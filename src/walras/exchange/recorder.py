@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from walras.errors import JournalError
 from walras.exchange.fold import ExchangeState, Public, apply
 from walras.exchange.journal import Entry, Journal
+from walras.exchange.sealed import Private
 
-Decision = tuple[Public, bytes | None]
-"""The public part and, where the operator keeps one, the private part."""
+Decision = tuple[Public, Private | None]
+"""The public part and, where something is kept from the public, the private part."""
 
 
 class Recorder:
