@@ -151,6 +151,11 @@ def journal_keys(seed: bytes, secret: bytes | None) -> KeySource:
     return KeySource(master, lambda account: hashlib.sha256(b"member key" + seed + account.to_bytes(8, "big")).digest())
 
 
+def store_master(community: Path, secret: bytes | None) -> bytes:
+    """What wraps the members' keys in the stores of gateway and oracles: from the secret, else from the community's seed."""
+    return hashlib.sha256(b"store master" + (secret or run_seed(load_community(community)))).digest()
+
+
 def _remove_run(out: Path) -> None:
     """Remove a run's own files and nothing else; a folder that holds no run is left alone."""
     if any(out.iterdir()) and not (out / JOURNAL).exists():
