@@ -29,6 +29,7 @@ def run(
     mechanism: str | None = None,
     chain: str | None = None,
     fresh: bool = False,
+    secret: Path | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -48,10 +49,12 @@ def run(
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
     fresh
         Begin anew: remove the run that is in the folder.
+    secret
+        File with 64 hex digits: members' keys are drawn at random and wrapped under it, instead of following from the seed.
     """
     from walras.commands.run import run_command
 
-    run_command(community, out, days=days, start=_day(start), mechanism=mechanism, chain=chain, fresh=fresh)
+    run_command(community, out, days=days, start=_day(start), mechanism=mechanism, chain=chain, fresh=fresh, secret=secret)
 
 
 @app.command
@@ -87,7 +90,9 @@ def audit(run: Path, *, chain: str | None = None) -> None:
 
 
 @app.command
-def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+def bill(
+    run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None, secret: Path | None = None
+) -> None:
     """One member's bill, itemised, with and without the market, its proofs of inclusion checked.
 
     Parameters
@@ -98,10 +103,86 @@ def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name=
         The member's id, such as home-17.
     json
         Also write the whole statement, every slot and every proof, to this file.
+    secret
+        The file that the run was begun with, if one was.
     """
     from walras.commands.bill import bill_command
 
-    bill_command(run, member, json)
+    bill_command(run, member, json, secret)
+
+
+@app.command
+def export(
+    run: Path,
+    member: str | None = None,
+    *,
+    out: Path | None = None,
+    purpose: str | None = None,
+    processing_record: bool = False,
+    secret: Path | None = None,
+) -> None:
+    """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    out
+        Write to this file instead of standard output.
+    purpose
+        Only what this purpose may see, at its resolution, if the member's consent allows it.
+    processing_record
+        The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import export_command
+
+    export_command(run, member, out, purpose, processing_record, secret)
+
+
+@app.command
+def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
+    """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    older_than
+        Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import forget_command
+
+    forget_command(run, member, older_than, secret)
+
+
+@app.command
+def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
+    """Record that a member agrees to a use of their data, or no longer does.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    purpose
+        The use: one of those in docs/explain/data-protection.md.
+    withdraw
+        Withdraw the consent.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import consent_command
+
+    consent_command(run, member, purpose, withdraw, secret)
 
 
 @app.command

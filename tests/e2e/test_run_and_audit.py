@@ -15,6 +15,7 @@ from e2e.runs import EXAMPLES, add, copy_of, forge, rural1_day
 from walras.errors import AuditError, InputError, JournalError, WalrasError
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
+from walras.exchange.parts import member_ids
 from walras.exchange.statement import check_statement, make_statement
 from walras.study.runner import JOURNAL, PUBLIC, Options, Run, open_journal
 
@@ -171,7 +172,7 @@ def test_every_member_has_a_statement_whose_proofs_hold_and_all_statements_sum_w
     run = rural1_day()
     entries = list(open_journal(run).entries())
     public = read_public_record(run / PUBLIC)
-    members = json.loads(entries[0].private or b"{}")["members"]
+    members = member_ids(entries[0])
     totals = {}
     for member in members:
         statement = make_statement(entries, member)

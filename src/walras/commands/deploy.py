@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, LedgerTerms, NodeSettings
@@ -23,7 +24,7 @@ def deploy_command(community: Path, chain: str, manifest: Path, profile: str, se
         raise InputError("walras deploy", [Fault("command line", "--profile", profile, "one of " + ", ".join(PROFILES))])
     chosen = PROFILES[profile]
     given = load_community(community)
-    keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(_read_secret(secret))
+    keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
     ledger_terms = LedgerTerms(
         members=tuple(keys.member(account).address for account in range(terms.accounts)),
@@ -43,15 +44,3 @@ def deploy_command(community: Path, chain: str, manifest: Path, profile: str, se
     if secret is None:
         console.print("keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
     console.print(f"manifest: {manifest}; the same command again confirms it")
-
-
-def _read_secret(path: Path) -> bytes:
-    """32 bytes as 64 hex digits."""
-    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-    try:
-        secret = bytes.fromhex(text)
-    except ValueError:
-        secret = b""
-    if len(secret) != 32:
-        raise InputError("walras deploy", [Fault(str(path), "--secret", f"{len(text)} characters", "a file with 64 hex digits")])
-    return secret

@@ -8,12 +8,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from walras.commands.secrets import read_secret
 from walras.commands.summary import summary_table
 from walras.study.runner import Options, Run
 
 
 def run_command(
-    community: Path, out: Path, *, days: int | None, start: date | None, mechanism: str | None, chain: str | None, fresh: bool
+    community: Path,
+    out: Path,
+    *,
+    days: int | None,
+    start: date | None,
+    mechanism: str | None,
+    chain: str | None,
+    fresh: bool,
+    secret: Path | None = None,
 ) -> None:
     """Run, print a summary, and as last line `journal: HEADHASH`."""
     console = Console(soft_wrap=True, highlight=False)
@@ -27,7 +36,9 @@ def run_command(
         transient=True,
     ) as progress:
         progress.add_task("setting up", total=None)
-        session = Run(community, out, Options(start=start, days=days, chain_url=chain, fresh=fresh, mechanism=mechanism))
+        held = None if secret is None else read_secret(secret, "walras run")
+        options = Options(start=start, days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+        session = Run(community, out, options)
         progress.remove_task(progress.task_ids[0])
         terms = session.terms
         console.print(

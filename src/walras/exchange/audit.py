@@ -20,10 +20,11 @@ import numpy as np
 
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
+from walras.exchange.acts import act_from_public
 from walras.exchange.commitment import commitments
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
 from walras.exchange.extras import extra_for
-from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_OPENED, ExchangeState, apply
+from walras.exchange.fold import ACT, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, ExchangeState, apply
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
@@ -107,6 +108,9 @@ class Audit:
         if entry.slot is None:
             if entry.kind == LEDGER_DEPLOYED:
                 self._connect(entry.public)
+            if entry.kind == ACT:
+                act_from_public(entry)
+                self.report.count("acts with the record")
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
             return
@@ -252,7 +256,7 @@ class Audit:
 
     def _check_end(self, state: ExchangeState, entries: list[Entry]) -> None:
         if state.closed:
-            last = entries[-1].public
+            last = next(entry.public for entry in reversed(entries) if entry.kind == RUN_CLOSED)
             root = self._chain.head().state_root.hex()
             if self._given_chain is None and last["state_root"] != root:
                 raise AuditError(f"the chain ends in state {root[:16]}…, the record says {last['state_root'][:16]}…")

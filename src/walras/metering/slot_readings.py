@@ -15,9 +15,9 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.admission import Admitted, Registry
-from walras.metering.identity import key_id
+from walras.metering.identity import KEY_ID_BYTES, key_id
 from walras.metering.merkle import SHA256_RFC6962, HashScheme, MerkleTree, tree_over
-from walras.metering.reading import encode_payload, unsigned_leaf
+from walras.metering.reading import encode_payload, read_payload, split_reading, unsigned_leaf
 from walras.metering.vault import leaf_salt
 from walras.units import Int64
 
@@ -55,6 +55,24 @@ class SlotReadings:
 def encode_substitute(device_key_id: bytes, slot: int, import_wh: int, export_wh: int, quality: int) -> bytes:
     """The leaf of a substituted value: canonical CBOR [key_id, {slot, import, export, counter 0, quality}], unsigned."""
     return unsigned_leaf(device_key_id, encode_payload(slot, import_wh, export_wh, 0, quality))
+
+
+def energy_of_leaf(leaf: bytes) -> tuple[int, int] | None:
+    """Import and export (Wh) that a leaf speaks of: a reading, signed alone or in a parcel, a substitute, a correction; else None.
+
+    >>> energy_of_leaf(encode_substitute(bytes(16), 95, 250, 0, 18))
+    (250, 0)
+    """
+    fields = split_reading(leaf)
+    if fields is not None:
+        return fields[2], fields[3]
+    head = leaf[:1]
+    if head not in (b"\x82", b"\x84") or leaf[1:2] != b"\x50":
+        return None
+    numbers = read_payload(leaf, 2 + KEY_ID_BYTES)
+    if numbers is None or (head == b"\x82" and numbers[5] != len(leaf)):
+        return None
+    return numbers[1], numbers[2]
 
 
 def missing_devices(registry: Registry, slot: int, admitted: Admitted) -> Int64:

@@ -177,6 +177,10 @@ class ReadingStore:
             list(reasons.items()),
         )
 
+    def knows(self, member: int) -> bool:
+        """True where the member has a key here: has readings, and was not forgotten."""
+        return member in self._ring.wrapped
+
     def refused_counts(self) -> dict[int, int]:
         """Refusals by reason, ever."""
         return {int(reason): int(count) for reason, count in self._db.execute("select reason, count from refused order by reason")}

@@ -15,7 +15,6 @@ Signs: energy positive when taken from the grid, money positive when the member 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from walras.exchange.accounting import bills_without_market
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
 from walras.exchange.journal import Entry
+from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
@@ -269,9 +269,7 @@ def _add_slot(
     sums.retail_nano += int((done.bought_wh * all_in[terms.contract_of]).sum())
     sums.feed_in_nano += int((done.sold_wh * terms.feed_in_micro).sum())
     delivered = s.events[EventKind.DELIVERED]
-    if delivered.private is None:
-        raise JournalError(f"slot {s.slot}: what the devices did was erased; the report needs it", thing=s.slot)
-    soc = np.array(json.loads(delivered.private)["soc"], dtype=np.int64)
+    _, soc = delivered_from(delivered, trading.fleet.member)
     day = trading.day(s.slot)
     row = s.slot - day.slots.start
     price = -1 if s.price_micro_per_kwh is None else s.price_micro_per_kwh

@@ -7,6 +7,7 @@ file the run was made from. Started again on a folder whose run was cut off, it 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from walras.errors import JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
+from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
@@ -32,13 +34,17 @@ JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line may change: first local day, number of days, the chain's URL, and whether to begin anew."""
+    """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
+
+    `secret` is the operator's, for the members' keys (`journal_keys`).
+    """
 
     start: date | None = None
     days: int | None = None
     chain_url: str | None = None
     fresh: bool = False
     mechanism: str | None = None
+    secret: bytes | None = None
 
 
 class Run:
@@ -62,10 +68,14 @@ class Run:
             chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
         else:
             chain = JsonRpcChain(options.chain_url)
-        self._journal = Journal(out / JOURNAL, _salt_key(seed))
+        self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
+        self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
         meters = make_meters(self.community, seed)
-        self._session = Session(Parts(self.community, self.terms, meters, keys, trading, chain, seed), self._recorder)
+        parts = Parts(
+            self.community, self.terms, meters, keys, trading, chain, seed, self._journal.leaf_secrets(self.terms.members)
+        )
+        self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
 
@@ -141,14 +151,27 @@ def ledger_keys(seed: bytes) -> LedgerKeys:
     return LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
 
 
-def open_journal(run: Path) -> Journal:
-    """The journal of a finished or interrupted run; its salts follow from the community's seed."""
+def open_journal(run: Path, secret: bytes | None = None) -> Journal:
+    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`)."""
     community = load_community(run / COMMUNITY)
-    return Journal(run / JOURNAL, _salt_key(run_seed(community)))
+    return Journal(run / JOURNAL, journal_keys(run_seed(community), secret))
 
 
-def _salt_key(seed: bytes) -> bytes:
-    return hashlib.sha256(b"journal salts" + seed).digest()
+def journal_keys(seed: bytes, secret: bytes | None) -> KeySource:
+    """The members' keys of a run's journal.
+
+    With a secret of the operator (32 bytes): drawn from the operating system's generator and wrapped under it; erased is erased.
+    Without: derived from the community's seed, so that a replay ends in the same bytes everywhere; fit for trials.
+    """
+    if secret is not None:
+        return KeySource(secret, lambda account: os.urandom(32))
+    master = hashlib.sha256(b"journal master" + seed).digest()
+    return KeySource(master, lambda account: hashlib.sha256(b"member key" + seed + account.to_bytes(8, "big")).digest())
+
+
+def store_master(community: Path, secret: bytes | None) -> bytes:
+    """What wraps the members' keys in the stores of gateway and oracles: from the secret, else from the community's seed."""
+    return hashlib.sha256(b"store master" + (secret or run_seed(load_community(community)))).digest()
 
 
 def _remove_run(out: Path) -> None:

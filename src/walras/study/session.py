@@ -8,13 +8,11 @@ driver is a straight line; `Recorder.step` makes it one that can be killed anywh
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import cbor2
 import numpy as np
 
 from walras.community.model import Community
@@ -24,7 +22,8 @@ from walras.exchange.commitment import commitments
 from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
-from walras.exchange.journal import Entry, Public, canonical
+from walras.exchange.journal import Entry, Public
+from walras.exchange.parts import admitted_private, delivered_from, delivered_private, opened_private, sent_batch
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, clearing_to_public, orders_from_public, orders_to_public
 from walras.exchange.recorder import Decision, Recorder
@@ -98,6 +97,7 @@ class Parts:
     trading: Trading
     chain: Chain
     seed: bytes
+    leaf_secrets: tuple[bytes, ...]
 
 
 def genesis_time(terms: Terms) -> int:
@@ -135,8 +135,7 @@ class Session:
 
     def _open(self) -> None:
         p = self._p
-        members = {m.id: index for index, m in enumerate(p.community.members)}
-        private = canonical({"members": members, "credentials": list(p.meters.credentials)})
+        private = opened_private([m.id for m in p.community.members], p.meters.credentials)
         opened = self._recorder.step(RUN_OPENED, None, lambda: (terms_to_public(p.terms), private))
         if opened.public != terms_to_public(p.terms):
             raise JournalError(
@@ -225,14 +224,12 @@ class Session:
             done = self._dispatched(slot, orders, clearing)
             if wires is not None:
                 done = p.trading.curtailed(self._soc, done, wires.curtailed_wh)
-            return flow_to_public(p.trading.flow(slot, done.metered_wh), p.trading.network), canonical(
-                {"net_wh": done.metered_wh.tolist(), "soc": done.soc_uwh.tolist()}
-            )
+            net = done.metered_wh
+            kept = delivered_private(net, done.soc_uwh, p.trading.fleet.member)
+            return flow_to_public(p.trading.flow(slot, net), p.trading.network), kept
 
         delivered = at(EventKind.DELIVERED, deliver)
-        physical = json.loads(_kept(delivered))
-        net_wh = np.array(physical["net_wh"], dtype=np.int64)
-        self._soc = np.array(physical["soc"], dtype=np.int64)
+        net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
         readings, attested = self._meter(slot, net_wh, at)
         on_wires = None if wires is None else wires.clearing
         metered = readings.import_wh, readings.export_wh
@@ -309,22 +306,22 @@ class Session:
             batch = sign_readings(p.meters.keys, device, [slot] * same, imports, exports, [counter] * same, [0] * same)
             self._oracles, readings, refused = self._admit(slot, batch)
             outcome.append(readings[0])
-            if len({r.tree().root for r in readings}) != 1:
+            roots = {r.salted_tree(p.leaf_secrets).root for r in readings}
+            if len(roots) != 1:
                 raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
             public = {
-                "root": readings[0].tree().root.hex(),
+                "root": roots.pop().hex(),
                 "devices": same,
                 "admitted": same - int((readings[0].quality > 15).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
             }
-            substituted = {device: readings[0].leaves[device] for device in np.flatnonzero(readings[0].quality > 15).tolist()}
-            return public, cbor2.dumps({"batch": batch, "substituted": substituted}, canonical=True)
+            return public, admitted_private(batch, p.meters.registry, readings[0], p.leaf_secrets)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
-            self._oracles, readings, _ = self._admit(slot, cbor2.loads(_kept(admitted))["batch"])
+            self._oracles, readings, _ = self._admit(slot, sent_batch(admitted))
             outcome.append(readings[0])
-        root = outcome[0].tree().root
+        root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
             raise JournalError(f"slot {slot}: the readings kept do not have the root recorded", thing=admitted.seq)
         self._history[slot] = outcome[0]
@@ -403,13 +400,3 @@ def _attest(
     signatures = join_signatures([(addresses[vote.oracle], vote.signature) for vote in result.votes])
     public: Public = {"at": at, "root": root.hex(), "oracles": [v.oracle for v in result.votes], "signatures": signatures.hex()}
     return public, None
-
-
-def _kept(entry: Entry) -> bytes:
-    if entry.private is None:
-        raise JournalError(
-            f"entry {entry.seq} ({entry.kind}): its private part was erased",
-            thing=entry.seq,
-            way_out="a run whose private parts were erased can be audited, not continued",
-        )
-    return entry.private
