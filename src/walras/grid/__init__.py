@@ -14,6 +14,7 @@ from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import Dispatch, dispatch
 from walras.grid.physical import Line, Transformer, build_network
 from walras.grid.picture import describe_network, network_figure
+from walras.grid.requirements import Requirements
 from walras.grid.rows import LIMIT_NAMES
 from walras.grid.sensitivity import Sensitivities, sensitivities
 from walras.grid.shadow import LimitWorth, limit_worths
@@ -35,6 +36,7 @@ __all__ = [
     "Line",
     "Network",
     "Redispatch",
+    "Requirements",
     "Sensitivities",
     "Transformer",
     "Violations",
