@@ -92,9 +92,12 @@ class Dispatch:
 
 
 class Work:
-    """The moving parts of one clearing: the point, its flow and its linearisation (not shared, not kept)."""
+    """The moving parts of one clearing: the point, its flow and its linearisation (not shared, not kept).
 
-    def __init__(self, slot: FeederSlot, groups: Groups) -> None:
+    `taken_kw` [buses] is traded beside the orders: fixed as to power, but delivered and paid for by the market.
+    """
+
+    def __init__(self, slot: FeederSlot, groups: Groups, taken_kw: Float | None = None) -> None:
         w = slot.network.wires
         n = slot.network.buses
         self.slot, self.groups, self.w = slot, groups, w
@@ -106,16 +109,21 @@ class Work:
         self.weight = np.zeros(n)
         self.v_min, self.v_max = limit_bounds(slot.network)
         self.x = np.zeros(groups.price.size)
-        start_flat(w.parent, w.data, w.slack_v_pu, self.vr, self.vi)
-        if solve(w.parent, w.data, self.p, self.q, self.vr, self.vi, self.state, TOLERANCE_PU, MAX_SWEEPS) < 0:
-            raise ClearingError(
-                "the feeder has no AC power flow even without trade: what is fixed is more than the wires carry",
-                thing=slot,
-                way_out="check fixed_p_kw and fixed_q_kvar (kW and kvar taken at each bus)",
-            )
+        self._start("the feeder has no AC power flow even without trade: what is fixed is more than the wires carry")
         self.base_kw = slack_power(self.vr, self.vi, self.state)
         self.base_losses = branch_losses(w.parent, w.data, self.vr, self.vi, self.state)
         self.totals = total_rows(slot, groups, self.base_kw)
+        if taken_kw is not None:
+            self.fixed = self.fixed + taken_kw[w.order] / BASE_KVA
+            self.p = self.fixed.copy()
+            self._start("the feeder has no AC power flow with what is taken beside the orders")
+
+    def _start(self, complaint: str) -> None:
+        w = self.w
+        start_flat(w.parent, w.data, w.slack_v_pu, self.vr, self.vi)
+        if solve(w.parent, w.data, self.p, self.q, self.vr, self.vi, self.state, TOLERANCE_PU, MAX_SWEEPS) < 0:
+            way_out = "check fixed_p_kw and fixed_q_kvar (kW and kvar taken at each bus)"
+            raise ClearingError(complaint, thing=self.slot, way_out=way_out)
 
     def step(self, new: Float) -> tuple[float, float]:
         """Move to the fills `new`: the part of the way that has a flow, and the largest movement of a bus in kW."""
@@ -197,12 +205,13 @@ def penalty_of(groups: Groups) -> float:
     return 1e4 * max(spread, 1e5)
 
 
-def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None) -> Dispatch:
-    """The welfare-maximal fills within the limits. `margins` (from an earlier clearing) are limits with a distance to keep.
+def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None, taken_kw: Float | None = None) -> Dispatch:
+    """The welfare-maximal fills within the limits. `margins` (from an earlier clearing) are limits with a distance to keep;
+    `taken_kw` [buses] is taken beside the orders (stores, blocks) and must be supplied by them, losses included.
 
     Raises ClearingError where no AC flow exists, even without trade.
     """
-    work = Work(slot, groups)
+    work = Work(slot, groups, taken_kw)
     g, w = groups, work.w
     limits = LimitRows() if margins is None else LimitRows(list(margins.kind), list(margins.place), list(margins.margin))
     if not limits.kind:
