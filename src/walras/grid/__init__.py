@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from walras.grid.congestion import Curtailment, Redispatch, curtail, redispatch
 from walras.grid.conic import ConicOptimum, dispatch_conic
+from walras.grid.coupled import DayPlan, plan_day, with_schedule
 from walras.grid.envelopes import Envelopes, operating_envelopes
 from walras.grid.feeder import FeederSlot, add_supplier
 from walras.grid.flow import Flow, power_flow
@@ -14,9 +15,11 @@ from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import Dispatch, dispatch
 from walras.grid.physical import Line, Transformer, build_network
 from walras.grid.picture import describe_network, network_figure
+from walras.grid.requirements import Requirements
 from walras.grid.rows import LIMIT_NAMES
 from walras.grid.sensitivity import Sensitivities, sensitivities
 from walras.grid.shadow import LimitWorth, limit_worths
+from walras.grid.stores import Stores, battery_stores, join_stores, session_stores
 
 __all__ = [
     "BASE_KVA",
@@ -27,6 +30,7 @@ __all__ = [
     "TRANSFORMER",
     "ConicOptimum",
     "Curtailment",
+    "DayPlan",
     "Dispatch",
     "Envelopes",
     "FeederSlot",
@@ -35,10 +39,13 @@ __all__ = [
     "Line",
     "Network",
     "Redispatch",
+    "Requirements",
     "Sensitivities",
+    "Stores",
     "Transformer",
     "Violations",
     "add_supplier",
+    "battery_stores",
     "build_network",
     "check_nodal",
     "curtail",
@@ -46,10 +53,14 @@ __all__ = [
     "dispatch",
     "dispatch_conic",
     "find_violations",
+    "join_stores",
     "limit_worths",
     "network_figure",
     "operating_envelopes",
+    "plan_day",
     "power_flow",
     "redispatch",
     "sensitivities",
+    "session_stores",
+    "with_schedule",
 ]
