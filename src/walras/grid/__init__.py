@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from walras.grid.congestion import Curtailment, Redispatch, curtail, redispatch
+from walras.grid.charges import LossCharges, excess_charges, loss_charges, peak_charges, subscribed_charges
+from walras.grid.congestion import CurtailedEnergy, Curtailment, Redispatch, curtail, pay_curtailment, redispatch
 from walras.grid.conic import ConicOptimum, dispatch_conic
 from walras.grid.envelopes import Envelopes, operating_envelopes
 from walras.grid.feeder import FeederSlot, add_supplier
@@ -14,6 +15,9 @@ from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import Dispatch, dispatch
 from walras.grid.physical import Line, Transformer, build_network
 from walras.grid.picture import describe_network, network_figure
+from walras.grid.relief import delivered_relief, relief_prices, relief_rewards
+from walras.grid.rent import RentDisposal, Surplus, dispose_of_rent, scarcity_price, split_surplus
+from walras.grid.rights import Rights, RightsSettlement, make_rights, settle_rights, simultaneously_feasible
 from walras.grid.rows import LIMIT_NAMES
 from walras.grid.sensitivity import Sensitivities, sensitivities
 from walras.grid.shadow import LimitWorth, limit_worths
@@ -26,6 +30,7 @@ __all__ = [
     "NODAL",
     "TRANSFORMER",
     "ConicOptimum",
+    "CurtailedEnergy",
     "Curtailment",
     "Dispatch",
     "Envelopes",
@@ -33,23 +38,42 @@ __all__ = [
     "Flow",
     "LimitWorth",
     "Line",
+    "LossCharges",
     "Network",
     "Redispatch",
+    "RentDisposal",
+    "Rights",
+    "RightsSettlement",
     "Sensitivities",
+    "Surplus",
     "Transformer",
     "Violations",
     "add_supplier",
     "build_network",
     "check_nodal",
     "curtail",
+    "delivered_relief",
     "describe_network",
     "dispatch",
     "dispatch_conic",
+    "dispose_of_rent",
+    "excess_charges",
     "find_violations",
     "limit_worths",
+    "loss_charges",
+    "make_rights",
     "network_figure",
     "operating_envelopes",
+    "pay_curtailment",
+    "peak_charges",
     "power_flow",
     "redispatch",
+    "relief_prices",
+    "relief_rewards",
+    "scarcity_price",
     "sensitivities",
+    "settle_rights",
+    "simultaneously_feasible",
+    "split_surplus",
+    "subscribed_charges",
 ]
