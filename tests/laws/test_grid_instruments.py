@@ -62,18 +62,18 @@ def test_a_limit_moves_as_its_sensitivity_says() -> None:
 
 
 def test_the_reward_is_what_the_relief_is_worth_to_everybody() -> None:
-    """One kWh more taken at the far end of a feeder full of sun: the others gain the reward, less the energy itself."""
+    """400 Wh more taken far out on a feeder full of sun: the others gain the reward, less the energy itself."""
     slot, book, done = sunny()
     price = relief_prices(slot, power_at(book, done, slot), done)
     amount = 400
-    reward = int(relief_rewards(price, np.array([6]), [-amount]).sum())
-    _, more_book, more = sunny(more_wh=(6, amount))
+    reward = int(relief_rewards(price, np.array([5]), [-amount]).sum())
+    _, more_book, more = sunny(more_wh=(5, amount))
     assert more.filled_wh[30] == amount
     gained = welfare_nano(more_book, more) - 299_000 * amount - welfare_nano(book, done)
     assert done.node_price_micro_per_kwh is not None
-    node_price = int(done.node_price_micro_per_kwh[6])
+    node_price = int(done.node_price_micro_per_kwh[5])
     assert reward > 0  # high voltage: taking is relief, and is paid
-    energy_and_losses = node_price - int(scarcity_price(done)[6])
+    energy_and_losses = node_price - int(scarcity_price(done)[5])
     assert reward == pytest.approx(gained + energy_and_losses * amount, rel=0.05, abs=3e5)
 
 
