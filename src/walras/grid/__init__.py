@@ -5,6 +5,7 @@ from __future__ import annotations
 from walras.grid.charges import LossCharges, excess_charges, loss_charges, peak_charges, subscribed_charges
 from walras.grid.congestion import CurtailedEnergy, Curtailment, Redispatch, curtail, pay_curtailment, redispatch
 from walras.grid.conic import ConicOptimum, dispatch_conic
+from walras.grid.droop import IEEE_1547_A, IEEE_1547_B, PRESET_EN, Droop, DroopFlow, Inverters, flow_with_droop, narrowed
 from walras.grid.envelopes import Envelopes, operating_envelopes
 from walras.grid.feeder import FeederSlot, add_supplier
 from walras.grid.flow import Flow, power_flow
@@ -24,18 +25,24 @@ from walras.grid.shadow import LimitWorth, limit_worths
 
 __all__ = [
     "BASE_KVA",
+    "IEEE_1547_A",
+    "IEEE_1547_B",
     "KIND_NAMES",
     "LIMIT_NAMES",
     "LINE",
     "NODAL",
+    "PRESET_EN",
     "TRANSFORMER",
     "ConicOptimum",
     "CurtailedEnergy",
     "Curtailment",
     "Dispatch",
+    "Droop",
+    "DroopFlow",
     "Envelopes",
     "FeederSlot",
     "Flow",
+    "Inverters",
     "LimitWorth",
     "Line",
     "LossCharges",
@@ -59,9 +66,11 @@ __all__ = [
     "dispose_of_rent",
     "excess_charges",
     "find_violations",
+    "flow_with_droop",
     "limit_worths",
     "loss_charges",
     "make_rights",
+    "narrowed",
     "network_figure",
     "operating_envelopes",
     "pay_curtailment",
