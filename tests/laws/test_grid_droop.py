@@ -97,18 +97,23 @@ def test_without_curves_it_is_the_plain_flow() -> None:
     assert done.held_kw.tolist() == [0.0]
 
 
-def test_curves_hold_a_voltage_that_would_break_down_without_them() -> None:
-    """200 kW at the end of a long cable have no flow at all; with the curve the plant finds its place."""
-    line = Line("ab", "a", "b", 1.0, 0.8, 0.08)
-    network = build_network({"a": 0.4, "b": 0.4}, [line], root="a")
-    zero = np.zeros(2)
-    with pytest.raises(GridError):
-        power_flow(network, np.array([0.0, 200.0]))
-    with pytest.raises(GridError, match="do not settle.* bus b"):
-        flow_with_droop(network, zero, zero, Inverters(np.array([1]), np.array([200.0]), np.array([200.0]), [Droop()]))
-    plant = Inverters(np.array([1]), np.array([200.0]), np.array([200.0]), [PRESET_EN])
+def test_curves_hold_a_voltage_that_would_rise_to_the_sky_without_them() -> None:
+    """200 kW over 0.8 ohm: v = (1 + sqrt(5)) / 2 without a curve; with it the plant finds its place below 1.12."""
+    network = build_network({"a": 0.4, "b": 0.4}, [Line("ab", "a", "b", 1.0, 0.8, 0.0)], root="a")
+    zero, bus, size = np.zeros(2), np.array([1]), np.array([200.0])
+    free = flow_with_droop(network, zero, zero, Inverters(bus, size, size, [Droop()]))
+    assert free.flow.v_pu[0, 1] == pytest.approx((1 + np.sqrt(5)) / 2)
+    plant = Inverters(bus, size, size, [PRESET_EN])
     check(network, zero, zero, plant)
     assert flow_with_droop(network, zero, zero, plant).flow.v_pu[0, 1] < 1.12
+
+
+def test_what_no_curve_can_settle_is_an_error_that_names_the_bus() -> None:
+    """Over a pure reactance active power moves no voltage up: 200 kW stay more than V^2 / 2x = 100 kW."""
+    network = build_network({"a": 0.4, "b": 0.4}, [Line("ab", "a", "b", 1.0, 0.001, 0.8)], root="a")
+    plant = Inverters(np.array([1]), np.array([200.0]), np.array([200.0]), [Droop()])
+    with pytest.raises(GridError, match=r"do not settle.* bus b"):
+        flow_with_droop(network, np.zeros(2), np.zeros(2), plant)
 
 
 @pytest.mark.parametrize("v", [0.5, 0.92, 0.95, 0.98, 1.0, 1.02, 1.05, 1.06, 1.08, 1.1, 1.3])

@@ -301,7 +301,7 @@ def _settle(
                 for j in range(m):
                     rise = dp[place[j]] * slopes[j, 0] + dq[place[j]] * slopes[j, 1]
                     jacobian[i, j] = (1.0 if i == j else 0.0) + rise / BASE_KVA
-            move = np.linalg.solve(jacobian, seen - u)
+            move[:] = np.linalg.solve(jacobian, seen - u)
         else:  # no flow at the assumed voltages: assume higher ones, where everything feeds in less
             for i in range(m):
                 move[i] = 0.05
