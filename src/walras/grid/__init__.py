@@ -22,6 +22,7 @@ from walras.grid.rights import Rights, RightsSettlement, make_rights, settle_rig
 from walras.grid.rows import LIMIT_NAMES
 from walras.grid.sensitivity import Sensitivities, sensitivities
 from walras.grid.shadow import LimitWorth, limit_worths
+from walras.grid.vcg import NODAL_VCG
 
 __all__ = [
     "BASE_KVA",
@@ -31,6 +32,7 @@ __all__ = [
     "LIMIT_NAMES",
     "LINE",
     "NODAL",
+    "NODAL_VCG",
     "PRESET_EN",
     "TRANSFORMER",
     "ConicOptimum",
