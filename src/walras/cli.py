@@ -89,7 +89,7 @@ def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name=
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None) -> None:
+def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_price: str = "2500", batch_slots: int = 96) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
     Parameters
@@ -98,10 +98,16 @@ def report(run: Path, *, out: Path | None = None) -> None:
         Folder of the run.
     out
         Where to write the page; default: report.html in the run's folder.
+    gas_gwei
+        What a unit of gas is taken to cost, in gwei.
+    coin_price
+        What the chain's coin is taken to cost, in the community's currency.
+    batch_slots
+        Slots in one batch, where settlement in batches is counted beside.
     """
     from walras.commands.report import report_command
 
-    report_command(run, out)
+    report_command(run, out, gas_gwei, coin_price, batch_slots)
 
 
 @app.command
