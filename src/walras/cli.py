@@ -190,7 +190,13 @@ def compare(
 
 @app.command
 def deploy(
-    community: Path, *, chain: str, manifest: Path = Path("ledger.json"), profile: str = "permissioned", secret: Path | None = None
+    community: Path,
+    *,
+    chain: str,
+    manifest: Path = Path("ledger.json"),
+    profile: str = "permissioned",
+    secret: Path | None = None,
+    council: Path | None = None,
 ) -> None:
     """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
 
@@ -203,13 +209,15 @@ def deploy(
     manifest
         The deployment's own record; it makes the command safe to repeat.
     profile
-        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final).
+        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret
         File with 64 hex digits from which the keys of admin, operator and oracles follow.
+    council
+        JSON file with members (addresses), threshold and delay_s: the admin's power goes behind a council and a timelock.
     """
     from walras.commands.deploy import deploy_command
 
-    deploy_command(community, chain, manifest, profile, secret)
+    deploy_command(community, chain, manifest, profile, secret, council)
 
 
 @app.command

@@ -30,6 +30,10 @@ CONTRACTS = (
     "PaymentChannels",
     "EnergyPool",
     "BatchSettlement",
+    "DeviceRegistry",
+    "ListGate",
+    "Council",
+    "Timelock",
 )
 
 _PANIC = bytes.fromhex("4e487b71")

@@ -60,7 +60,6 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     error TooManyDecimals(uint8 decimals);
     error BadTimes(uint64 fraudWindow, uint64 exitTimeout);
-    error NoSuchAccount(uint256 account);
     error NothingToDeposit();
     error DepositTooLarge(uint256 escrowNano, uint256 maximum);
     error ShortTransfer(uint256 expected, uint256 received);
@@ -88,7 +87,7 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
     /// @notice Pay `tokenUnits` into `account`; anyone may pay for anyone. It counts from the next batch.
     function deposit(uint256 account, uint256 tokenUnits) external nonReentrant whenNotPaused {
         if (halted) revert AlreadyHalted();
-        if (account >= registry.memberCount()) revert NoSuchAccount(account);
+        registry.checkGate(registry.ownerOf(account));
         if (tokenUnits == 0) revert NothingToDeposit();
         uint256 before = currency.balanceOf(address(this));
         uint256 escrowNano = (before + tokenUnits) * nanoPerTokenUnit;
