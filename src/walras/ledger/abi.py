@@ -31,6 +31,7 @@ CONTRACTS = (
     "EnergyPool",
     "BatchSettlement",
     "DeviceRegistry",
+    "Disputes",
     "ListGate",
     "Council",
     "Timelock",

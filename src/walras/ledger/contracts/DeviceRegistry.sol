@@ -30,6 +30,8 @@ contract DeviceRegistry {
     mapping(address meterOperator => bool) public isMeterOperator;
     /// @notice By the id of the device's key.
     mapping(bytes32 id => Device) public deviceOf;
+    /// @notice How many devices of an account were entered and not revoked.
+    mapping(uint256 account => uint256) public devicesOf;
 
     event MeterOperatorChanged(address indexed meterOperator, bool appointed);
     event DeviceEntered(
@@ -65,6 +67,7 @@ contract DeviceRegistry {
         if (validUntil < validFrom || validUntil < block.timestamp) revert BadValidity(validFrom, validUntil);
         if (deviceOf[id].status != Status.Unknown) revert AlreadyEntered(id);
         deviceOf[id] = Device(msg.sender, uint16(account), Status.Active, validFrom, validUntil, credentialHash);
+        ++devicesOf[account];
         emit DeviceEntered(id, account, msg.sender, credentialHash, validUntil);
     }
 
@@ -78,6 +81,7 @@ contract DeviceRegistry {
         if (device.status == Status.Revoked) revert RevokedForGood(id);
         if (status == Status.Unknown) revert BadStatus(status);
         device.status = status;
+        if (status == Status.Revoked) --devicesOf[device.account];
         emit StatusChanged(id, status);
     }
 
