@@ -186,7 +186,7 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None) -> None:
+def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_price: str = "2500", batch_slots: int = 96) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
     Parameters
@@ -195,10 +195,16 @@ def report(run: Path, *, out: Path | None = None) -> None:
         Folder of the run.
     out
         Where to write the page; default: report.html in the run's folder.
+    gas_gwei
+        What a unit of gas is taken to cost, in gwei.
+    coin_price
+        What the chain's coin is taken to cost, in the community's currency.
+    batch_slots
+        Slots in one batch, where settlement in batches is counted beside.
     """
     from walras.commands.report import report_command
 
-    report_command(run, out)
+    report_command(run, out, gas_gwei, coin_price, batch_slots)
 
 
 @app.command
@@ -281,7 +287,13 @@ def compare(
 
 @app.command
 def deploy(
-    community: Path, *, chain: str, manifest: Path = Path("ledger.json"), profile: str = "permissioned", secret: Path | None = None
+    community: Path,
+    *,
+    chain: str,
+    manifest: Path = Path("ledger.json"),
+    profile: str = "permissioned",
+    secret: Path | None = None,
+    council: Path | None = None,
 ) -> None:
     """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
 
@@ -294,13 +306,15 @@ def deploy(
     manifest
         The deployment's own record; it makes the command safe to repeat.
     profile
-        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final).
+        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret
         File with 64 hex digits from which the keys of admin, operator and oracles follow.
+    council
+        JSON file with members (addresses), threshold and delay_s: the admin's power goes behind a council and a timelock.
     """
     from walras.commands.deploy import deploy_command
 
-    deploy_command(community, chain, manifest, profile, secret)
+    deploy_command(community, chain, manifest, profile, secret, council)
 
 
 @app.command

@@ -29,6 +29,12 @@ CONTRACTS = (
     "EnergyCertificates",
     "PaymentChannels",
     "EnergyPool",
+    "BatchSettlement",
+    "DeviceRegistry",
+    "Disputes",
+    "ListGate",
+    "Council",
+    "Timelock",
 )
 
 _PANIC = bytes.fromhex("4e487b71")
