@@ -1,0 +1,28 @@
+"""How long the ledger's state machines run: a dozen sequences in a test run, 10,000 where WALRAS_NIGHTLY=1."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
+SEQUENCES = int(os.environ.get("WALRAS_SEQUENCES", "10000"))
+
+
+def machine_settings(examples: int = 8, steps: int = 20) -> settings:
+    """Without shrinking at night: a failure is printed as it was found."""
+    return settings(
+        max_examples=SEQUENCES if NIGHTLY else examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
+    )
+
+
+def hunting(examples: int = 60, steps: int = 20) -> settings:
+    """To look for a planted bug: the same sequences every time, none remembered."""
+    return settings(
+        machine_settings(), max_examples=examples, stateful_step_count=steps, phases=(Phase.generate,), database=None, derandomize=True
+    )
