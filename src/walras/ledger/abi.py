@@ -29,6 +29,7 @@ CONTRACTS = (
     "EnergyCertificates",
     "PaymentChannels",
     "EnergyPool",
+    "ProofVerifier",
 )
 
 _PANIC = bytes.fromhex("4e487b71")
