@@ -17,6 +17,11 @@ contract ProofVerifier {
     uint256 private constant FIXED_BYTES = 448; // alpha, beta, gamma, delta
     uint256 private constant POINT_BYTES = 64;
     uint256 private constant PAIR_BYTES = 192;
+    // What a precompile takes at most: its price before EIP-1108. A refused point costs all that it is given.
+    uint256 private constant ADD_GAS = 500;
+    uint256 private constant MULTIPLY_GAS = 40_000;
+    uint256 private constant PAIRING_GAS = 100_000;
+    uint256 private constant PAIR_GAS = 80_000;
 
     /// @notice Where the verifying key lies, as code behind one stop byte.
     address public immutable keyStore;
@@ -113,18 +118,18 @@ contract ProofVerifier {
                 calldatacopy(scratch, add(proof, PAIR_BYTES), 0x40)
                 if i {
                     mstore(add(scratch, 0x40), weight)
-                    valid := and(valid, staticcall(gas(), 0x07, scratch, 0x60, scratch, 0x40))
+                    valid := and(valid, staticcall(MULTIPLY_GAS, 0x07, scratch, 0x60, scratch, 0x40))
                     let c := mload(scratch)
                     let d := mload(add(scratch, 0x20))
                     mstore(scratch, mload(pair))
                     mstore(add(scratch, 0x20), mload(add(pair, 0x20)))
-                    valid := and(valid, staticcall(gas(), 0x07, scratch, 0x60, pair, 0x40))
+                    valid := and(valid, staticcall(MULTIPLY_GAS, 0x07, scratch, 0x60, pair, 0x40))
                     mstore(scratch, c)
                     mstore(add(scratch, 0x20), d)
                 }
                 mstore(add(scratch, 0x40), mload(last))
                 mstore(add(scratch, 0x60), mload(add(last, 0x20)))
-                valid := and(valid, staticcall(gas(), 0x06, scratch, 0x80, last, 0x40))
+                valid := and(valid, staticcall(ADD_GAS, 0x06, scratch, 0x80, last, 0x40))
                 proof := add(proof, PROOF_BYTES)
             }
         }
@@ -137,6 +142,7 @@ contract ProofVerifier {
         returns (bool holds)
     {
         uint256 width = inputCount;
+        uint256 pairingGas = PAIRING_GAS + PAIR_GAS * (count + 3);
         assembly ("memory-safe") {
             let scratch := mload(0x40)
             let from := add(key, 0x20)
@@ -147,7 +153,7 @@ contract ProofVerifier {
             // first: (R - weights) * alpha, beta
             mcopy(scratch, from, 0x40)
             mstore(add(scratch, 0x40), sub(R, mload(sum)))
-            let done := staticcall(gas(), 0x07, scratch, 0x60, first, 0x40)
+            let done := staticcall(MULTIPLY_GAS, 0x07, scratch, 0x60, first, 0x40)
             mcopy(add(first, 0x40), add(from, 0x40), 0x80)
             // second: the inputs' points, gamma; two words of running sum lie behind the two of the product
             let point := add(from, FIXED_BYTES)
@@ -156,8 +162,8 @@ contract ProofVerifier {
             for { let j := 0 } iszero(gt(j, width)) { j := add(j, 1) } {
                 mcopy(add(scratch, 0xa0), point, 0x40)
                 mstore(add(scratch, 0xe0), mod(sub(R, mload(add(sum, shl(5, j)))), R))
-                done := and(done, staticcall(gas(), 0x07, add(scratch, 0xa0), 0x60, add(scratch, 0xa0), 0x40))
-                done := and(done, staticcall(gas(), 0x06, add(scratch, 0x60), 0x80, add(scratch, 0x60), 0x40))
+                done := and(done, staticcall(MULTIPLY_GAS, 0x07, add(scratch, 0xa0), 0x60, add(scratch, 0xa0), 0x40))
+                done := and(done, staticcall(ADD_GAS, 0x06, add(scratch, 0x60), 0x80, add(scratch, 0x60), 0x40))
                 point := add(point, POINT_BYTES)
             }
             mcopy(second, add(scratch, 0x60), 0x40)
@@ -165,7 +171,7 @@ contract ProofVerifier {
             // third: -C, delta
             mstore(add(third, 0x20), mod(sub(Q, mload(add(third, 0x20))), Q))
             mcopy(add(third, 0x40), add(from, 0x140), 0x80)
-            done := and(done, staticcall(gas(), 0x08, pairs, mul(add(count, 3), PAIR_BYTES), scratch, 0x20))
+            done := and(done, staticcall(pairingGas, 0x08, pairs, mul(add(count, 3), PAIR_BYTES), scratch, 0x20))
             holds := and(done, mload(scratch))
         }
     }
@@ -184,6 +190,7 @@ contract ProofVerifier {
     /// @dev Points on their curves and in their subgroups: the precompiles refuse others. The product of the pairings does not
     /// matter here, so what they return is not looked at.
     function _isKey(bytes memory key) private view returns (bool valid) {
+        uint256 pairingGas = PAIRING_GAS + PAIR_GAS;
         assembly ("memory-safe") {
             let scratch := mload(0x40)
             let from := add(key, 0x20)
@@ -192,13 +199,13 @@ contract ProofVerifier {
             for { let at := add(from, 0x40) } lt(at, add(from, FIXED_BYTES)) { at := add(at, 0x80) } {
                 mcopy(scratch, from, 0x40)
                 mcopy(add(scratch, 0x40), at, 0x80)
-                valid := and(valid, staticcall(gas(), 0x08, scratch, PAIR_BYTES, scratch, 0x20))
+                valid := and(valid, staticcall(pairingGas, 0x08, scratch, PAIR_BYTES, scratch, 0x20))
             }
             for { let at := add(from, FIXED_BYTES) } lt(at, end) { at := add(at, POINT_BYTES) } {
                 mcopy(scratch, at, 0x40)
                 mstore(add(scratch, 0x40), 0)
                 mstore(add(scratch, 0x60), 0)
-                valid := and(valid, staticcall(gas(), 0x06, scratch, 0x80, scratch, 0x40))
+                valid := and(valid, staticcall(ADD_GAS, 0x06, scratch, 0x80, scratch, 0x40))
             }
         }
     }

@@ -27,7 +27,9 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.identity import PrivateKey, PublicKey, key_id, sign, verify
+from walras.metering.merkle import root_of
 from walras.metering.proofs.poseidon import poseidon
+from walras.metering.reading import read_payload
 from walras.units import Int64, as_int64
 
 DAY_SLOTS = 96
@@ -114,6 +116,25 @@ def sign_day(key: PrivateKey, statement: DayStatement) -> bytes:
 def day_is_signed(key: PublicKey, statement: DayStatement, signature: bytes) -> bool:
     """Whether the meter with `key` signed that the root and the commitment are of the same day."""
     return verify(key, signature, _signed_part(key_id(key), statement))
+
+
+def day_agrees(day: Day, payloads: Sequence[bytes], statement: DayStatement) -> bool:
+    """Whether an opened day is the one in the meter's 96 payloads, and both are what the statement says.
+
+    What an oracle checks that has admitted the readings and was given the salt: same slots in a row, same values, same context
+    but for the meter's name, which the caller's `context_of` gave.
+
+    >>> day_agrees(EMPTY_DAY, [], DayStatement(0, bytes(32), EMPTY_DAY.commitment))
+    False
+    """
+    numbers = [read_payload(payload, 0) for payload in payloads]
+    if len(payloads) != DAY_SLOTS or any(one is None or one[5] != len(p) for one, p in zip(numbers, payloads, strict=True)):
+        return False
+    rows = [one[:3] for one in numbers if one is not None]
+    slots = range(statement.first_slot, statement.first_slot + DAY_SLOTS)
+    expected = list(zip(slots, day.import_wh.tolist(), day.export_wh.tolist(), strict=True))
+    roots_agree = root_of(payloads) == statement.readings_root and day.commitment == statement.commitment
+    return rows == expected and roots_agree
 
 
 def _signed_part(kid: bytes, statement: DayStatement) -> bytes:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from py_ecc import optimized_bn128 as pairings
 from py_ecc.fields import optimized_bn128_FQ as FQ
 from py_ecc.fields import optimized_bn128_FQ2 as FQ2
 from py_ecc.fields import optimized_bn128_FQ12 as FQ12
+from py_ecc.optimized_bn128 import optimized_curve as curve
+from py_ecc.optimized_bn128 import optimized_pairing as pairings
 
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.proofs.bn254 import BASE_FIELD, FIELD_1, FIELD_2, G1, G2, negated_1, weighted_sum
@@ -71,7 +72,7 @@ def prove(circuit: Circuit, key: ProvingKey, witness: Sequence[int], blinding: t
     broken = violations(circuit, witness)
     if broken:
         raise MeteringError(
-            f"the witness breaks {len(broken)} of {len(circuit.constraints)} constraints of {circuit.name}, the first is {broken[0]}",
+            f"the witness breaks {len(broken)} of {len(circuit.constraints)} constraints of {circuit.name}, first {broken[0]}",
             thing=circuit.name,
             way_out="the statement is not true of these readings; state what is",
         )
@@ -142,8 +143,7 @@ def verify_batch(key: VerifyingKey, proofs: Sequence[tuple[Proof, Sequence[int]]
         for at, value in enumerate((1, *public)):
             inputs[at] = (inputs[at] + weight * value) % SCALAR_FIELD
     pairs: list[tuple[G1, G2]] = [
-        (negated_1(weighted_sum(FIELD_1, [proof.a], [weight])), proof.b)
-        for weight, (proof, _) in zip(weights, proofs, strict=True)
+        (negated_1(weighted_sum(FIELD_1, [proof.a], [weight])), proof.b) for weight, (proof, _) in zip(weights, proofs, strict=True)
     ]
     pairs += [
         (weighted_sum(FIELD_1, [key.alpha], [inputs[0]]), key.beta),
@@ -170,17 +170,15 @@ def _on_curve(proof: Proof) -> bool:
     """Both points of the first group on its curve, B on the twist and in the subgroup of order r."""
     first = all(point is None or (point[1] ** 2 - point[0] ** 3 - 3) % BASE_FIELD == 0 for point in (proof.a, proof.c))
     second = _second(proof.b)
-    return first and bool(pairings.is_on_curve(second, pairings.b2)) and bool(
-        pairings.is_inf(pairings.multiply(second, SCALAR_FIELD))
-    )
+    return first and bool(curve.is_on_curve(second, curve.b2)) and bool(curve.is_inf(curve.multiply(second, SCALAR_FIELD)))
 
 
 def _first(point: G1) -> Any:
-    return pairings.Z1 if point is None else (FQ(point[0]), FQ(point[1]), FQ.one())
+    return curve.Z1 if point is None else (FQ(point[0]), FQ(point[1]), FQ.one())
 
 
 def _second(point: G2) -> Any:
-    return pairings.Z2 if point is None else (FQ2(list(point[0])), FQ2(list(point[1])), FQ2.one())
+    return curve.Z2 if point is None else (FQ2(list(point[0])), FQ2(list(point[1])), FQ2.one())
 
 
 __all__ = ["PROOF_BYTES", "Proof", "decode_proof", "prove", "prove_unchecked", "verify", "verify_batch"]

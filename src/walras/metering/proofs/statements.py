@@ -7,9 +7,10 @@ take for something else are refused when the record is made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, ClassVar
 
 from walras.errors import Fault, InputError
 from walras.metering.proofs.day import DAY_SLOTS, EMPTY_DAY, MAX_WH, Day
@@ -97,7 +98,7 @@ class NetPosition:
     @property
     def root(self) -> int:
         """Poseidon over the commitments, the contexts and eight zeros; absent meters are the empty day."""
-        filled = [*self.meters, *[(EMPTY_COMMITMENT, EMPTY_DAY.context)] * (METERS - len(self.meters))]
+        filled = [*self.meters, *[(empty_commitment(), EMPTY_DAY.context)] * (METERS - len(self.meters))]
         return poseidon([*(c for c, _ in filled), *(context for _, context in filled), *[0] * (INPUTS - 2 * METERS)])
 
     @property
@@ -136,7 +137,11 @@ class Reduction:
 
 Statement = DaySum | BelowLimit | NetPosition | Reduction
 
-EMPTY_COMMITMENT = EMPTY_DAY.commitment
+
+@cache
+def empty_commitment() -> int:
+    """The commitment of the empty day: known to everybody, and nobody can open it as anything else."""
+    return EMPTY_DAY.commitment
 
 
 def day_sum(day: Day, capacity_wh: int) -> DaySum:
@@ -158,3 +163,34 @@ def _require(statement: Statement, ranges: Sequence[tuple[str, int]]) -> None:
     ]
     if faults:
         raise InputError(statement.circuit, faults)
+
+
+def statement_record(statement: Statement) -> dict[str, Any]:
+    """A statement as plain text for JSON: whole numbers as decimal text, which no reader rounds.
+
+    >>> statement_record(BelowLimit(5, 6, 95, 500))["circuit"]
+    'below_limit'
+    """
+    record: dict[str, Any] = {"circuit": statement.circuit}
+    for field in fields(statement):
+        value = getattr(statement, field.name)
+        record[field.name] = str(value) if isinstance(value, int) else [[str(part) for part in pair] for pair in value]
+    return record
+
+
+def statement_from(record: Mapping[str, Any]) -> Statement:
+    """The statement in a record of `statement_record`; InputError for anything else, naming what."""
+    kinds: dict[str, type[Statement]] = {kind.circuit: kind for kind in (DaySum, BelowLimit, NetPosition, Reduction)}
+    kind = kinds.get(str(record.get("circuit")))
+    if kind is None:
+        raise InputError("statement", [Fault("statement", "circuit", record.get("circuit"), f"one of {', '.join(kinds)}")])
+    names = {field.name for field in fields(kind)}
+    if set(record) != names | {"circuit"}:
+        raise InputError("statement", [Fault(kind.circuit, "fields", sorted(record), f"circuit, {', '.join(sorted(names))}")])
+    try:
+        arguments: dict[str, Any] = {name: int(record[name]) for name in names - {"meters"}}
+        if "meters" in names:
+            arguments["meters"] = tuple((int(commitment), int(context)) for commitment, context in record["meters"])
+    except (TypeError, ValueError) as cause:
+        raise InputError("statement", [Fault(kind.circuit, "fields", dict(record), "whole numbers as decimal text")]) from cause
+    return kind(**arguments)

@@ -53,7 +53,9 @@ def _by_wire(circuit: Circuit, values: Mapping[str, int]) -> list[int]:
             witness[wire] = values[name] % SCALAR_FIELD
     missing = {name for name, wire in circuit.names.items() if witness[wire] is None}
     if missing:
-        raise MeteringError(f"{len(missing)} signals of {circuit.name} have no value, {min(missing)} among them", thing=circuit.name)
+        raise MeteringError(
+            f"{len(missing)} signals of {circuit.name} have no value, {min(missing)} among them", thing=circuit.name
+        )
     return [value for value in witness if value is not None]
 
 
