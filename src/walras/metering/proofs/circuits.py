@@ -77,6 +77,7 @@ def verifying_key(name: str) -> VerifyingKey:
     return key_from_json(_read(f"{name}.verifying.json").decode())
 
 
+@cache
 def development_proving_key(name: str) -> ProvingKey:
     """The proving key to the shipped development key, made from the public seed; seconds. MeteringError after a real ceremony."""
     if not manifest().is_development:

@@ -69,6 +69,12 @@ def prove(circuit: Circuit, key: ProvingKey, witness: Sequence[int], blinding: t
 
     MeteringError where the witness breaks a constraint: what is false is not proven.
     """
+    require_true(circuit, witness)
+    return prove_unchecked(circuit, key, witness, blinding)
+
+
+def require_true(circuit: Circuit, witness: Sequence[int]) -> None:
+    """MeteringError, with the number of the first broken constraint, for the witness of what is not true."""
     broken = violations(circuit, witness)
     if broken:
         raise MeteringError(
@@ -76,7 +82,6 @@ def prove(circuit: Circuit, key: ProvingKey, witness: Sequence[int], blinding: t
             thing=circuit.name,
             way_out="the statement is not true of these readings; state what is",
         )
-    return prove_unchecked(circuit, key, witness, blinding)
 
 
 def prove_unchecked(circuit: Circuit, key: ProvingKey, witness: Sequence[int], blinding: tuple[int, int]) -> Proof:

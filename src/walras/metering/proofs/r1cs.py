@@ -122,6 +122,19 @@ def witness_file(witness: Sequence[int]) -> bytes:
     return binary_file(b"wtns", 2, [(1, header), (2, body)])
 
 
+def read_witness(data: bytes) -> list[int]:
+    """The witness in a `.wtns` file; MeteringError for another field.
+
+    >>> read_witness(witness_file([1, 5]))
+    [1, 5]
+    """
+    sections = dict(read_sections(data, b"wtns"))
+    if int.from_bytes(sections[1][4 : 4 + FIELD_BYTES], "little") != SCALAR_FIELD:
+        raise MeteringError("a witness over another field", thing="wtns")
+    body = sections[2]
+    return [int.from_bytes(body[at : at + FIELD_BYTES], "little") for at in range(0, len(body), FIELD_BYTES)]
+
+
 def binary_file(magic: bytes, version: int, sections: Sequence[tuple[int, bytes]]) -> bytes:
     """An iden3 binary file of these sections."""
     head = magic + struct.pack("<II", version, len(sections))
