@@ -41,6 +41,7 @@ CONTRACTS = (
     "ListGate",
     "Council",
     "Timelock",
+    "ProofVerifier",
 )
 
 _PANIC = bytes.fromhex("4e487b71")
