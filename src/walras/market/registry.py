@@ -12,6 +12,7 @@ from walras.market.constant_sum import CONSTANT_SUM
 from walras.market.dutch import DUTCH
 from walras.market.english import ENGLISH
 from walras.market.expiring import EXPIRING
+from walras.market.flexibility import FLEXIBILITY
 from walras.market.mcafee import MCAFEE
 from walras.market.mechanism import Mechanism
 from walras.market.muda import MUDA, MUDA_VICKREY
@@ -47,6 +48,7 @@ _SHELF: tuple[Mechanism, ...] = (
     RFQ,
     POSTED,
     RANDOM_PAIRS,
+    FLEXIBILITY,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}
