@@ -10,6 +10,7 @@ from walras.grid.feeder import FeederSlot, add_supplier
 from walras.grid.flow import Flow, power_flow
 from walras.grid.limits import KIND_NAMES, Violations, find_violations
 from walras.grid.network import BASE_KVA, LINE, TRANSFORMER, Network
+from walras.grid.network_blocks import BlockDay, clear_blocks
 from walras.grid.nodal import NODAL
 from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import Dispatch, dispatch
@@ -28,6 +29,7 @@ __all__ = [
     "LINE",
     "NODAL",
     "TRANSFORMER",
+    "BlockDay",
     "ConicOptimum",
     "Curtailment",
     "DayPlan",
@@ -48,6 +50,7 @@ __all__ = [
     "battery_stores",
     "build_network",
     "check_nodal",
+    "clear_blocks",
     "curtail",
     "describe_network",
     "dispatch",
