@@ -12,6 +12,7 @@ from walras.grid.feeder import FeederSlot, add_supplier
 from walras.grid.flow import Flow, power_flow
 from walras.grid.limits import KIND_NAMES, Violations, find_violations
 from walras.grid.network import BASE_KVA, LINE, TRANSFORMER, Network
+from walras.grid.network_blocks import BlockDay, clear_blocks
 from walras.grid.nodal import NODAL
 from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import Dispatch, dispatch
@@ -38,6 +39,7 @@ __all__ = [
     "NODAL_VCG",
     "PRESET_EN",
     "TRANSFORMER",
+    "BlockDay",
     "ConicOptimum",
     "CurtailedEnergy",
     "Curtailment",
@@ -67,6 +69,7 @@ __all__ = [
     "battery_stores",
     "build_network",
     "check_nodal",
+    "clear_blocks",
     "curtail",
     "delivered_relief",
     "describe_network",

@@ -27,6 +27,7 @@ from walras.grid.optimum import Dispatch, Work, dispatch
 from walras.grid.rows import LimitRows
 from walras.grid.stores import Stores
 from walras.market.orders import BUY, SELL, Orders, make_orders
+from walras.units import MAX_PRICE_MICRO_PER_KWH
 
 ROUNDS = 40
 ENOUGH = 2e-6
@@ -206,7 +207,7 @@ def with_schedule(
 ) -> Orders:
     """The book of slot `t` with the stores' orders at the end: their scheduled energy in whole Wh, rounded down.
 
-    firm: at the dearest (cheapest) price of the book, so that only a limit can keep it from being filled. Otherwise at what stored
+    firm: beyond every price of the book, so that only a limit can keep it from being filled. Otherwise at what stored
     energy is worth: a bid at value * in_efficiency, an ask at value / out_efficiency. Ids follow the largest in the book.
     """
     net = plan.charge_kw[t] - plan.discharge_kw[t]
@@ -214,8 +215,7 @@ def with_schedule(
     rows = np.flatnonzero(wh > 0)
     side = np.where(net[rows] > 0, BUY, SELL)
     if firm:
-        highest, lowest = (int(f(book.price_micro_per_kwh)) for f in (np.max, np.min))
-        price = np.where(side == BUY, highest + 1, lowest - 1)
+        price = firm_price(book, side)
     else:
         value = plan.stored_value[t, rows]
         price = np.rint(np.where(side == BUY, value * stores.in_efficiency[rows], value / stores.out_efficiency[rows])).astype(
@@ -231,3 +231,12 @@ def with_schedule(
         time=np.concatenate([book.time, np.full(rows.size, late)]),
         node=np.concatenate([book.node, stores.bus[rows]]),
     )
+
+
+def firm_price(book: Orders, side: Int) -> Int:
+    """A limit for each side that no price in the book comes near, losses and congestion included."""
+    prices = book.price_micro_per_kwh
+    highest, lowest = (int(prices.max()), int(prices.min())) if book.count else (0, 0)
+    away = max(highest - lowest, abs(highest), abs(lowest), 100_000)
+    most = MAX_PRICE_MICRO_PER_KWH
+    return np.where(side == BUY, min(highest + away, most), max(lowest - away, -most))
