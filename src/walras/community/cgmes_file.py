@@ -1,10 +1,10 @@
 """Reads a feeder from CGMES files (EQ with SSH, and TP where the model is bus-branch), with nothing but the standard library.
 
-Taken: topological nodes, or connectivity nodes joined by closed switches; AC line segments with their lowest permanent current limit;
-two-winding transformers with ratio taps; loads, generators, equivalent injections and battery units with the power of the SSH
-file; the external network injection (or what has the first reference priority) as the root. Powers are MW and Mvar, impedances ohm,
-voltages kV, as CGMES has them. The transformer's r and x are referred to one side and become short-circuit percentages of its rated
-power.
+Taken: topological nodes, or connectivity nodes joined by closed switches; AC line segments with their lowest permanent
+current limit; two-winding transformers with ratio taps; loads, generators, equivalent injections and battery units with
+the power of the SSH file; the external network injection (or what has the first reference priority) as the root. Powers
+are MW and Mvar, impedances ohm, voltages kV, as CGMES has them. The transformer's r and x are referred to one side and
+become short-circuit percentages of its rated power.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SWITCHES = (
 LOADS = ("EnergyConsumer", "ConformLoad", "NonConformLoad", "StationSupply")
 MACHINES = ("SynchronousMachine", "AsynchronousMachine", "EnergySource", "EquivalentInjection", "PowerElectronicsConnection")
 FOREIGN = (
-    "LinearShuntCompensator", "NonlinearShuntCompensator", "StaticVarCompensator", "SeriesCompensator", "EquivalentBranch", "CsConverter",
-    "VsConverter", "DCLineSegment", "EquivalentShunt", "AsynchronousMachineTimeConstantReactance", "PhaseTapChangerLinear",
-    "PhaseTapChangerSymmetrical", "PhaseTapChangerAsymmetrical", "PhaseTapChangerTabular",
+    "LinearShuntCompensator", "NonlinearShuntCompensator", "StaticVarCompensator", "SeriesCompensator", "EquivalentBranch",
+    "EquivalentShunt", "CsConverter", "VsConverter", "DCLineSegment", "PhaseTapChangerLinear", "PhaseTapChangerSymmetrical",
+    "PhaseTapChangerAsymmetrical", "PhaseTapChangerTabular",
 )  # fmt: skip
 CLOCK_DEGREES = 30.0
 BIG_S_MVA = 1.0
@@ -238,11 +238,12 @@ def _power(model: Model, draft: Draft, ends: _Ends) -> None:
         buses = ends.buses(machine, 1)
         if not buses or _is_root(machine):
             continue
-        p, q = (1e3 * machine.number(name, machine.number(other)) for name, other in (("p", "activePower"), ("q", "reactivePower")))
+        p = 1e3 * machine.number("p", machine.number("activePower"))
+        q = 1e3 * machine.number("q", machine.number("reactivePower"))
         batteries = [u for u in model.of("BatteryUnit") if u.links.get("PowerElectronicsConnection") == machine.id]
         if batteries:
             capacity = 1e3 * sum(unit.number("ratedE") for unit in batteries)
-            power = 1e3 * max((unit.number("maxP") for unit in batteries), default=0.0) or 1e3 * machine.number("ratedS") or abs(p)
+            power = 1e3 * (max(unit.number("maxP") for unit in batteries) or machine.number("ratedS")) or abs(p)
             draft.note("assumed", machine.label, "an efficiency of 95 % each way")
             draft.storages.append(ForeignStorage(machine.label, buses[0], capacity, power, 0.95, p))
         else:
@@ -274,5 +275,4 @@ def _roots(model: Model, draft: Draft, ends: _Ends) -> None:
 
 
 def _free(draft: Draft, thing: CimObject) -> str:
-    taken = {branch.name for branch in [*draft.lines, *draft.transformers]}
-    return thing.label if thing.label not in taken else f"{thing.label} {thing.id}"
+    return thing.label if thing.label not in draft.branch_names() else f"{thing.label} {thing.id}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from walras.errors import Fault, InputError
 from walras.grid import Line, Network, Transformer, build_network
@@ -63,6 +63,9 @@ class ForeignStorage:
     p_kw: float = 0.0
 
 
+Hung = TypeVar("Hung", ForeignLoad, ForeignPlant, ForeignStorage)
+
+
 @dataclass(slots=True)
 class Draft:
     """The tables in the making. `couplers` join two buses without impedance; `v_min_pu`, `v_max_pu` by bus where the file knows."""
@@ -82,6 +85,10 @@ class Draft:
     plants: list[ForeignPlant] = field(default_factory=list)
     storages: list[ForeignStorage] = field(default_factory=list)
     findings: list[ImportFinding] = field(default_factory=list)
+
+    def branch_names(self) -> set[str]:
+        """The names that branches have so far."""
+        return {line.name for line in self.lines} | {unit.name for unit in self.transformers}
 
     def note(self, kind: FindingKind, thing: str, detail: str) -> None:
         """Add a finding, once."""
@@ -135,23 +142,9 @@ def assemble(draft: Draft) -> ForeignGrid:
         buses, lines, transformers, root=root, slack_v_pu=min(volts), v_min_pu=draft.v_min_pu, v_max_pu=draft.v_max_pu,
         positions=draft.positions, frequency_hz=draft.frequency_hz,
     )  # fmt: skip
-    hang: dict[str, list[ForeignLoad | ForeignPlant | ForeignStorage]] = {"loads": [], "plants": [], "storages": []}
-    for kind, items in (("loads", draft.loads), ("plants", draft.plants), ("storages", draft.storages)):
-        for item in items:
-            bus = bus_of.get(item.bus)
-            if bus in buses:
-                hang[kind].append(replace(item, bus=bus))
-            else:
-                draft.note("dropped", item.name, f"it hangs at bus {item.bus}, which is not fed")
-    return ForeignGrid(
-        draft.name,
-        draft.source,
-        network,
-        tuple(x for x in hang["loads"] if isinstance(x, ForeignLoad)),
-        tuple(x for x in hang["plants"] if isinstance(x, ForeignPlant)),
-        tuple(x for x in hang["storages"] if isinstance(x, ForeignStorage)),
-        tuple(draft.findings),
-    )
+    fed = {bus: name for bus, name in bus_of.items() if name in buses}
+    loads, plants, storages = _hung(draft, draft.loads, fed), _hung(draft, draft.plants, fed), _hung(draft, draft.storages, fed)
+    return ForeignGrid(draft.name, draft.source, network, loads, plants, storages, tuple(draft.findings))
 
 
 def bus_power(grid: ForeignGrid) -> tuple[list[float], list[float]]:
@@ -167,6 +160,14 @@ def bus_power(grid: ForeignGrid) -> tuple[list[float], list[float]]:
     for storage in grid.storages:
         p[index[storage.bus]] += storage.p_kw
     return p, q
+
+
+def _hung(draft: Draft, items: Sequence[Hung], fed: Mapping[str, str]) -> tuple[Hung, ...]:
+    """What hangs at a bus that is fed, by that bus's name in the network; the rest is noted."""
+    for item in items:
+        if item.bus not in fed:
+            draft.note("dropped", item.name, f"it hangs at bus {item.bus}, which is not fed")
+    return tuple(replace(item, bus=fed[item.bus]) for item in items if item.bus in fed)
 
 
 def _fuse(draft: Draft) -> Mapping[str, str]:

@@ -1,9 +1,10 @@
 """Reads a circuit that an OpenDSS script describes: the engine itself reads the script, we read the elements out of it.
 
-Needs the extra (`pip install 'walras[opendss]'`, dss-python, BSD). The script is run as far as it goes; nothing is solved here, taps
-stand as written. OpenDSS is unbalanced and three-phase, our network is its balanced equivalent: a line is its positive sequence,
-(mean of the diagonal) - (mean off the diagonal) of its matrices; a one- or two-phase element is taken as balanced, which is a finding.
-A source holds its voltage; its short-circuit impedance is left out. Loads are constant power, capacitors constant reactive power.
+Needs the extra (`pip install 'walras[opendss]'`, dss-python, BSD). The script is run as far as it goes; nothing is solved
+here, taps stand as written. OpenDSS is unbalanced and three-phase, our network is its balanced equivalent: a line is its
+positive sequence, (mean of the diagonal) - (mean off the diagonal) of its matrices; a one- or two-phase element is taken
+as balanced, which is a finding. A source holds its voltage; its short-circuit impedance is left out. Loads are constant
+power, capacitors constant reactive power.
 """
 
 from __future__ import annotations

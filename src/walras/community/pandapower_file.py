@@ -1,9 +1,9 @@
 """Reads a network that pandapower wrote with `to_json`, with nothing but the standard library.
 
 Taken: buses, lines, two-winding transformers with their taps, switches, external grid, loads, static and voltage-controlled
-generators, storage units. All of it in service, at the moment of the file. The transformer is the pi model of the file's short-circuit
-data (pandapower's `trafo_model="pi"`; its default "t" differs by some 1e-8 pu). A tap is applied as its position says; pandapower 3
-leaves it out of its own flow where `tap_changer_type` is not set, which is then a finding.
+generators, storage units. All of it in service, at the moment of the file. The transformer is the pi model of the file's
+short-circuit data (pandapower's `trafo_model="pi"`; its default "t" differs by some 1e-8 pu). A tap is applied as its
+position says; pandapower 3 leaves it out of its own flow where `tap_changer_type` is not set, which is then a finding.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from walras.grid import Line, Transformer
 Row = dict[str, Any]
 READ = {"bus", "line", "trafo", "switch", "ext_grid", "load", "sgen", "gen", "storage", "bus_geodata", "line_geodata"}
 ELEMENTS = (
-    "trafo3w", "shunt", "ward", "xward", "impedance", "dcline", "motor", "asymmetric_load", "asymmetric_sgen", "svc", "ssc", "tcsc",
-    "vsc", "b2b_vsc", "line_dc", "bus_dc",
+    "trafo3w", "shunt", "ward", "xward", "impedance", "dcline", "motor", "asymmetric_load", "asymmetric_sgen", "svc",
+    "ssc", "tcsc", "vsc", "b2b_vsc", "line_dc", "bus_dc",
 )  # fmt: skip
 LEAST_STORAGE_KWH = 0.001
 
@@ -112,7 +112,7 @@ def _buses(draft: Draft, tables: dict[str, dict[int, Row]]) -> dict[int, str]:
 
 def _switches(draft: Draft, tables: dict[str, dict[int, Row]], name_of: dict[int, str]) -> set[tuple[str, int]]:
     """Closed bus couplers are noted; (table, index) of the branches that an open switch cuts."""
-    out = set()
+    out: set[tuple[str, int]] = set()
     for k, row in tables.get("switch", {}).items():
         if row["et"] == "b":
             if row["closed"] and row["bus"] in name_of and row["element"] in name_of:
@@ -120,7 +120,7 @@ def _switches(draft: Draft, tables: dict[str, dict[int, Row]], name_of: dict[int
                     draft.note("assumed", _name(row, "switch", k), f"its {row['z_ohm']} ohm are left out")
                 draft.couplers.append((name_of[row["bus"]], name_of[row["element"]]))
         elif not row["closed"]:
-            out.add(({"l": "line", "t": "trafo"}.get(row["et"], row["et"]), int(row["element"])))
+            out.add(({"l": "line", "t": "trafo"}.get(str(row["et"]), str(row["et"])), int(row["element"])))
     return out
 
 
@@ -196,8 +196,7 @@ def _transformers(draft: Draft, tables: dict[str, dict[int, Row]], name_of: dict
 
 
 def _unique(draft: Draft, name: str, k: int) -> str:
-    taken = {branch.name for branch in [*draft.lines, *draft.transformers]}
-    return name if name not in taken else f"{name} #{k}"
+    return name if name not in draft.branch_names() else f"{name} #{k}"
 
 
 def _power(draft: Draft, tables: dict[str, dict[int, Row]], name_of: dict[int, str]) -> None:
