@@ -45,7 +45,10 @@ def read_opendss(path: str | Path) -> ForeignGrid:
     _power(draft, circuit)
     for name in circuit.AllElementNames:
         kind = name.split(".")[0].lower()
-        if kind == "regcontrol":
+        circuit.SetActiveElement(name)
+        if not _enabled(circuit):
+            draft.note("dropped", name, "disabled")
+        elif kind == "regcontrol":
             draft.note("dropped", name, "the control: the tap stands as in the script")
         elif kind not in MAPPED | SILENT:
             draft.note("dropped", name, f"a {kind} has no counterpart in a balanced radial network")
@@ -65,6 +68,8 @@ def _compiled(path: Path) -> Any:
     engine.AllowForms, engine.AllowEditor, engine.AllowChangeDir = False, False, False
     try:
         engine.Text.Command = f'compile "{path.resolve()}"'
+        if engine.NumCircuits:
+            engine.Text.Command = "MakeBusList"
     except module.DSSException as cause:
         fault = Fault(path.name, "script", " ".join(str(cause).split())[:300], "a script that OpenDSS compiles")
         raise InputError("OpenDSS script", [fault]) from cause
@@ -149,6 +154,8 @@ def _transformers(draft: Draft, circuit: Any) -> None:
         for number in (1, 2):
             unit.Wdg = number
             windings.append((float(unit.kV), float(unit.Tap), float(unit.R), bool(unit.IsDelta), _bus(circuit, number - 1)))
+        if _property(circuit, "%noloadloss") or _property(circuit, "%imag"):
+            draft.note("assumed", name, "half of its no-load current flows at each end; OpenDSS has all of it at the last winding")
         high, low = sorted(windings, key=lambda winding: -winding[0])
         kva = float(unit.kVA)
         draft.transformers.append(
