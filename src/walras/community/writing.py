@@ -150,11 +150,14 @@ levies = [
 """
 
 
-def community_text(name: str, data: CommunityData, members: tuple[Member, ...], start: date, file: str) -> str:
-    """The whole file as TOML text; `file` is how it names the data file."""
-    head = HEAD.format(name=f"SimBench {name}", code=data.code, source=data.source)
-    rules = RULES.format(name=f"SimBench {name}", start=start.isoformat(), file=file, prices=PRICE_FILE)
-    return head + rules + _tariffs() + "\n".join(_member(member) for member in members)
+def community_text(
+    name: str, data: CommunityData, members: tuple[Member, ...], start: date, file: str, *, head: str | None = None
+) -> str:
+    """The whole file as TOML text; `file` is how it names the data file. `head` is what stands above (default: SimBench's)."""
+    title = f"SimBench {name}" if head is None else name
+    above = HEAD.format(name=title, code=data.code, source=data.source) if head is None else head
+    rules = RULES.format(name=title.replace("\\", "").replace('"', ""), start=start.isoformat(), file=file, prices=PRICE_FILE)
+    return above + rules + _tariffs() + "\n".join(_member(member) for member in members)
 
 
 def _tariffs() -> str:
@@ -180,8 +183,10 @@ def _levies(items: tuple[tuple[str, str], ...]) -> str:
 
 
 def _member(member: Member) -> str:
-    lines = ["[[member]]", f'id = "{member.id}"', f'node = "{member.node}"', f'contract = "{member.contract}"']
-    lines += ["loads = [", *(f"  {_load(load)}," for load in member.loads), "]"]
+    node = member.node.replace("\\", "\\\\").replace('"', '\\"')
+    lines = ["[[member]]", f'id = "{member.id}"', f'node = "{node}"', f'contract = "{member.contract}"']
+    if member.loads:
+        lines += ["loads = [", *(f"  {_load(load)}," for load in member.loads), "]"]
     if member.pv:
         lines += ["pv = [", *(f"  {_plant(plant)}," for plant in member.pv), "]"]
     if member.battery:
