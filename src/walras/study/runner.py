@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,9 @@ from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.metering.feeder import Feeder
 from walras.study.meters import make_meters, run_seed
+from walras.study.oracles import InProcess, MeteringPath
 from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
 
@@ -47,7 +50,8 @@ class Options:
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options) -> None:
+    def __init__(self, community_path: Path, out: Path, options: Options, path: MeteringPath | None = None) -> None:
+        """`path` leads from the meters to the oracles' votes; without one all of it is in this process."""
         community = load_community(community_path)
         market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
         self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
@@ -68,9 +72,12 @@ class Run:
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
         meters = make_meters(self.community, seed)
-        parts = Parts(
-            self.community, self.terms, meters, keys, trading, chain, seed, self._journal.leaf_secrets(self.terms.members)
-        )
+        secrets = self._journal.leaf_secrets(self.terms.members)
+        self._pool = ThreadPoolExecutor(2)
+        if path is None:
+            feeder = Feeder(meters.feeder, trading.network, trading.bus)
+            path = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, path)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
@@ -96,7 +103,8 @@ class Run:
         return self._recorder.state
 
     def __iter__(self) -> Iterator[int]:
-        yield from self._session.run()
+        with self._pool:
+            yield from self._session.run()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
 
