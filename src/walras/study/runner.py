@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -47,11 +47,15 @@ class Options:
     secret: bytes | None = None
 
 
+PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
+"""From the community and the secrets of its members' leaf salts to a metering path."""
+
+
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options, path: MeteringPath | None = None) -> None:
-        """`path` leads from the meters to the oracles' votes; without one all of it is in this process."""
+    def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
+        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
         community = load_community(community_path)
         market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
         self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
@@ -76,8 +80,10 @@ class Run:
         self._pool = ThreadPoolExecutor(2)
         if path is None:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
-            path = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, path)
+            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
+        else:
+            way = path(self.community, secrets)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
