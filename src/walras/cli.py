@@ -30,6 +30,9 @@ def run(
     chain: str | None = None,
     fresh: bool = False,
     secret: Path | None = None,
+    gateway: str | None = None,
+    oracles: str | None = None,
+    clock: Path | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -51,10 +54,25 @@ def run(
         Begin anew: remove the run that is in the folder.
     secret
         File with 64 hex digits: members' keys are drawn at random and wrapped under it, instead of following from the seed.
+    gateway
+        HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
+    oracles
+        HOST:PORT of every `walras oracle`, by number, with commas between.
+    clock
+        File with the time of the replay; the run writes it, the oracles read it.
     """
-    from walras.commands.run import run_command
+    from walras.commands.run import NodeOptions, run_command
+    from walras.commands.secrets import read_secret
+    from walras.study.runner import Options
 
-    run_command(community, out, days=days, start=_day(start), mechanism=mechanism, chain=chain, fresh=fresh, secret=secret)
+    nodes = None
+    if gateway is not None and oracles is not None and clock is not None and chain is None:
+        nodes = NodeOptions(gateway, oracles, clock)
+    elif (gateway, oracles, clock) != (None, None, None):
+        raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
+    held = None if secret is None else read_secret(secret, "walras run")
+    options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+    run_command(community, out, options, nodes)
 
 
 @app.command
@@ -315,6 +333,79 @@ def deploy(
     from walras.commands.deploy import deploy_command
 
     deploy_command(community, chain, manifest, profile, secret, council)
+
+
+@app.command
+def gateway(
+    community: Path,
+    *,
+    oracles: str,
+    store: Path = Path("gateway.sqlite"),
+    listen: str = "127.0.0.1:7400",
+    key: Path | None = None,
+    secret: Path | None = None,
+    per_second: int = 10_000,
+) -> None:
+    """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): its meters.
+    oracles
+        HOST:PORT of every oracle, by number, with commas between.
+    store
+        The gateway's own file.
+    listen
+        HOST:PORT to serve meters on; port 0 takes a free one.
+    key
+        P-256 private key (PEM) to sign batches with, instead of the one that follows from the seed.
+    secret
+        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    per_second
+        Readings taken a second on average; ten seconds' worth at once.
+    """
+    from walras.commands.nodes import gateway_command
+
+    gateway_command(community, store, listen, oracles, key, secret, per_second)
+
+
+@app.command
+def oracle(
+    community: Path,
+    number: int,
+    *,
+    store: Path | None = None,
+    listen: str = "127.0.0.1:0",
+    gateway: str | None = None,
+    clock: Path | None = None,
+    key: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): its meters, its network, its contract.
+    number
+        Which of the community's oracles, from 0.
+    store
+        The oracle's own file; default: oracle-NUMBER.sqlite.
+    listen
+        HOST:PORT to serve on; port 0 takes a free one.
+    gateway
+        DID of the gateway whose batches are taken, instead of the one that follows from the seed.
+    clock
+        File with the time, for a replay; default: the machine's clock.
+    key
+        File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
+    secret
+        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    """
+    from walras.commands.nodes import oracle_command
+
+    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, key, secret)
 
 
 @app.command

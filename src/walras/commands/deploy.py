@@ -12,12 +12,12 @@ from rich.console import Console
 from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
-from walras.ledger import JsonRpcChain, LedgerKeys, LedgerTerms, NodeSettings
+from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
 from walras.ledger.manifest import PROFILES, deploy_once, fees_of
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys, make_terms
-from walras.study.session import ESCROW_NANO
+from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
 
 
@@ -40,12 +40,7 @@ def deploy_command(
     given = load_community(community)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
-    ledger_terms = LedgerTerms(
-        members=tuple(keys.member(account).address for account in range(terms.accounts)),
-        oracles=terms.oracles,
-        threshold=terms.quorum,
-        deposits_nano=(ESCROW_NANO,) * terms.accounts,
-    )
+    ledger_terms = ledger_terms_of(terms, keys)
     if council is not None:
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)

@@ -22,6 +22,7 @@ from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
 from walras.metering.merkle import tree_over_digests
 from walras.metering.reading import split_reading
+from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import SALT_BYTES
 from walras.units import Int64
 
@@ -94,6 +95,13 @@ def salted_leaf(entry: Entry, account: int) -> bytes | None:
         return None
     salt, sent, leaf = cbor2.loads(part)
     return bytes(salt) + bytes(sent[leaf] if isinstance(leaf, int) else leaf)
+
+
+def closed_readings(slot: int, entry: Entry) -> SlotReadings:
+    """The readings of the slot as they were closed, from the leaves kept; JournalError where one was erased or is none."""
+    parts = _private(entry).whole(_where(entry))
+    salted = (salted_leaf(entry, account) for account in range(len(parts)))
+    return readings_of_leaves(slot, [leaf[SALT_BYTES:] for leaf in salted if leaf is not None])
 
 
 def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:

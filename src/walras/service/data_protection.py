@@ -204,13 +204,12 @@ _KEPT = re.compile(r"(?m)^\s*(?:node|contract)\s*=.*$")
 def without_member(text: str, member: str, account: int) -> str:
     """A community file in which the `[[member]]` of that id is only an account at its node, without what stands behind the meter.
 
-    >>> print(without_member('[[member]]\\nid = "home-1"\\nnode = "b1"\\ncontract = "c"\\npv = [ 5 ]\\n', "home-1", 7))
+    >>> print(without_member('[[member]]\\nid = "home-1"\\nnode = "b1"\\ncontract = "c"\\npv = [ 5 ]\\n', "home-1", 7).rstrip())
     [[member]]
     id = "account-7"
     node = "b1"
     contract = "c"
     loads = []
-    <BLANKLINE>
     """
     sections = _SECTION.split(text)
     for at, section in enumerate(sections):

@@ -82,6 +82,7 @@ CATALOGUE: dict[str, dict[str, Held] | Held] = {
         "energy, payments and gains by member", "members", ("billing",), "operator", "none", "`walras forget`, or delete the file"
     ),
 }
+_ACCESS = Held("who asked an oracle for what, and when", "who may ask: the exchange", (), "operator", "none", "with the file")
 _READING_STORE: dict[str, Held] = {
     "member_key.member": _TECHNICAL,
     "member_key.wrapped": _SEALED_KEY,
@@ -101,8 +102,10 @@ _READING_STORE: dict[str, Held] = {
     "vote.slot": _TECHNICAL,
     "vote.root": _TECHNICAL,
     "vote.signature": _TECHNICAL,
+    "refused.slot": _TECHNICAL,
     "refused.reason": _TECHNICAL,
     "refused.count": _TECHNICAL,
+    **{f"access.{name}": _ACCESS for name in ("number", "at", "holder", "right", "slot", "allowed")},
 }
 _PATTERNS = {"gateway*.sqlite": _READING_STORE, "oracle-*.sqlite": _READING_STORE}
 _PASSING = ("*-wal", "*-shm", "*.partial")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -24,7 +25,9 @@ from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.metering.feeder import Feeder
 from walras.study.meters import make_meters, run_seed
+from walras.study.oracles import InProcess, MeteringPath
 from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
 
@@ -47,10 +50,15 @@ class Options:
     secret: bytes | None = None
 
 
+PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
+"""From the community and the secrets of its members' leaf salts to a metering path."""
+
+
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options) -> None:
+    def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
+        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
         community = load_community(community_path)
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
@@ -72,9 +80,14 @@ class Run:
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
         meters = make_meters(self.community, seed)
-        parts = Parts(
-            self.community, self.terms, meters, keys, trading, chain, seed, self._journal.leaf_secrets(self.terms.members)
-        )
+        secrets = self._journal.leaf_secrets(self.terms.members)
+        self._pool = ThreadPoolExecutor(2)
+        if path is None:
+            feeder = Feeder(meters.feeder, trading.network, trading.bus)
+            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
+        else:
+            way = path(self.community, secrets)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
@@ -100,7 +113,8 @@ class Run:
         return self._recorder.state
 
     def __iter__(self) -> Iterator[int]:
-        yield from self._session.run()
+        with self._pool:
+            yield from self._session.run()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
 
