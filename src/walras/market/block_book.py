@@ -110,13 +110,11 @@ def read_blocks(orders: Orders, extra: Mapping[str, object], conventions: Conven
     faults += _link_faults(named)
     slots = int(slot.max(initial=-1)) + 1
     if not faults:
-        lengths = [len(block["quantity_wh"]) for block in named if not block.get("flexible")]
-        longest = max([slots, *(len(block["quantity_wh"]) for block in named)], default=0)
-        slots = max([slots, *lengths], default=0) or longest
+        slots = max([slots, *(len(block["quantity_wh"]) for block in named)])
         faults += [
             Fault(_where(number, block), "quantity_wh", f"{len(block['quantity_wh'])} slots", f"{slots} slots, one number each")
             for number, block in enumerate(named)
-            if (len(block["quantity_wh"]) != slots if not block.get("flexible") else len(block["quantity_wh"]) > slots)
+            if not block.get("flexible") and len(block["quantity_wh"]) != slots
         ]
     if faults:
         raise InputError("blocks", faults)
