@@ -1,10 +1,15 @@
-"""The mixed-integer program of a block book: which blocks, at which ratio, for the largest welfare, prices left aside.
+"""The mixed-integer program of a block book: which blocks, at which ratio, for the largest welfare, prices as far as lines go.
 
-Columns: what each slot's orders gain over no injection; each slot's injection; each option's ratio; and a 0/1 choice where the
-ratio is not that already. Rows: the injection's balance, links (a child's ratio at most its parent's), groups (at most one),
-minimum ratios, and under the gains their tangents (Benders' decomposition): a slot's gain is concave and piecewise linear in its
-injection, its slopes are the slot's prices (`block_slots.py`). Tangents are added where proposals land, so the model grows with
-the blocks, not with the orders, and is never below the truth: its optimum is a bound.
+Columns: what each slot's orders gain over no injection; each slot's injection; its price; each option's ratio; and a 0/1 choice
+where the ratio is not that already. Rows: the injection's balance, links (a child's ratio at most its parent's), groups (at most
+one), minimum ratios; and two kinds that stand for the orders, so that the model grows with the blocks and not with the orders:
+
+gain     its tangents (Benders' decomposition): a slot's gain is concave and piecewise linear in its injection, its slopes are the
+         slot's prices (`block_slots.py`). Tangents are added where proposals land.
+price    the lines around the supply curve (`block_envelope.py`), and for each option that it does not lose at the prices if it is
+         chosen (with the smallest constant that frees it if it is not).
+
+Both leave room, neither forbids what can be: the optimum is a bound. What remains is for `block_prices.py` to find.
 
 Scaled by powers of two, which lose nothing: energy by a middling block, money such that the largest block is worth about 1,000.
 The solver's tolerances then mean the same for a book of 10 Wh and one of 10 GWh.
@@ -18,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from walras.market.block_book import Options
+from walras.market.block_envelope import Envelope, envelope
 from walras.market.block_prices import Conflict, Priced
 from walras.market.block_slots import ANY, Slots
 from walras.market.milp import LinearModel
@@ -29,6 +35,9 @@ TOLERANCE = 1e-3
 
 FIRST_TANGENTS = 8
 """Injections a slot, between its extremes, at which the model knows the orders' gain before the first proposal."""
+
+ROOM = 1e-6
+"""Left on the price rows for float64: far below a micro-unit a kWh, so that no exact answer is cut off."""
 
 RELAXED_ROUNDS = 40
 """How often, at most, tangents are added to the linear relaxation."""
@@ -91,6 +100,7 @@ class BlockModel:
         x = np.zeros(self.linear.columns)
         x[:n] = [(self.slots.at(t, wh).welfare - self.welfare[t]) / self.money for t, wh in enumerate(injection)]
         x[n : 2 * n] = np.array(injection) / self.energy
+        x[2 * n : 3 * n] = known.price * (self.energy / self.money)
         x[self.chosen] = known.k > 0
         x[self.ratio] = known.k / self.slots.options.steps
         return x
@@ -138,16 +148,16 @@ def build_model(slots: Slots) -> BlockModel:
     """The program with its first tangents."""
     options, n, m = slots.options, slots.slots, slots.options.count
     partial = np.flatnonzero(options.least < options.steps)
-    ratio = 2 * n + np.arange(m)
+    ratio = 3 * n + np.arange(m)
     chosen = ratio.copy()
-    chosen[partial] = 2 * n + m + np.arange(partial.size)
+    chosen[partial] = 3 * n + m + np.arange(partial.size)
     value = options.side * options.price.astype(np.float64) * options.energy.sum(axis=1)
     money = max(2.0 ** (math.ceil(math.log2(max(float(np.abs(value).max()), 1.0))) - 10), 1.0)
     energy = 2.0 ** round(math.log2(float(np.median(options.energy[options.energy > 0]))))
-    linear = LinearModel(2 * n + m + partial.size)
-    linear.cost[:n], linear.lower[:n] = -1.0, -math.inf
+    linear = LinearModel(3 * n + m + partial.size)
+    linear.cost[:n], linear.lower[: 3 * n] = -1.0, -math.inf
     linear.cost[ratio] = -value / money
-    linear.upper[2 * n :] = 1.0
+    linear.upper[3 * n :] = 1.0
     linear.whole[chosen] = 1
     model = BlockModel(slots, linear, ratio, chosen, tuple(slots.at(t, 0).welfare for t in range(n)), money, energy)
     _add_slots(model)
@@ -165,11 +175,12 @@ def build_model(slots: Slots) -> BlockModel:
 
 
 def _add_slots(model: BlockModel) -> None:
-    """Balance, reach and first tangents of each slot's injection. A slot that can take none has no gain to make."""
+    """Balance, reach, price lines and first tangents of each slot's injection. A slot that can take none has no gain to make."""
     slots, options, linear, n = model.slots, model.slots.options, model.linear, model.slots.slots
     most = np.where(options.side[:, None] == SELL, options.energy, 0).sum(axis=0).tolist()
     least = (-np.where(options.side[:, None] == BUY, options.energy, 0).sum(axis=0)).tolist()
     low, high = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    prices = []
     for t in range(n):
         blocks = np.flatnonzero(options.energy[:, t] > 0)
         share = options.side[blocks] * options.energy[blocks, t] / model.energy
@@ -178,9 +189,37 @@ def _add_slots(model: BlockModel) -> None:
         linear.lower[n + t], linear.upper[n + t] = low[t] / model.energy, high[t] / model.energy
         if low[t] == high[t]:
             linear.upper[t] = 0.0
+        prices.append(envelope(slots, t, int(low[t]), int(high[t])))
+        _add_lines(model, t, prices[t])
+    for i in range(options.count):
+        _add_no_loss(model, i, prices)
     model.learn(np.zeros(n, np.int64))
     for part in range(FIRST_TANGENTS + 1):
         model.learn(low + (high - low) * part // FIRST_TANGENTS)
+
+
+def _add_lines(model: BlockModel, t: int, around: Envelope) -> None:
+    """The price column of slot t within the lines."""
+    n, unit = model.slots.slots, model.energy / model.money
+    model.linear.lower[2 * n + t], model.linear.upper[2 * n + t] = around.lowest * unit, around.highest * unit
+    for lines, sign in ((around.below, 1.0), (around.above, -1.0)):
+        for wh, price, slope in lines:
+            size = max(1.0, abs(slope) * unit * model.energy)
+            at_zero = (price - slope * wh) * unit
+            values = [sign / size, -sign * slope * unit * model.energy / size]
+            model.linear.add_row([2 * n + t, n + t], values, -math.inf, (sign * at_zero) / size + ROOM)
+
+
+def _add_no_loss(model: BlockModel, i: int, prices: list[Envelope]) -> None:
+    """Option i gains at the price columns if it is chosen; no row where a price may be anything."""
+    options, n, unit = model.slots.options, model.slots.slots, model.energy / model.money
+    where = np.flatnonzero(options.energy[i])
+    side, share = int(options.side[i]), options.energy[i, where] / float(options.energy[i].sum())
+    worst = np.array([prices[t].highest if side == BUY else prices[t].lowest for t in where.tolist()])
+    loss = side * (float(options.price[i]) - float(share @ worst)) * unit if np.isfinite(worst).all() else -math.inf
+    if -math.inf < loss < 0.0:
+        columns = [*(2 * n + where), model.chosen[i]]
+        model.linear.add_row(columns, [*(-side * share), loss], loss - side * float(options.price[i]) * unit - ROOM, math.inf)
 
 
 def respect_links(options: Options, k: Int64) -> Int64:
