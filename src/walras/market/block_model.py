@@ -45,11 +45,11 @@ RELAXED_ROUNDS = 40
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """`x` [columns], None where the node limit came first; an upper bound of the welfare in nano; the nodes searched."""
+    """`x` [columns], None where the node limit came first; an upper bound of the welfare in nano; simplex iterations."""
 
     x: Float64 | None
     bound: int
-    nodes: int
+    iterations: int
 
 
 @dataclass
@@ -66,12 +66,13 @@ class BlockModel:
     energy: float
     known: set[tuple[int, int]] = field(default_factory=set)
     cuts: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
+    checks: int = 0
 
     def propose(self, nodes: int, known: Priced | None = None) -> Proposal | None:
         """The best blocks as far as the model knows, after at most `nodes` nodes; None where the cuts leave nothing. The search
         starts from the `known` answer, which prunes what is worse."""
         solution = self.linear.solve(nodes=nodes, start=None if known is None else self._columns(known))
-        return None if solution is None else Proposal(solution.x, self._bound(solution.bound), solution.nodes)
+        return None if solution is None else Proposal(solution.x, self._bound(solution.bound), solution.iterations)
 
     def relax(self) -> Proposal:
         """The linear relaxation, refined by tangents until it stops moving (Kelley's cutting planes)."""

@@ -6,8 +6,8 @@ Two parts take turns, as in EUPHEMIA, the algorithm of the European day-ahead co
 2. if prices suit them (`block_prices.py`), that is the answer. Otherwise each proved conflict becomes a cut, and back to 1.
 
 After each round a descent from the proposal (drop losers, then add what gains) keeps the best feasible answer. The search ends
-with a proof, or with the best answer and its gap to the bound once the effort is spent: so many nodes of search trees, one for
-each proposal at least, so that the result is the same on every machine. Where a conflict is not proved (whole micro-units, or
+with a proof, or with the best answer and its gap to the bound once the effort is spent. Effort is counted in simplex iterations,
+not in seconds, so that the result is the same on every run. Where a conflict is not proved (whole micro-units, or
 another ratio of a block with a minimum below 1 might help), the cut may go too far: from then on the bound stays where it was,
 and the gap says what is open.
 
@@ -30,8 +30,15 @@ from walras.units import Float64, Int64
 
 Method = Literal["milp", "heuristic"]
 
-EFFORT = 300
-"""Nodes of search trees, all proposals together."""
+EFFORT = 40_000
+"""Simplex iterations, all proposals together (a proposal under way may go beyond): some seconds at 100 blocks over 96 slots."""
+
+LEAST_EFFORT, NODE_EFFORT = 200, 200
+"""Iterations that a proposal is charged at least, so that the search of a tiny book ends too, and that a node of its tree is
+expected to take, for the limit of nodes."""
+
+CHECKS = 1_500
+"""Sets of blocks that the heuristic's local search may price."""
 
 PATIENCE = 5
 """Rounds without a better answer after which a search that can no longer prove anything stops."""
@@ -49,7 +56,7 @@ class Found:
 
 
 def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found:
-    """The best blocks with prices that suit them, within `effort` nodes."""
+    """The best blocks with prices that suit them, within about `effort` simplex iterations."""
     none = np.zeros(slots.options.count, np.int64)
     empty = price_blocks(slots, none)
     assert isinstance(empty, Priced)  # without blocks every slot clears by itself
@@ -57,7 +64,7 @@ def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found
         return Found(empty, empty.welfare, 0, True)
     model = build_model(slots)
     relaxed = model.relax()
-    best = _round(model, relaxed, empty)
+    best = _swap(model, _round(model, relaxed, empty), CHECKS)
     bound = max(relaxed.bound, best.welfare)
     if method == "heuristic" or model.is_optimal(best.welfare, bound):
         return Found(best, bound, 0, model.is_optimal(best.welfare, bound))
@@ -67,12 +74,12 @@ def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found
 def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
     rounds, idle, proving = 0, 0, True
     while effort > 0 and idle < PATIENCE:
-        proposal = model.propose(effort, best if proving else None)
+        proposal = model.propose(max(effort // NODE_EFFORT, 1), best if proving else None)
         if proposal is None:  # the cuts leave nothing
             bound = best.welfare if proving else bound
             break
         rounds += 1
-        effort -= 1 + proposal.nodes
+        effort -= max(proposal.iterations, LEAST_EFFORT)
         if proving:
             bound = max(min(bound, proposal.bound), best.welfare)
         if proposal.x is None or model.is_optimal(best.welfare, min(bound, proposal.bound)):
@@ -80,11 +87,13 @@ def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
         k = model.steps(proposal.x)
         new = model.learn(model.slots.injection(k)) | model.learn(model.injection(proposal.x))
         verdict = price_blocks(model.slots, k)
-        if isinstance(verdict, Refused):
-            proved = [conflict for conflict in verdict.conflicts if conflict.proved]
-            proving &= bool(proved)
-            new |= any([model.cut(conflict) for conflict in proved or verdict.conflicts])
-        better = max(best, _descend(model.slots, k), key=lambda p: p.welfare)
+        before = len(model.cuts)
+        if isinstance(verdict, Refused) and not any(conflict.proved for conflict in verdict.conflicts):
+            proving = False
+            for conflict in verdict.conflicts:
+                model.cut(conflict)
+        better = max(best, _descend(model, k), key=lambda p: p.welfare)
+        new |= len(model.cuts) > before
         idle = 0 if proving or better.welfare > best.welfare else idle + 1
         best = better
         bound = max(bound, best.welfare)
@@ -103,23 +112,35 @@ def _round(model: BlockModel, relaxed: Proposal, empty: Priced) -> Priced:
         x[model.ratio] = np.where(x[model.chosen] > 0, np.maximum(x[model.ratio], x[model.chosen] * (threshold < 0.99)), 0.0)
         starts.append(model.steps(x))
     unique = {k.tobytes(): k for k in starts}
-    return max((_descend(model.slots, k) for k in unique.values()), key=lambda p: p.welfare)
+    return max((_descend(model, k) for k in unique.values()), key=lambda p: p.welfare)
 
 
-def _descend(slots: Slots, k: Int64) -> Priced:
-    """From proposed blocks to feasible ones: while something conflicts drop the worst of it, then add what gains."""
-    options = slots.options
+def _try(model: BlockModel, k: Int64) -> Priced | Refused:
+    """Prices for the blocks; every proved conflict becomes a cut."""
+    verdict = price_blocks(model.slots, k)
+    model.checks += 1
+    if isinstance(verdict, Refused):
+        for conflict in verdict.conflicts:
+            if conflict.proved:
+                model.cut(conflict)
+    return verdict
+
+
+def _descend(model: BlockModel, k: Int64, changed: frozenset[int] = frozenset()) -> Priced:
+    """From proposed blocks to feasible ones: while something conflicts drop the worst of it (of what was `changed` last), then
+    add what gains (but nothing that was)."""
+    slots, options = model.slots, model.slots.options
     k = k.copy()
-    priced = price_blocks(slots, k)
+    priced = _try(model, k)
     while isinstance(priced, Refused):
         worth = _worth(slots, k)
         for conflict in priced.conflicts:
             present = [i for i in conflict.inside if k[i] > 0]
             if present:
-                k[min(present, key=lambda i: (float(worth[i]), i))] = 0
+                k[min(present, key=lambda i: (i in changed, float(worth[i]), i))] = 0
         k = respect_links(options, k)
-        priced = price_blocks(slots, k)
-    tried: set[int] = set()
+        priced = _try(model, k)
+    tried = set(changed)
     while True:
         gain = slots.surplus_nano(options.steps, priced.price)
         hopeful = [i for i in np.argsort(-gain, kind="stable").tolist() if gain[i] > 0 and priced.k[i] == 0 and i not in tried]
@@ -127,12 +148,48 @@ def _descend(slots: Slots, k: Int64) -> Priced:
             tried.add(i)
             k = priced.k.copy()
             k[i] = options.steps[i]
-            more = price_blocks(slots, k) if _allowed(options, k, i) else None
+            more = _try(model, k) if _allowed(options, k, i) else None
             if isinstance(more, Priced) and more.welfare > priced.welfare:
                 priced = more
                 break
         else:
             return priced
+
+
+def _swap(model: BlockModel, best: Priced, checks: int) -> Priced:
+    """Local search: put one option in, with its parents, or take one out; settle the rest; keep what is better. At most about
+    `checks` sets of blocks are priced."""
+    options, last = model.slots.options, model.checks + checks
+    improved = True
+    while improved and model.checks < last:
+        improved = False
+        gain = model.slots.surplus_nano(options.steps, best.price)
+        for i in np.argsort(np.where(best.k > 0, gain, -gain), kind="stable").tolist():
+            if model.checks >= last:
+                break
+            k, changed = _toggle(options, best.k, i, gain)
+            other = _descend(model, k, changed)
+            if other.welfare > best.welfare:
+                best, improved = other, True
+                break
+    return best
+
+
+def _toggle(options: Options, k: Int64, i: int, gain: Int64) -> tuple[Int64, frozenset[int]]:
+    """`k` with option i taken out, or put in full with its parents and without its rivals; and what was changed on purpose."""
+    k = k.copy()
+    if k[i] > 0:
+        k[i] = 0
+        return respect_links(options, k), frozenset({i})
+    chain = [i]
+    while options.parents[chain[-1]]:
+        chain.append(max(options.parents[chain[-1]], key=lambda p: (int(k[p]), int(gain[p]), -p)))
+    for j in chain:
+        for group in options.groups:
+            if j in group:
+                k[list(group)] = 0
+    k[chain] = options.steps[chain]
+    return respect_links(options, k), frozenset(chain)
 
 
 def _worth(slots: Slots, k: Int64) -> Float64:

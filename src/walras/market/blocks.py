@@ -11,7 +11,7 @@ A block that would gain but is not accepted is *paradoxically rejected*: it is l
 at a higher welfare. Each accepted block must pay for itself; a parent is not carried by its children. Money balances
 exactly: everyone trades at the price of the slot (buyers pay the grid fee on top).
 
-`"search": {"method": "milp" | "heuristic", "effort": 300}` chooses how (`block_search.py`); the gap to a proved bound is
+`"search": {"method": "milp" | "heuristic", "effort": 40000}` chooses how (`block_search.py`); the gap to a proved bound is
 reported.
 
 The `Clearing` has the divisible orders' rows. The blocks are in its certificate, by block in the sequence of their ids:
@@ -143,7 +143,7 @@ def _read_search(given: object) -> tuple[Method, int]:
     if method not in METHODS:
         faults.append(Fault("search", "method", method, "one of " + ", ".join(METHODS)))
     if not isinstance(effort, int) or isinstance(effort, bool) or effort < 1:
-        faults.append(Fault("search", "effort", effort, "a whole number of nodes from 1"))
+        faults.append(Fault("search", "effort", effort, "a whole number of simplex iterations from 1"))
     if faults:
         raise InputError("blocks", faults)
     return method, effort
@@ -189,7 +189,7 @@ BLOCKS = Mechanism(
             "id, side, price_micro_per_kwh, quantity_wh by slot, and optionally participant, minimum_acceptance (1), linked_to, "
             "exclusive_group, flexible (false)",
         ),
-        ("search", f"method (milp or heuristic) and effort ({EFFORT} nodes of search trees)"),
+        ("search", f"method (milp or heuristic) and effort ({EFFORT} simplex iterations)"),
     ),
     order_extra=(("slot", "index of the delivery slot, 0 where not given"),),
     report=report,
