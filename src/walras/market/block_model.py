@@ -27,8 +27,8 @@ from walras.market.block_envelope import Envelope, envelope
 from walras.market.block_prices import Conflict, Priced
 from walras.market.block_slots import ANY, Slots
 from walras.market.milp import LinearModel
-from walras.market.orders import BUY, SELL
-from walras.units import Float64, Int64
+from walras.market.orders import BUY
+from walras.units import INT64_MAX, Float64, Int64
 
 TOLERANCE = 1e-3
 """Units of money that float64 and the solver may be wrong by; in a small book a unit is one nano, and bounds are exact."""
@@ -75,14 +75,17 @@ class BlockModel:
         return None if solution is None else Proposal(solution.x, self._bound(solution.bound), solution.iterations)
 
     def relax(self) -> Proposal:
-        """The linear relaxation, refined by tangents until it stops moving (Kelley's cutting planes)."""
+        """The linear relaxation, refined by tangents until it stops moving (Kelley's cutting planes). Accepting nothing is a
+        solution: a solver that finds none is lost in the numbers, and bounds nothing."""
+        last = Proposal(None, INT64_MAX, 0)
         for _ in range(RELAXED_ROUNDS):
             solution = self.linear.solve(relaxed=True)
-            assert solution is not None  # accepting nothing is a solution
-            assert solution.x is not None  # nothing bounds the work on an LP
+            if solution is None or solution.x is None:
+                return Proposal(None, INT64_MAX, 0)
+            last = Proposal(solution.x, self._bound(solution.bound), solution.iterations)
             if not self.learn(self.injection(solution.x)):
                 break
-        return Proposal(solution.x, self._bound(solution.bound), 0)
+        return last
 
     def _bound(self, least_cost: float) -> int:
         return math.floor(sum(self.welfare) + self.slack(-least_cost) - least_cost * self.money)
@@ -153,7 +156,8 @@ def build_model(slots: Slots) -> BlockModel:
     chosen = ratio.copy()
     chosen[partial] = 3 * n + m + np.arange(partial.size)
     value = options.side * options.price.astype(np.float64) * options.energy.sum(axis=1)
-    money = max(2.0 ** (math.ceil(math.log2(max(float(np.abs(value).max()), 1.0))) - 10), 1.0)
+    largest = slots.price_scale * float(options.energy.sum(axis=1).max())
+    money = max(2.0 ** (math.ceil(math.log2(largest)) - 10), 1.0)
     energy = 2.0 ** round(math.log2(float(np.median(options.energy[options.energy > 0]))))
     linear = LinearModel(3 * n + m + partial.size)
     linear.cost[:n], linear.lower[: 3 * n] = -1.0, -math.inf
@@ -178,15 +182,13 @@ def build_model(slots: Slots) -> BlockModel:
 def _add_slots(model: BlockModel) -> None:
     """Balance, reach, price lines and first tangents of each slot's injection. A slot that can take none has no gain to make."""
     slots, options, linear, n = model.slots, model.slots.options, model.linear, model.slots.slots
-    most = np.where(options.side[:, None] == SELL, options.energy, 0).sum(axis=0).tolist()
-    least = (-np.where(options.side[:, None] == BUY, options.energy, 0).sum(axis=0)).tolist()
     low, high = np.zeros(n, np.int64), np.zeros(n, np.int64)
     prices = []
     for t in range(n):
         blocks = np.flatnonzero(options.energy[:, t] > 0)
         share = options.side[blocks] * options.energy[blocks, t] / model.energy
         linear.add_row([n + t, *model.ratio[blocks]], [1.0, *share], 0.0, 0.0)
-        low[t], high[t] = max(least[t], -int(slots.asks[t][1].sum())), min(most[t], int(slots.bids[t][1].sum()))
+        low[t], high[t] = slots.reach(t)
         linear.lower[n + t], linear.upper[n + t] = low[t] / model.energy, high[t] / model.energy
         if low[t] == high[t]:
             linear.upper[t] = 0.0

@@ -138,12 +138,12 @@ class _Gains:
 def _gains(slots: Slots, k: Int64, middle: Int64) -> _Gains:
     options = slots.options
     rows = np.flatnonzero(k > 0)
-    unit = 2.0 ** np.ceil(np.log2(max(int(np.abs(options.price).max(initial=1)), 1)))
+    unit = slots.price_scale
     energy = options.energy[rows].astype(np.float64)
     share = energy / energy.sum(axis=1)[:, None]
     total = options.energy_at(k)[rows].sum(axis=1)
     start = slots.surplus_nano(k, middle)[rows].astype(np.float64) / (total * unit)
-    return _Gains(rows, options.side[rows, None] * share, start, float(unit))
+    return _Gains(rows, options.side[rows, None] * share, start, unit)
 
 
 def _nearest_prices(slots: Slots, k: Int64, low: Int64, high: Int64, middle: Int64) -> Int64 | None:
@@ -200,7 +200,8 @@ def _joint_losers(slots: Slots, k: Int64, low: Int64, high: Int64, middle: Int64
         where = np.flatnonzero(slope)
         model.add_row([*where, n + row], [*slope[where], -1.0], -np.inf, start)
     solution = model.solve()
-    assert solution is not None  # any loss may be made up
+    if solution is None:  # any loss may be made up: the numbers are beyond the solver
+        return Conflict(_indices(k > 0), _indices(k == 0), False)
     energy = options.energy_at(k)[gains.rows].astype(object)
     total = energy.sum(axis=1)
     weight = np.array([int(abs(dual) * 2**40) for dual in solution.row_dual.tolist()], dtype=object) * int(max(total)) // total

@@ -65,7 +65,7 @@ def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found
     model = build_model(slots)
     relaxed = model.relax()
     best = _swap(model, _round(model, relaxed, empty), CHECKS)
-    bound = max(relaxed.bound, best.welfare)
+    bound = max(min(relaxed.bound, _free_bound(slots, empty)), best.welfare)
     if method == "heuristic" or model.is_optimal(best.welfare, bound):
         return Found(best, bound, 0, model.is_optimal(best.welfare, bound))
     return _improve(model, best, bound, effort)
@@ -75,8 +75,7 @@ def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
     rounds, idle, proving = 0, 0, True
     while effort > 0 and idle < PATIENCE:
         proposal = model.propose(max(effort // NODE_EFFORT, 1), best if proving else None)
-        if proposal is None:  # the cuts leave nothing
-            bound = best.welfare if proving else bound
+        if proposal is None:  # the cuts leave nothing; while they are proved they leave the best answer: the solver is lost
             break
         rounds += 1
         effort -= max(proposal.iterations, LEAST_EFFORT)
@@ -102,11 +101,16 @@ def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
     return Found(best, bound, rounds, model.is_optimal(best.welfare, bound))
 
 
+def _free_bound(slots: Slots, empty: Priced) -> int:
+    """An exact bound without a solver (weak duality): at the prices without blocks, everyone takes what is best for them."""
+    gain = slots.surplus_nano(slots.options.steps, empty.price)
+    return empty.welfare + sum(max(int(nano), 0) for nano in gain)
+
+
 def _round(model: BlockModel, relaxed: Proposal, empty: Priced) -> Priced:
     """The best descent from the relaxation rounded at several thresholds, and from nothing."""
-    assert relaxed.x is not None
     starts = [empty.k]
-    for threshold in (0.01, 0.5, 0.99):
+    for threshold in (0.01, 0.5, 0.99) if relaxed.x is not None else ():
         x = relaxed.x.copy()
         x[model.chosen] = x[model.chosen] >= threshold
         x[model.ratio] = np.where(x[model.chosen] > 0, np.maximum(x[model.ratio], x[model.chosen] * (threshold < 0.99)), 0.0)

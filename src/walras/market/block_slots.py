@@ -9,6 +9,7 @@ injection with kinks at whole Wh, whose slopes are those prices: what `block_mod
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +58,22 @@ class Slots:
     bids: tuple[tuple[Int64, Int64], ...]
     asks: tuple[tuple[Int64, Int64], ...]
     remembered: dict[tuple[int, int], SlotClearing] = field(default_factory=dict)
+
+    def reach(self, slot: int) -> tuple[int, int]:
+        """The least and the most Wh that blocks could inject and the slot can place."""
+        energy = self.options.side * self.options.energy[:, slot]
+        low = max(-int(energy[self.options.side == BUY].sum()), -int(self.asks[slot][1].sum()))
+        return low, min(-int(energy[self.options.side == SELL].sum()), int(self.bids[slot][1].sum()))
+
+    @cached_property
+    def price_scale(self) -> float:
+        """A power of two about as large as the prices that matter: the blocks' limits, and of slots those within reach."""
+        ends = []
+        for t in range(self.slots):
+            low, high = self.reach(t)
+            ends += [abs(p) for p in (self.at(t, low).high, self.at(t, high).low) if abs(p) < ANY]
+        largest = max(float(np.abs(self.options.price).max(initial=0)), float(np.median(ends)) if ends else 0.0, 1.0)
+        return float(2.0 ** np.ceil(np.log2(largest)))
 
     def at(self, slot: int, injection_wh: int) -> SlotClearing:
         """The slot around `injection_wh` (positive: blocks sell more than they buy)."""

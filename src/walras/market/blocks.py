@@ -11,12 +11,13 @@ A block that would gain but is not accepted is *paradoxically rejected*: it is l
 at a higher welfare. Each accepted block must pay for itself; a parent is not carried by its children. Money balances
 exactly: everyone trades at the price of the slot (buyers pay the grid fee on top).
 
-`"search": {"method": "milp" | "heuristic", "effort": 40000}` chooses how (`block_search.py`); the gap to a proved bound is
-reported.
+`"search": {"method": "milp" | "heuristic", "effort": 40000}` chooses how (`block_search.py`). The status says what is proved:
+"optimal" (nothing better is left, to the solver's tolerance), or the gap to a proved bound.
 
 The `Clearing` has the divisible orders' rows. The blocks are in its certificate, by block in the sequence of their ids:
 `block_filled_wh`, `block_pay_nano`; the money of all of them and the orders' sums to the grid fee. Certificate also:
-`slot_price_micro_per_kwh`, `paradoxically_rejected` (block numbers), `welfare_nano` of everything, `bound_nano`, `rounds`.
+`slot_price_micro_per_kwh`, `block_steps` by way to accept a block, `paradoxically_rejected` (block numbers), `welfare_nano` of
+everything and `bound_nano` (both net of the grid fee), `rounds`, `proved` (1 or 0).
 
 Source: Meeus, Verhaegen and Belmans, "Block order restrictions in combinatorial electric energy auctions", European Journal
 of Operational Research 196 (2009); the exchange of cuts and prices follows the public description of EUPHEMIA.
@@ -39,7 +40,7 @@ from walras.market.conventions import Conventions
 from walras.market.mechanism import Claim, Mechanism
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
-from walras.units import INT64_MAX, Int64
+from walras.units import INT64_MAX, Int64, format_money
 
 METHODS = ("milp", "heuristic")
 
@@ -87,6 +88,7 @@ def clear(
         "welfare_nano": priced.welfare,
         "bound_nano": done.found.bound,
         "rounds": done.found.rounds,
+        "proved": int(done.found.proved),
     }
     price = int(priced.price[0]) if priced.price.size == 1 and done.filled_wh.any() else None
     return Clearing("blocks", done.filled_wh, done.pay_nano, price, certificate=certificate)
@@ -156,7 +158,8 @@ def report(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]
     c = dict(clearing.certificate)
     filled, pay = cast(Int64, c["block_filled_wh"]).tolist(), cast(Int64, c["block_pay_nano"]).tolist()
     rejected = cast(Int64, c["paradoxically_rejected"]).tolist()
-    welfare, bound = int(cast(int, c["welfare_nano"])), int(cast(int, c["bound_nano"]))
+    net, bound = int(cast(int, c["welfare_nano"])), int(cast(int, c["bound_nano"]))
+    surplus = clearing.surplus_nano + sum(pay)
     bought = sum(wh for b, wh in zip(order, filled, strict=True) if blocks[b]["side"] == "buy")
     return {
         "slot_price_micro_per_kwh": cast(Int64, c["slot_price_micro_per_kwh"]).tolist(),
@@ -164,10 +167,10 @@ def report(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]
             {"id": blocks[b]["id"], "filled_wh": wh, "pay_nano": money} for b, wh, money in zip(order, filled, pay, strict=True)
         ],
         "paradoxically_rejected": [blocks[order[b]]["id"] for b in rejected],
-        "welfare_nano": welfare,
-        "welfare_bound_nano": bound,
-        "gap_nano": bound - welfare,
-        "surplus_nano": clearing.surplus_nano + sum(pay),
+        "status": "optimal" if c["proved"] else f"gap of {format_money(bound - net, places=9)} at most",
+        "gap_nano": bound - net,
+        "welfare_nano": net + surplus,  # the surplus is the grid fee on all that is bought
+        "surplus_nano": surplus,
         "block_volume_bought_wh": bought,
     }
 

@@ -70,8 +70,8 @@ class LinearModel:
         self.row_upper.append(upper)
 
     def solve(self, *, relaxed: bool = False, nodes: int | None = None, start: Float64 | None = None) -> Solution | None:
-        """The optimum, or None if there is no solution. `relaxed` ignores integrality; `nodes` bounds the search tree; `start` is a
-        known solution. ClearingError if HiGHS gives up."""
+        """The optimum, or None if there is no solution or the numbers are beyond float64: None proves nothing. `relaxed` ignores
+        integrality; `nodes` bounds the search tree; `start` is a known solution. ClearingError if HiGHS refuses the model."""
         import highspy  # noqa: PLC0415 (a tenth of a second that only those pay who solve something)
 
         solver = highspy.Highs()  # type: ignore[no-untyped-call]
@@ -114,11 +114,9 @@ class LinearModel:
             solver.setSolution(guess)
         solver.run()
         outcome = solver.getModelStatus()
-        if outcome == highspy.HighsModelStatus.kInfeasible:
-            return None
         stopped = integral and outcome == highspy.HighsModelStatus.kSolutionLimit
         if outcome != highspy.HighsModelStatus.kOptimal and not stopped:
-            raise ClearingError(f"HiGHS ended with {solver.modelStatusToString(outcome)}", thing=str(outcome))
+            return None
         info, found = solver.getInfo(), solver.getSolution()
         bound = float(info.mip_dual_bound if integral else info.objective_function_value)
         known = not integral or info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from walras.errors import ClearingError
+from walras.market.blocks import BLOCKS
 from walras.market.cda import CDA
 from walras.market.concentrated import CONCENTRATED
 from walras.market.constant_product import CONSTANT_PRODUCT
@@ -45,6 +46,7 @@ _SHELF: tuple[Mechanism, ...] = (
     RFQ,
     POSTED,
     RANDOM_PAIRS,
+    BLOCKS,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}

@@ -23,8 +23,6 @@ from walras.study.replay import replay
 from walras.study.trading import Trading
 
 ALIASES = {"amm": "constant_product"}
-NEEDS_SLOTS = ("blocks",)
-"""Mechanisms whose books span several slots or name a requirement: they have no book of a single slot to be compared on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,9 @@ class Outcome:
 
 
 def chosen(names: str) -> list[Mechanism]:
-    """Mechanisms from a comma list; `all` is every one that clears the book of a single slot."""
+    """Mechanisms from a comma list; `all` is every one there is."""
     if names == "all":
-        return [mechanism for name, mechanism in MECHANISMS.items() if name not in NEEDS_SLOTS]
+        return list(MECHANISMS.values())
     return [mechanism_named(ALIASES.get(name.strip(), name.strip())) for name in names.split(",") if name.strip()]
 
 
