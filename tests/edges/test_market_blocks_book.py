@@ -40,7 +40,7 @@ def test_a_book_with_blocks_prints_prices_by_slot_blocks_and_whether_it_is_prove
     result = clear_book(json.loads(json.dumps(DAY)), "blocks")
     assert json.loads(json.dumps(result)) == result
     assert result["slot_price_micro_per_kwh"] == [200_000, 300_000]
-    assert result["blocks"] == [{"id": "battery", "filled_wh": 1500, "pay_nano": -400_000_000}]
+    assert result["blocks"] == [{"id": "battery", "filled_wh": 1500, "slot_wh": [500, 1000], "pay_nano": -400_000_000}]
     assert [fill["filled_wh"] for fill in result["fills"]] == [1000, 1000, 500]  # type: ignore[attr-defined]
     assert (result["status"], result["surplus_nano"]) == ("optimal", 0)
     assert 0 <= result["gap_nano"] < 1_000  # type: ignore[operator]
@@ -136,7 +136,7 @@ def test_a_block_that_would_lose_at_the_uniform_price_is_rejected_and_listed_as_
     orders = make_orders([1, 1, -1], [50, 50, 60], [20, 10, 15])
     sell = {"id": "b", "side": "sell", "price_micro_per_kwh": 11, "quantity_wh": [90]}
     done = clear(orders, Conventions(), extra={"blocks": [sell], ORDER_EXTRA: {"slot": [0, 0, 0]}})
-    assert done.certificate["block_filled_wh"].tolist() == [0]  # type: ignore[union-attr]
+    assert done.certificate["block_slot_wh"].tolist() == [0]  # type: ignore[union-attr]
     assert done.certificate["paradoxically_rejected"].tolist() == [0]  # type: ignore[union-attr]
     assert done.price_micro_per_kwh == 15
 
@@ -172,7 +172,7 @@ def test_a_price_between_two_blocks_that_meet_is_found_where_no_order_bounds_it(
         {"id": "b", "side": "buy", "price_micro_per_kwh": 6, "quantity_wh": [10]},
     ]
     done = clear_blocks(make_orders([], [], []), Conventions(), {"blocks": blocks})
-    assert done.block_filled_wh.tolist() == [10, 10]
+    assert done.block_slot_wh.sum(axis=1).tolist() == [10, 10]
     assert 4 <= int(done.found.priced.price[0]) <= 6
     assert done.found.priced.welfare == 20
 
@@ -182,9 +182,9 @@ def test_a_child_comes_only_with_its_parent() -> None:
     parent = {"id": "p", "side": "sell", "price_micro_per_kwh": 30, "quantity_wh": [10, 0]}
     child = {"id": "c", "side": "sell", "price_micro_per_kwh": 5, "quantity_wh": [0, 10], "linked_to": "p"}
     extra = {"blocks": [parent, child], ORDER_EXTRA: {"slot": [0, 1]}}
-    assert clear_blocks(orders, Conventions(), extra).block_filled_wh.tolist() == [0, 0]
+    assert clear_blocks(orders, Conventions(), extra).block_slot_wh.sum(axis=1).tolist() == [0, 0]
     parent["price_micro_per_kwh"] = 20
-    assert clear_blocks(orders, Conventions(), extra).block_filled_wh.tolist() == [10, 10]
+    assert clear_blocks(orders, Conventions(), extra).block_slot_wh.sum(axis=1).tolist() == [10, 10]
 
 
 def test_of_an_exclusive_group_the_better_one_comes() -> None:
@@ -192,7 +192,7 @@ def test_of_an_exclusive_group_the_better_one_comes() -> None:
     early = {"id": "early", "side": "sell", "price_micro_per_kwh": 5, "quantity_wh": [10, 0], "exclusive_group": "car"}
     late = {"id": "late", "side": "sell", "price_micro_per_kwh": 5, "quantity_wh": [0, 10], "exclusive_group": "car"}
     done = clear_blocks(orders, Conventions(), {"blocks": [early, late], ORDER_EXTRA: {"slot": [0, 1]}})
-    assert done.block_filled_wh.tolist() == [0, 10]
+    assert done.block_slot_wh.tolist() == [[0, 0], [0, 10]]
 
 
 def test_a_flexible_hour_goes_where_it_is_worth_most() -> None:
@@ -217,7 +217,7 @@ def test_the_reverse_side_is_symmetric() -> None:
     orders = make_orders([-1, -1, 1], [50, 50, 60], [-20, -10, -15])
     buy = {"id": "b", "side": "buy", "price_micro_per_kwh": -11, "quantity_wh": [90]}
     done = clear_blocks(orders, Conventions(), {"blocks": [buy], ORDER_EXTRA: {"slot": [0, 0, 0]}})
-    assert done.block_filled_wh.tolist() == [0]
+    assert done.block_slot_wh.sum(axis=1).tolist() == [0]
     assert done.paradoxically_rejected.tolist() == [0]
     assert orders.side.tolist() == [SELL, SELL, BUY]
 

@@ -127,7 +127,7 @@ def _lone_losers(slots: Slots, k: Int64, low: Int64, high: Int64) -> tuple[Confl
 
 @dataclass(frozen=True, slots=True)
 class _Gains:
-    """Gain per kWh of accepted blocks as rows of a linear program: at prices middle + unit * u it is start - slope @ u, in units."""
+    """Gain per kWh of accepted blocks as rows of a linear program: start - slope @ u, in units, at prices middle + unit * u."""
 
     rows: Int64
     slope: NDArray[np.float64]

@@ -110,7 +110,9 @@ def _free_bound(slots: Slots, empty: Priced) -> int:
 def _round(model: BlockModel, relaxed: Proposal, empty: Priced) -> Priced:
     """The best descent from the relaxation rounded at several thresholds, and from nothing."""
     starts = [empty.k]
-    for threshold in (0.01, 0.5, 0.99) if relaxed.x is not None else ():
+    for threshold in (0.01, 0.5, 0.99):
+        if relaxed.x is None:
+            break
         x = relaxed.x.copy()
         x[model.chosen] = x[model.chosen] >= threshold
         x[model.ratio] = np.where(x[model.chosen] > 0, np.maximum(x[model.ratio], x[model.chosen] * (threshold < 0.99)), 0.0)

@@ -72,10 +72,10 @@ class LinearModel:
     def solve(self, *, relaxed: bool = False, nodes: int | None = None, start: Float64 | None = None) -> Solution | None:
         """The optimum, or None if there is no solution or the numbers are beyond float64: None proves nothing. `relaxed` ignores
         integrality; `nodes` bounds the search tree; `start` is a known solution. ClearingError if HiGHS refuses the model."""
-        import highspy  # noqa: PLC0415 (a tenth of a second that only those pay who solve something)
+        import highspy  # here: a tenth of a second that only those pay who solve something
 
         solver = highspy.Highs()  # type: ignore[no-untyped-call]
-        options: list[tuple[str, object]] = [
+        options: list[tuple[str, bool | int | float | str]] = [
             ("output_flag", False),
             ("threads", 1),
             ("random_seed", 1),
