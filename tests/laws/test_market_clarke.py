@@ -21,6 +21,7 @@ from walras.market.mechanism import Mechanism
 from walras.market.muda import MUDA, MUDA_VICKREY, _clear
 from walras.market.orders import BUY, SELL, Orders, make_orders
 from walras.market.vcg import VCG
+from walras.market.vcg import _clear as _clear_vcg
 from walras.market.vickrey import VICKREY, competing_side
 
 ALL = pytest.mark.parametrize("mechanism", [VCG, VICKREY, MUDA, MUDA_VICKREY], ids=lambda m: m.name)
@@ -123,6 +124,34 @@ def test_equal_bids_for_one_unit_pay_the_second_price() -> None:
     assert reverse.pay_nano.tolist() == [40, -40, 0, 0]
 
 
+@settings(max_examples=250, deadline=None)
+@given(st.one_of(books(participants=None, max_orders=30), ties_everywhere(), nasty_books()), conventions())
+def test_both_engines_of_vcg_agree(orders: Orders, chosen: Conventions) -> None:
+    alone = replace(orders, participant=orders.id)
+    try:
+        one = _clear_vcg(alone, chosen, general=True)
+    except RangeError:
+        with pytest.raises(RangeError):
+            _clear_vcg(alone, chosen, general=False)
+        return
+    two = _clear_vcg(alone, chosen, general=False)
+    certificates = [{name: c.certificate.get(name) for name in one.certificate} for c in (one, two)]
+    assert (one.filled_wh.tolist(), one.pay_nano.tolist()) == (two.filled_wh.tolist(), two.pay_nano.tolist())
+    assert certificates[0] == certificates[1]
+
+
+@pytest.mark.parametrize("prices", [(0, 500), (0, 3), (-400_000, 400_000)])
+def test_both_engines_of_vcg_agree_on_large_books(prices: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    n = 20_000
+    for share in (0.5, 0.05):
+        side, quantity = np.where(rng.random(n) < share, 1, -1), rng.integers(0, 2_000, n)
+        quantity[::1_000] *= 300  # some take more than all that stand near the cut
+        book = make_orders(side, quantity, rng.integers(*prices, n), participant=rng.permutation(n) * 3, time=rng.integers(0, 9, n))
+        one, two = (_clear_vcg(book, Conventions(), general=general) for general in (False, True))
+        assert clearing_bytes(one) == clearing_bytes(two)
+
+
 @BOTH_MUDA
 @settings(max_examples=250, deadline=None)
 @given(st.one_of(books(participants=None, max_orders=30), ties_everywhere()), conventions())
@@ -140,8 +169,9 @@ def test_both_engines_of_muda_agree_on_large_books(shares: tuple[float, float]) 
     quantity = rng.integers(0, 2_000, n) * (rng.random(n) < shares[1])
     book = make_orders(side, quantity, rng.integers(0, 500, n), participant=rng.permutation(n) * 3)
     for seed in range(3):
-        one, two = (_clear("muda", book, Conventions(seed=seed), curves=curves) for curves in (False, True))
-        assert clearing_bytes(one) == clearing_bytes(two)
+        for name in ("muda", "muda_vickrey"):
+            one, two = (_clear(name, book, Conventions(seed=seed), curves=curves) for curves in (False, True))
+            assert clearing_bytes(one) == clearing_bytes(two)
 
 
 @BOTH_MUDA

@@ -35,8 +35,9 @@ from walras.market.draw import seed_start
 from walras.market.margin import NO_ASK, NO_BID, find_margin
 from walras.market.mechanism import Claim, Mechanism
 from walras.market.muda_half import Half, trade_curves
-from walras.market.muda_single import draw_halves, keys_of, one_order_each, split_halves, trade_single
+from walras.market.muda_single import draw_halves, keys_of, split_halves, trade_single
 from walras.market.orders import Orders
+from walras.market.pivot import one_order_each
 from walras.market.terms import Terms, terms
 from walras.units import INT64_MAX, Int64
 

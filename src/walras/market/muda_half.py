@@ -90,7 +90,7 @@ def _sell_to_the_keenest(
     amount = _part_within(curve.owner, curve.quantity, start, end)
     entry = np.flatnonzero((amount > 0) & (wanted[curve.owner] * side > 0))
     value, owner = curve.value[entry] * side, curve.owner[entry]
-    uses = ranked_uses(curve.row[entry], owner, value, amount[entry], key[curve.row[entry]], curve.owners, short, posted * side)
+    uses = _ranked_uses(curve.row[entry], owner, value, amount[entry], key[curve.row[entry]], curve.owners, short, posted * side)
     long = wanted * side > 0
     net[long] = (uses.net_wh()[:-1] * side)[long]
     payments[long] = clarke_payments(uses)[:-1][long]
@@ -99,7 +99,7 @@ def _sell_to_the_keenest(
     return dearest_left_out * side
 
 
-def ranked_uses(
+def _ranked_uses(
     row: NDArray[np.intp],
     owner: Int64,
     value: Int64,

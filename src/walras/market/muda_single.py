@@ -11,10 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from walras.market.clarke import clarke_payments
 from walras.market.draw import mix64
-from walras.market.muda_half import ranked_uses
 from walras.market.orders import BUY, SELL, Orders
+from walras.market.pivot import first_reach, next_uses, rows_near, worth_one
 from walras.market.terms import Terms
 from walras.units import Int64
 
@@ -43,13 +42,46 @@ def trade_single(
         _draw_lots(orders, half, start, long, excess, np.maximum(demand, supply), at, filled, pay)
         return filled, pay
     for number in np.flatnonzero(demand != supply).tolist():
-        side, short = int(long[number]), int(min(demand[number], supply[number]))
-        rows = np.flatnonzero((half == number) & (orders.side == side) & (filled > 0))
-        value, key = book.price_micro_per_kwh[rows] * side, keys_of(orders.participant[rows], start)
-        uses = ranked_uses(rows, np.arange(rows.size), value, filled[rows], key, rows.size, short, int(at[number]) * side)
-        filled[rows] = uses.net_wh()[: rows.size]
-        pay[rows] = clarke_payments(uses)[: rows.size]
+        excess = int(abs(demand[number] - supply[number]))
+        _sell_by_value(orders, book, half, number, int(long[number]), excess, int(at[number]), start, filled, pay)
     return filled, pay
+
+
+def _sell_by_value(
+    orders: Orders,
+    book: Terms,
+    half: NDArray[np.int8],
+    number: int,
+    long: int,
+    excess: int,
+    posted: int,
+    start: np.uint64,
+    filled: Int64,
+    pay: Int64,
+) -> None:
+    """Take `excess` from the long side of a half, least value first, equals by largest key, in place; the others pay what
+    the units would have been worth to those, and beyond them to their holder, at the posted price."""
+    limit = book.price_micro_per_kwh
+    farthest = max(int(limit.max()) - posted, posted - int(limit.min()))
+    reach = first_reach(limit, posted)
+    while True:
+        rows = rows_near(limit, posted, reach)
+        rows = rows[(half[rows] == number) & (orders.side[rows] == long) & (filled[rows] > 0)]
+        if reach >= farthest or int(filled[rows].sum()) >= excess:
+            break
+        reach *= 8
+    value = limit[rows] * long
+    sequence = np.lexsort((keys_of(orders.participant[rows], start), -value))
+    rows, value, amount = rows[sequence], value[sequence], filled[rows[sequence]]
+    served = np.clip(int(amount.sum()) - excess - (np.cumsum(amount) - amount), 0, amount)
+    filled[rows] = served
+    lose = np.flatnonzero(served < amount)
+    holder = posted * long  # takes whatever is left
+    uses = next_uses(np.append(value[lose], holder), np.append((amount - served)[lose], excess))
+    _charge_long(half, orders.side, number, long, filled, uses.value, uses.through, uses.worth, pay)
+    if lose.size and served[lose[0]] > 0:  # filled in part: its own units do not count
+        row = rows[lose[0]]
+        pay[row] = int(uses.but(0).worth_of(filled[row : row + 1])[0])
 
 
 def _draw_lots(
@@ -87,17 +119,6 @@ def keys_of(participant: Int64, start: np.uint64) -> NDArray[np.uint64]:
     keys = np.empty(participant.size, np.uint64)
     _keys(participant, start, keys)
     return keys
-
-
-def one_order_each(participant: Int64, quantity: Int64) -> bool:
-    """Whether no participant has two orders with quantity."""
-    if participant.size == 0:
-        return True
-    low, high = int(participant.min()), int(participant.max())
-    if high - low < 4 * participant.size:
-        return bool(_all_differ(participant, quantity, low, high - low + 1))
-    live = participant[quantity > 0]
-    return bool(np.unique(live).size == live.size)
 
 
 @njit(cache=True)
@@ -178,11 +199,8 @@ def _last_drawn(participant, half, side, filled, start, long, least, room):  # t
 
 
 @njit(cache=True)
-def _all_differ(participant, quantity, low, span):  # type: ignore[no-untyped-def]
-    seen = np.zeros(span, np.uint8)
-    for i in range(participant.size):
-        if quantity[i] > 0:
-            if seen[participant[i] - low]:
-                return False
-            seen[participant[i] - low] = 1
-    return True
+def _charge_long(half, side, number, long, filled, value, through, worth, pay):  # type: ignore[no-untyped-def]
+    """Write what the long side of one half pays: the worth of its units to those who lose them."""
+    for i in range(side.size):
+        if half[i] == number and side[i] == long:
+            pay[i] = worth_one(filled[i], value, through, worth) if filled[i] > 0 else 0

@@ -59,12 +59,7 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     if margin.volume_wh * max(abs(price), abs(buyer_pays)) > INT64_MAX:
         raise RangeError(f"uniform: {margin.volume_wh} Wh at {buyer_pays} micro/kWh do not fit in int64", thing="pay_nano")
     levels = ration_margin(orders, book, conventions, margin, pay)
-    limits = levels.lowest_bid, levels.highest_ask
-    _fill(orders.side, book.quantity_wh, book.price_micro_per_kwh, *limits, buyer_pays, price, filled, pay)
-    if levels.rationed is not None:
-        served, energy = levels.rationed
-        filled[served] = energy
-        pay[served] = energy * (buyer_pays if levels.lowest_bid > margin.bid else -price)
+    fill_levels(orders, book, levels, buyer_pays, price, filled, pay)
     return Clearing("uniform", filled, pay, price, certificate=evidence)
 
 
@@ -119,6 +114,16 @@ def ration_margin(orders: Orders, book: Terms, conventions: Conventions, margin:
     elif ask_in_part:
         rationed = _ration_level(orders, book, conventions, SELL, margin.ask, margin.ask_take_wh, scratch)
     return Levels(margin.bid + bid_in_part, margin.ask - ask_in_part, rationed)
+
+
+def fill_levels(orders: Orders, book: Terms, levels: Levels, buyer_pays: int, price: int, filled: Int64, pay: Int64) -> None:
+    """Write who is filled, and what that costs at `buyer_pays` for buyers and `price` for sellers."""
+    limits = levels.lowest_bid, levels.highest_ask
+    _fill(orders.side, book.quantity_wh, book.price_micro_per_kwh, *limits, buyer_pays, price, filled, pay)
+    if levels.rationed is not None:
+        served, energy = levels.rationed
+        filled[served] = energy
+        pay[served] = energy * np.where(orders.side[served] == BUY, buyer_pays, -price)
 
 
 def _ration_level(
