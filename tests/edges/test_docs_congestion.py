@@ -31,7 +31,7 @@ from walras.market.conventions import Conventions
 from walras.market.orders import make_orders
 from walras.market.uniform import clear as clear_uniform
 
-PAGE = (Path(__file__).parents[2] / "docs" / "explain" / "congestion.md").read_text(encoding="utf-8")
+PAGE = " ".join((Path(__file__).parents[2] / "docs" / "explain" / "congestion.md").read_text(encoding="utf-8").split())
 RULES = Conventions()
 CT = 1e7
 """Nano in a hundredth of the currency unit."""
