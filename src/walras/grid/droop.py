@@ -162,7 +162,7 @@ def flow_with_droop(network: Network, p_kw: Float, q_kvar: Float, inverters: Inv
         if steps < 0:
             name = network.bus_names[int(bus[where])] if bus.size else network.bus_names[network.root]
             raise GridError(
-                f"slot {slot}: the inverters' voltages do not settle: {miss:.2g} pu apart after {MOST_STEPS} steps, worst at {name}",
+                f"slot {slot}: the inverters' voltages do not settle ({miss:.2g} pu apart in {MOST_STEPS} steps), worst at {name}",
                 thing=(slot, name),
                 way_out="check the rating and the curve at that bus; a slot without any flow is 'inf' apart: check its powers",
             )
