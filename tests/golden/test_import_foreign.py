@@ -141,7 +141,7 @@ def test_powsybl_says_the_same_today(tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")
 def test_what_powsybl_writes_as_cgmes_flows_as_it_did_there(tmp_path: Path) -> None:
-    """A feeder built in powsybl: taps by table, the largest float for no rated power, the grid above as a machine without priority."""
+    """Taps by table, the largest float for "no rated power", the grid above as a machine without priority."""
     powsybl = pytest.importorskip("pypowsybl", reason="pypowsybl is not installed: pip install pypowsybl")
     pandas, loadflow = importlib.import_module("pandas"), importlib.import_module("pypowsybl.loadflow")
     net = powsybl.network.create_empty()
@@ -151,8 +151,8 @@ def test_what_powsybl_writes_as_cgmes_flows_as_it_did_there(tmp_path: Path) -> N
     )
     net.create_buses(id=["B1", "B2", "B3"], voltage_level_id=["V1", "V2", "V3"])
     net.create_2_windings_transformers(
-        id="T", voltage_level1_id="V1", bus1_id="B1", voltage_level2_id="V2", bus2_id="B2", rated_u1=20.0, rated_u2=0.4, rated_s=0.4,
-        r=0.008, x=0.025, g=0.0, b=0.0,
+        id="T", voltage_level1_id="V1", bus1_id="B1", voltage_level2_id="V2", bus2_id="B2", rated_u1=20.0, rated_u2=0.4,
+        rated_s=0.4, r=0.008, x=0.025, g=0.0, b=0.0,
     )  # fmt: skip
     changer = {"id": "T", "target_deadband": 2.0, "target_v": 0.4, "oltc": False, "low_tap": 0, "tap": 0, "regulating": False}
     steps = [{"id": "T", "b": 0.0, "g": 0.0, "r": 0.0, "x": 0.0, "rho": rho} for rho in (1.025, 1.0, 0.975)]
