@@ -79,7 +79,7 @@ def ipopt_problem(slot: FeederSlot, groups: Groups) -> Any:
     problem = {"x": ca.vertcat(x, p, q, loss, v), "f": cost, "g": ca.vertcat(*rows)}
     options = {
         "print_time": False,
-        "ipopt": {"print_level": 0, "sb": "yes", "tol": 1e-11, "acceptable_tol": 1e-10, "max_iter": 500},
+        "ipopt": {"print_level": 0, "sb": "yes", "tol": 1e-9, "acceptable_tol": 1e-8, "acceptable_iter": 5, "max_iter": 1000},
     }
     solver = ca.nlpsol("slot", "ipopt", problem, options)
     upper, free = work.upper / BASE_KVA, np.full(n, 1e4)
