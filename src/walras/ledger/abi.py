@@ -32,6 +32,7 @@ CONTRACTS = (
     "BatchSettlement",
     "DeviceRegistry",
     "Disputes",
+    "FlexibilityBond",
     "ListGate",
     "Council",
     "Timelock",
