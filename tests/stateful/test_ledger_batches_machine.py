@@ -304,6 +304,6 @@ EVERY_TIME = ("an overdraft by one",)
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=150, phases=(Phase.generate,), database=None, derandomize=True)
+    hunt = settings(QUICK, max_examples=80, phases=(Phase.generate,), database=None, derandomize=True)
     with planted("BatchSettlement", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(BatchMachine, settings=hunt)
