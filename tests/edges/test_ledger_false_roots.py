@@ -90,7 +90,7 @@ def test_each_kind_of_false_root_is_found_and_costs_stake_and_seat(oracles: Orac
 
 
 def test_no_proof_can_be_made_against_an_honest_root(oracles: Oracles) -> None:
-    """Everything that looks like one: true leaves, one leaf at two places, a leaf of elsewhere, another key, a point off the curve."""
+    """Everything that looks like one: true leaves, a leaf of elsewhere, another key, a point off the curve."""
     assert find_falsehood(SLOT, HONEST, KEYS) is None
     tree = tree_over(HONEST)
     shown = [shown_leaf(leaf, tree.proof(index)) for index, leaf in enumerate(HONEST)]
@@ -137,9 +137,7 @@ def test_the_root_must_be_the_oracles_own_word_for_that_slot(oracles: Oracles) -
     assert found is not None
     signed = oracles.signed(3, leaves, slot=SLOT + 1)
     with refused("NothingToSlash"):  # signed for another slot: here it is nobody's signature
-        prove_false(
-            oracles.chain, oracles.bond, stranger(), replace(signed, slot=SLOT), found, timestamp=oracles.world.now
-        )
+        prove_false(oracles.chain, oracles.bond, stranger(), replace(signed, slot=SLOT), found, timestamp=oracles.world.now)
     assert oracles.stake(3) == STAKE
 
 

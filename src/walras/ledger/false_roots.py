@@ -1,9 +1,9 @@
 """Roots that no honest oracle attests, found among the leaves and proved on the chain: the twin of `contracts/FalseRoot.sol`.
 
-Three things cannot stand under the root of one slot: a reading of another slot, a reading that its meter never signed, two readings of
-one meter. Whoever has the leaves (the operator, the oracles, an auditor with the members' consent) finds them with `find_falsehood`, and
-with the oracle's signature over the root anybody convicts it. That a reading is missing, or that a meter measures wrong, no
-leaf can show: there the quorum stands alone.
+Three things cannot stand under the root of one slot: a reading of another slot, a reading that its meter never signed, two
+readings of one meter. Whoever has the leaves (operator, oracles, an auditor with the members' consent) finds them with
+`find_falsehood`, and with the oracle's signature over the root anybody convicts it. That a reading is missing, or that a meter
+measures wrong, no leaf can show: there the quorum stands alone.
 """
 
 from __future__ import annotations
