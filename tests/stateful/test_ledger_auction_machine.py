@@ -1,7 +1,7 @@
 """Sealed auctions against a twin: commitments, openings true and false, forfeits, clearings, and money in and out at any time.
 
-A bond is held from commitment to reveal and is lost once if that never comes; each order is opened by its member as it was sealed; the
-only clearing that passes is the market's; no token is lost; and each bug planted into the contract is found.
+A bond is held from commitment to reveal and is lost once if that never comes; each order is opened by its member as it was
+sealed; the only clearing that passes is the market's; no token is lost; and each bug planted into the contract is found.
 """
 
 from __future__ import annotations
@@ -168,19 +168,16 @@ class AuctionMachine(RuleBasedStateMachine):
 
 
 def test_bonds_openings_and_clearings_are_the_twins() -> None:
-    run_state_machine_as_test(AuctionMachine, settings=machine_settings(8, 30))
+    run_state_machine_as_test(AuctionMachine, settings=machine_settings(6, 30))
 
 
 PLANTED = {
     "a bond not taken": ("freeOf[msg.sender] = free - bond;", "freeOf[msg.sender] = free;"),
-    "a bond back twice": (
-        "_words[slot][order] =\n            REVEALED |",
-        "_words[slot][order] =\n            SEALED | (word << 0) | REVEALED & 0 |",
-    ),
+    "a bond back twice": ("freeOf[msg.sender] += bond;\n        emit", "freeOf[msg.sender] += 2 * bond;\n        emit"),
     "late to commit": ("if (block.timestamp >= auction.commitsEnd)", "if (block.timestamp >= auction.commitsEnd + 60)"),
     "late to reveal": ("block.timestamp >= auction.revealsEnd) {", "block.timestamp >= auction.revealsEnd + 60) {"),
     "forfeited twice": ("            delete _words[slot][orders[i]];\n", ""),
-    "forfeited too early": ("if (revealsEnd == 0 || block.timestamp < revealsEnd)", "if (revealsEnd == 0 || block.timestamp + 30 < revealsEnd)"),
+    "forfeited too early": ("if (revealsEnd == 0 || block.timestamp <", "if (revealsEnd == 0 || block.timestamp + 30 <"),
     "another opening": ("if (word != expected) revert WrongOpening(slot, order);", ""),
     "paid out and kept": ("        delete freeOf[msg.sender];\n", ""),
     "cleared twice": ("        auction.cleared = true;\n", ""),

@@ -160,27 +160,37 @@ class BondMachine(RuleBasedStateMachine):
 
 
 def test_only_proof_costs_an_oracle_its_stake_and_then_all_of_it() -> None:
-    run_state_machine_as_test(BondMachine, settings=machine_settings(8, 25))
+    run_state_machine_as_test(BondMachine, settings=machine_settings(5, 20))
 
 
+_NOT_YET = "if (leavesAt == 0 || block.timestamp"
 PLANTED = {
-    "one word twice": ("OracleBond", "        if (firstRoot == secondRoot) revert SameRoot(firstRoot);\n        address first = ECDSA.recoverCalldata(settlement.attestationDigest", "        address first = ECDSA.recoverCalldata(settlement.attestationDigest", "OracleBond"),
-    "two oracles' words": ("OracleBond", "if (first != second) revert DifferentSigners(first, second);", "", "OracleBond"),
-    "convicted and back": ("OracleBond", "        stake.convicted = true;\n", "", "OracleBond"),
-    "slashed and kept": ("OracleBond", "        stake.amount = 0;\n        stake.leavesAt = 0;\n        stake.convicted", "        stake.leavesAt = 0;\n        stake.convicted", "OracleBond"),
-    "out before the delay": ("OracleBond", "if (leavesAt == 0 || block.timestamp < leavesAt)", "if (leavesAt == 0 || block.timestamp + 300 < leavesAt)", "OracleBond"),
-    "out while appointed": ("OracleBond", "if (registry.isOracle(msg.sender)) revert StillAppointed(msg.sender);", "", "OracleBond"),
-    "bonded while leaving": ("OracleBond", "stake.amount >= minimumStake && stake.leavesAt == 0", "stake.amount >= minimumStake", "OracleBond"),
-    "an honest leaf convicts": ("OracleBond", "if (_reading(root, shown).slot == slot) revert SlotIsRight(slot);", "_reading(root, shown);", "FalseRoot"),
-    "a true signature convicts": ("OracleBond", "if (P256.verify(", "if (false && P256.verify(", "FalseRoot"),
-}  # fmt: skip
-EVERY_TIME = ("two oracles' words",)
+    "one word twice": (
+        "OracleBond",
+        "if (firstRoot == secondRoot) revert SameRoot(firstRoot);\n        address first = ECDSA.recoverCalldata(settlement.att",
+        "address first = ECDSA.recoverCalldata(settlement.att",
+    ),
+    "two oracles' words": ("OracleBond", "if (first != second) revert DifferentSigners(first, second);", ""),
+    "convicted and back": ("OracleBond", "        stake.convicted = true;\n", ""),
+    "slashed and kept": (
+        "OracleBond",
+        "        stake.amount = 0;\n        stake.leavesAt = 0;\n        stake.convicted",
+        "stake.convicted",
+    ),
+    "out before the delay": ("OracleBond", f"{_NOT_YET} <", f"{_NOT_YET} + 300 <"),
+    "out while appointed": ("OracleBond", "if (registry.isOracle(msg.sender)) revert StillAppointed(msg.sender);", ""),
+    "bonded while leaving": ("OracleBond", "stake.amount >= minimumStake && stake.leavesAt == 0", "stake.amount >= minimumStake"),
+    "an honest leaf convicts": (
+        "FalseRoot",
+        "if (_reading(root, shown).slot == slot) revert",
+        "if (_reading(root, shown).slot > 9) revert",
+    ),
+    "a true signature convicts": ("FalseRoot", "if (P256.verify(", "if (false && P256.verify("),
+}
 
 
-@pytest.mark.parametrize(
-    ("contract", "correct", "wrong", "source"),
-    [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
-)
-def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str, source: str) -> None:
-    with planted(contract, correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
+@pytest.mark.nightly
+@pytest.mark.parametrize(("source", "correct", "wrong"), PLANTED.values(), ids=PLANTED)
+def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
+    with planted("OracleBond", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(BondMachine, settings=hunting(60, 25))

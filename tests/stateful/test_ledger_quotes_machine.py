@@ -62,6 +62,8 @@ class QuoteMachine(RuleBasedStateMachine):
         self.paid: Counter[bytes] = Counter()
         self.owner_of_nonce: dict[tuple[int, int], bytes] = {}
         self.floor = [0] * MEMBERS
+        for by in range(MEMBERS):
+            self.sign(by, None, bool(by % 2), 40, 333, 3, 2_000)
 
     def attempt(self, account: int, function: str, *arguments: object) -> bool:
         key = self.keys[account]
@@ -76,7 +78,7 @@ class QuoteMachine(RuleBasedStateMachine):
         sells=st.booleans(),
         amount=st.integers(1, 60),
         price=st.one_of(st.integers(0, 3_000), st.sampled_from([999, 1_000, 1_001])),
-        nonce=st.integers(0, 3),
+        nonce=st.integers(0, 5),
         lasts=st.sampled_from([0, 2, 5, 2_000, 2_000, 2_000]),
     )
     def sign(self, by: int, taker: int | None, sells: bool, amount: int, price: int, nonce: int, lasts: int) -> None:
@@ -98,6 +100,13 @@ class QuoteMachine(RuleBasedStateMachine):
         assert done == self.may_fill(one, by, part), (one, by, part)
         if done:
             self.settle(one, by, part)
+
+    @precondition(lambda self: self.signed)
+    @rule(data=st.data(), price=st.integers(0, 3_000))
+    def offer_another_price_under_the_same_nonce(self, data: st.DataObject, price: int) -> None:
+        one = data.draw(st.sampled_from(self.signed))
+        other = replace(one.quote, price_nano=price)
+        self.signed.append(Signed(other, one.by, sign_quote(self.contract, other, self.keys[one.by])))
 
     @precondition(lambda self: self.signed)
     @rule(data=st.data(), other=st.integers(1, 2), quarters=st.integers(1, 4), beyond=st.sampled_from([0, 0, 0, 1]))
@@ -149,11 +158,13 @@ class QuoteMachine(RuleBasedStateMachine):
         self.paid[digest] += units
         self.owner_of_nonce[one.by, one.quote.nonce] = digest
 
-    @rule(by=accounts, nonce=st.integers(0, 3))
+    @precondition(lambda self: len(self.signed) > 2)
+    @rule(by=accounts, nonce=st.integers(0, 5))
     def cancel(self, by: int, nonce: int) -> None:
         assert self.attempt(by, "cancel", nonce)
         self.owner_of_nonce[by, nonce] = b"cancelled"
 
+    @precondition(lambda self: len(self.signed) > 2)
     @rule(by=accounts, floor=st.integers(0, 2))
     def raise_floor(self, by: int, floor: int) -> None:
         assert self.attempt(by, "raiseFloor", floor) == (floor > self.floor[by])
