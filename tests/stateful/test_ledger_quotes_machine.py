@@ -121,6 +121,17 @@ class QuoteMachine(RuleBasedStateMachine):
             self.settle(one, by, part)
 
     @precondition(lambda self: self.signed)
+    @rule(data=st.data(), other=st.integers(1, 2), late=st.integers(-2, 1))
+    def fill_at_the_last_moment(self, data: st.DataObject, other: int, late: int) -> None:
+        one = data.draw(st.sampled_from(self.signed))
+        self.world.now = max(self.world.now, one.quote.expiry + late)
+        by = (one.by + other) % MEMBERS
+        done = self.attempt(by, "fill", one.quote.as_arguments(), one.signature, 1)
+        assert done == self.may_fill(one, by, 1), (one, by, late)
+        if done:
+            self.settle(one, by, 1)
+
+    @precondition(lambda self: self.signed)
     @rule(data=st.data(), other=st.integers(1, 2), field=st.sampled_from(["price_nano", "amount", "nonce", "expiry"]))
     def fill_what_was_not_signed(self, data: st.DataObject, other: int, field: str) -> None:
         one = data.draw(st.sampled_from(self.signed))
@@ -165,7 +176,7 @@ class QuoteMachine(RuleBasedStateMachine):
         self.owner_of_nonce[by, nonce] = b"cancelled"
 
     @precondition(lambda self: len(self.signed) > 2)
-    @rule(by=accounts, floor=st.integers(0, 2))
+    @rule(by=accounts, floor=st.integers(0, 5))
     def raise_floor(self, by: int, floor: int) -> None:
         assert self.attempt(by, "raiseFloor", floor) == (floor > self.floor[by])
         self.floor[by] = max(floor, self.floor[by])
@@ -189,7 +200,7 @@ def test_quotes_move_right_and_money_together_and_never_beyond_what_was_signed()
 PLANTED = {
     "a quote without end": ("filledOf[digest] = filled + amount;", ""),
     "both alternatives": ("if (known == bytes32(0)) quoteAt[quote.maker][quote.nonce] = digest;", ""),
-    "held a second too long": ("if (block.timestamp >= quote.expiry)", "if (block.timestamp > quote.expiry + 20)"),
+    "held a second too long": ("if (block.timestamp >= quote.expiry)", "if (block.timestamp > quote.expiry)"),
     "anybody for the named": ("quote.taker != address(0) && quote.taker != msg.sender", "false"),
     "a floor that holds nothing": ("quote.nonce < nonceFloorOf[quote.maker] || ", ""),
     "anybody's signature": (
