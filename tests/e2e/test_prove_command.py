@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proofs_world import FIRST_SLOT, METER, days, golden, salt
+from proofs_world import FIRST_SLOT, METER, days, golden, keys_folder, salt
 from walras.cli import app
 from walras.commands.prove import check_proof_command
 from walras.errors import InputError, MeteringError
@@ -36,7 +36,7 @@ def test_a_claim_becomes_a_proof_that_shows_no_reading_and_holds(tmp_path: Path,
     limit = int(DAY.import_wh[50]) + 1
     claim = claim_file(tmp_path, {"below_limit": {"slot": 50, "import_limit_wh": limit}})
     proof = tmp_path / "proof.json"
-    walras("prove", claim, "--out", proof, "--keys", tmp_path / "keys")
+    walras("prove", claim, "--out", proof, "--keys", keys_folder("below_limit"))
     content = json.loads(proof.read_text(encoding="utf-8"))
     assert set(content) == {"statement", "proof", "ceremony"}
     assert content["statement"]["commitment"] == str(DAY.commitment)
@@ -54,7 +54,7 @@ def test_a_claim_becomes_a_proof_that_shows_no_reading_and_holds(tmp_path: Path,
 def test_a_claim_that_is_not_true_is_not_proven(tmp_path: Path) -> None:
     claim = claim_file(tmp_path, {"below_limit": {"slot": 50, "import_limit_wh": int(DAY.import_wh[50])}})
     with pytest.raises(MeteringError, match="not true of these readings"):
-        walras("prove", claim, "--out", tmp_path / "proof.json", "--keys", tmp_path / "keys")
+        walras("prove", claim, "--out", tmp_path / "proof.json", "--keys", keys_folder("below_limit"))
     assert not (tmp_path / "proof.json").exists()
 
 
