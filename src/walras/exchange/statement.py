@@ -15,6 +15,7 @@ import numpy as np
 
 from walras.errors import AuditError, Fault, InputError, JournalError
 from walras.exchange.accounting import SlotAccounts, bills_without_market, settle_slot
+from walras.exchange.curtailment import recorded_wires
 from walras.exchange.fold import RUN_OPENED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import leaves_tree, member_ids, salted_leaf
@@ -111,7 +112,9 @@ def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventK
     clearing = clearing_from_public(events[EventKind.CLEARED].public)
     item_micro = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
     imports, exports = column(public, "import_wh"), column(public, "export_wh")
-    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports)
+    wires = recorded_wires(terms, slot, events)
+    on_wires = None if wires is None else wires.clearing
+    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports, on_wires)
     alone = bills_without_market(terms, layout, slot, item_micro, imports, exports)
     return SettledSlot(slot, item_micro, clearing.price_micro_per_kwh, imports, exports, accounts, alone, events)
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from walras.community import Community, load_community, with_period
 from walras.errors import JournalError
@@ -22,6 +23,7 @@ from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
+from walras.exchange.wires import Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.metering.feeder import Feeder
 from walras.study.meters import make_meters, run_seed
@@ -29,6 +31,7 @@ from walras.study.oracles import InProcess, MeteringPath
 from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
 
+NODAL: Literal["nodal"] = "nodal"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
 
@@ -57,8 +60,9 @@ class Run:
     def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
         """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
         community = load_community(community_path)
-        market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
-        self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
+        if options.mechanism is not None:
+            community = with_mechanism(community, options.mechanism)
+        self.community = with_period(community, start=options.start, days=options.days)
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -115,6 +119,13 @@ class Run:
         self._journal.close()
 
 
+def with_mechanism(community: Community, name: str) -> Community:
+    """The community under another mechanism; `nodal` keeps its market and makes the limits of the wires hold."""
+    if name == NODAL:
+        return replace(community, wires=replace(community.wires, limits=NODAL))
+    return replace(community, market=replace(community.market, mechanism=name))
+
+
 def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Terms:
     """The public terms of a community's run."""
     slots = community.slots
@@ -139,7 +150,14 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         metering_deadline_s=60 * community.gates.metering_deadline_minutes,
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
+        wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
     )
+
+
+def make_wires(community: Community, trading: Trading) -> Wires:
+    """The feeder with its limits, as public terms."""
+    rules = community.wires
+    return Wires(trading.network, trading.bus, rules.rent, rules.import_limit_w, rules.export_limit_w)
 
 
 def ledger_keys(seed: bytes) -> LedgerKeys:

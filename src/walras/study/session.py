@@ -18,6 +18,7 @@ from walras.community.model import Community
 from walras.errors import JournalError, MeteringError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
+from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
 from walras.exchange.journal import Entry, Public
@@ -32,6 +33,7 @@ from walras.exchange.parts import (
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, clearing_to_public, orders_from_public, orders_to_public
 from walras.exchange.recorder import Decision, Recorder
+from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms, terms_to_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
@@ -61,6 +63,7 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import Disagreement, SlotReadings, Vote, quorum
 from walras.metering.oracle import Checker
+from walras.strategies.dispatch import Dispatch
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
 from walras.study.physics import flow_to_public
@@ -200,14 +203,22 @@ class Session:
         )
         clearing = clearing_from_public(cleared.public)
 
+        wires = self._limits(slot, orders, clearing, at)
+
         def deliver() -> Decision:
-            net, soc = p.trading.dispatch(slot, self._soc, orders, clearing)
-            return flow_to_public(p.trading.flow(slot, net), p.trading.network), delivered_private(net, soc, p.trading.fleet.member)
+            done = self._dispatched(slot, orders, clearing)
+            if wires is not None:
+                done = p.trading.curtailed(self._soc, done, wires.curtailed_wh)
+            net = done.metered_wh
+            kept = delivered_private(net, done.soc_uwh, p.trading.fleet.member)
+            return flow_to_public(p.trading.flow(slot, net), p.trading.network), kept
 
         delivered = at(EventKind.DELIVERED, deliver)
         net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
         readings, attested = self._meter(slot, net_wh, delivered.public["import_w"], at)
-        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, readings.import_wh, readings.export_wh)
+        on_wires = None if wires is None else wires.clearing
+        metered = readings.import_wh, readings.export_wh
+        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, on_wires)
         self._top_up(slot, accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
         root = bytes.fromhex(attested.public["root"])
@@ -240,6 +251,25 @@ class Session:
                 None,
             ),
         )
+
+    def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Dispatch:
+        return self._p.trading.dispatched(slot, self._soc, positions_of(orders, clearing, self._p.terms.members))
+
+    def _limits(
+        self, slot: int, orders: Orders, clearing: Clearing, at: Callable[[EventKind, Callable[[], Decision]], Entry]
+    ) -> WiresSlot | None:
+        """Clear what members are about to do on the wires, where the terms have any."""
+        p = self._p
+        if p.terms.wires is None:
+            return None
+
+        def decide() -> Decision:
+            done = self._dispatched(slot, orders, clearing)
+            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, done, orders, clearing)), None
+
+        sold = positions_of(orders, clearing, p.terms.members).sold_wh
+        public = at(EventKind.CURTAILED, decide).public
+        return wires_slot_from_public(p.terms, public, sold, clearing, orders, p.trading.item_micro(slot))
 
     def _clear(self, mechanism: Mechanism, orders: Orders) -> Clearing:
         extra = extra_for(mechanism, orders)
