@@ -40,6 +40,7 @@ from walras.metering.proofs import (
     context_of,
     day_agrees,
     day_is_signed,
+    day_of_payloads,
     day_sum,
     decode_proof,
     make_day,
@@ -245,22 +246,46 @@ def payloads(day: Day, first: int = FIRST_SLOT) -> list[bytes]:
 
 
 def test_one_signature_binds_the_merkle_root_and_the_commitment_of_a_day() -> None:
-    root = root_of(payloads(DAY))
-    statement = DayStatement(FIRST_SLOT, root, DAY.commitment)
+    day, statement = day_of_payloads(METER, payloads(DAY), salt(0))
+    assert (day.words, day.context, day.salt) == (DAY.words, DAY.context, DAY.salt)
+    assert statement == DayStatement(FIRST_SLOT, root_of(payloads(DAY)), DAY.commitment)
     signature = sign_day(KEY, statement)
     assert day_is_signed(KEY.public_key(), statement, signature)
-    assert day_agrees(DAY, payloads(DAY), statement)
+    assert day_agrees(METER, payloads(DAY), salt(0), statement)
     for other in (
         replace(statement, first_slot=FIRST_SLOT + 96),
         replace(statement, readings_root=bytes(32)),
         replace(statement, commitment=days()[1].commitment),
     ):
         assert not day_is_signed(KEY.public_key(), other, signature)
-        assert not day_agrees(DAY, payloads(DAY), other)
-    assert not day_agrees(
-        DAY, payloads(DAY, FIRST_SLOT + 1), replace(statement, readings_root=root_of(payloads(DAY, FIRST_SLOT + 1)))
-    )
-    assert not day_agrees(DAY, payloads(days()[1]), replace(statement, readings_root=root_of(payloads(days()[1]))))
+        assert not day_agrees(METER, payloads(DAY), salt(0), other)
+
+
+def test_a_commitment_agrees_with_one_meters_readings_under_one_salt_only() -> None:
+    statement = day_of_payloads(METER, payloads(DAY), salt(0))[1]
+    changed = payloads(DAY)
+    changed[50] = encode_payload(FIRST_SLOT + 50, int(DAY.import_wh[50]) + 1, int(DAY.export_wh[50]), 57, 0)
+    assert not day_agrees(METER, changed, salt(0), statement)
+    assert not day_agrees(METER, changed, salt(0), replace(statement, readings_root=root_of(changed)))
+    assert not day_agrees(METER, payloads(DAY, FIRST_SLOT + 96), salt(0), statement)
+    assert not day_agrees(bytes(16), payloads(DAY), salt(0), statement)
+    assert not day_agrees(METER, payloads(DAY), salt(1), statement)
+
+
+def test_what_is_no_day_of_payloads_is_refused() -> None:
+    whole = payloads(DAY)
+    skipping = [*whole[:95], encode_payload(FIRST_SLOT + 96, 1, 1, 500, 0)]
+    for wrong in (
+        [],
+        whole[:95],
+        [*whole, whole[0]],
+        [whole[1], whole[0], *whole[2:]],
+        skipping,
+        [b"", *whole[1:]],
+        [whole[0] + b"0", *whole[1:]],
+    ):
+        with pytest.raises(InputError):
+            day_of_payloads(METER, wrong, salt(0))
 
 
 def test_the_same_readings_of_another_meter_day_or_salt_have_another_commitment() -> None:
