@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from walras.market.block_book import Options
 from walras.market.block_model import BlockModel, Proposal, build_model, respect_links
@@ -149,12 +150,12 @@ def _descend(model: BlockModel, k: Int64, changed: frozenset[int] = frozenset())
     tried = set(changed)
     while True:
         gain = slots.surplus_nano(options.steps, priced.price)
-        hopeful = [i for i in np.argsort(-gain, kind="stable").tolist() if gain[i] > 0 and priced.k[i] == 0 and i not in tried]
-        for i in hopeful:
+        hopeful = _open(options, priced.k) & (gain > 0)
+        for i in [i for i in np.argsort(-gain, kind="stable").tolist() if hopeful[i] and i not in tried]:
             tried.add(i)
             k = priced.k.copy()
             k[i] = options.steps[i]
-            more = _try(model, k) if _allowed(options, k, i) else None
+            more = _try(model, k)
             if isinstance(more, Priced) and more.welfare > priced.welfare:
                 priced = more
                 break
@@ -208,9 +209,14 @@ def _worth(slots: Slots, k: Int64) -> Float64:
     return np.where(total > 0, gain / np.maximum(total, 1.0), 0.0)
 
 
-def _allowed(options: Options, k: Int64, i: int) -> bool:
-    """Whether option i, just added in full, keeps its link and its groups."""
-    above = options.parents[i]
-    if above and not any(k[p] * options.steps[i] >= k[i] * options.steps[p] for p in above if k[p] > 0):
-        return False
-    return all(sum(1 for g in group if k[g] > 0) <= 1 for group in options.groups if i in group)
+def _open(options: Options, k: Int64) -> NDArray[np.bool_]:
+    """[m] options that are out and could come in full: their groups are free, their parents in full."""
+    can = np.asarray(k == 0, dtype=np.bool_)
+    for group in options.groups:
+        if k[list(group)].any():
+            can[list(group)] = False
+    full = k == options.steps
+    for i, above in enumerate(options.parents):
+        if above and can[i]:
+            can[i] = any(full[p] for p in above)
+    return can
