@@ -32,7 +32,10 @@ from walras.units import Float64, Int64
 Method = Literal["milp", "heuristic"]
 
 EFFORT = 40_000
-"""Simplex iterations, all proposals together (a proposal under way may go beyond): some seconds at 100 blocks over 96 slots."""
+"""Simplex iterations, all proposals together (a proposal under way may go beyond): some seconds at 100 blocks over 96 slots. In a
+program of more than COLUMNS columns an iteration counts for more, as it takes longer."""
+
+COLUMNS = 400
 
 LEAST_EFFORT, NODE_EFFORT = 200, 200
 """Iterations that a proposal is charged at least, so that the search of a tiny book ends too, and that a node of its tree is
@@ -74,12 +77,13 @@ def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found
 
 def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
     rounds, idle, proving = 0, 0, True
+    weight = max(model.linear.columns / COLUMNS, 1.0)
     while effort > 0 and idle < PATIENCE:
-        proposal = model.propose(max(effort // NODE_EFFORT, 1), best if proving else None)
+        proposal = model.propose(max(int(effort / weight) // NODE_EFFORT, 1), best if proving else None)
         if proposal is None:  # the cuts leave nothing; while they are proved they leave the best answer: the solver is lost
             break
         rounds += 1
-        effort -= max(proposal.iterations, LEAST_EFFORT)
+        effort -= max(round(proposal.iterations * weight), LEAST_EFFORT)
         if proving:
             bound = max(min(bound, proposal.bound), best.welfare)
         if proposal.x is None or model.is_optimal(best.welfare, min(bound, proposal.bound)):
