@@ -202,7 +202,10 @@ def proposals_bound(orders: Orders, extra: Extra) -> int:
         least = min(least, proposal.bound)
         assert proposal.x is not None
         verdict = price_blocks(model.slots, model.steps(proposal.x))
-        if isinstance(verdict, Priced) or not any([model.cut(c) for c in verdict.conflicts if c.proved]):
+        if isinstance(verdict, Priced):
+            break
+        cuts = sum(model.cut(conflict) for conflict in verdict.conflicts if conflict.proved)
+        if not cuts:
             break
     return least
 
