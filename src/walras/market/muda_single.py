@@ -80,7 +80,7 @@ def _sell_by_value(
     charge((half == number) & (orders.side == long), 1, uses, filled, pay)
     if lose.size and served[lose[0]] > 0:  # filled in part: its own units do not count
         row = rows[lose[0]]
-        pay[row] = int(uses.but(0).worth_of(filled[row : row + 1])[0])
+        pay[row] = uses.worth_without(0, int(filled[row]))
 
 
 def _draw_lots(

@@ -45,10 +45,6 @@ class NextUses:
     through: Int64
     worth: Int64
 
-    def but(self, place: int) -> NextUses:
-        """The list without the use at `place`."""
-        return next_uses(np.delete(self.value, place), np.delete(self.amount, place))
-
     def worth_of(self, need: Int64) -> Int64:
         """For each row the value of the first `need` units; what the list lacks is worth its last value.
 
@@ -58,6 +54,17 @@ class NextUses:
         out = np.zeros(need.size, dtype=np.int64)
         _worth_of(need, self.value, self.through, self.worth, out)
         return out
+
+    def worth_without(self, place: int, need: int) -> int:
+        """The value of the first `need` units that are not of the use at `place`.
+
+        >>> next_uses(np.array([10, 7, 5]), np.array([3, 4, 9])).worth_without(1, 5)
+        40
+        """
+        own = int(self.amount[place])
+        if need <= int(self.through[place]) - own:
+            return int(self.worth_of(np.array([need]))[0])
+        return int(self.worth_of(np.array([need + own]))[0]) - own * int(self.value[place])
 
 
 def next_uses(value: Int64, amount: Int64) -> NextUses:

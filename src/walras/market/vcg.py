@@ -130,7 +130,7 @@ def _pivot_payments(orders: Orders, book: Terms, filled: Int64, price: int) -> I
         charge(mine, side, uses, filled, pay)
         for place in np.flatnonzero((buys[use] == (side == 1)) & (got[use] > 0)).tolist():  # filled in part: one at most
             row = rows[use[place]]
-            pay[row] = side * int(uses.but(place).worth_of(filled[row : row + 1])[0])
+            pay[row] = side * uses.worth_without(place, int(filled[row]))
     return pay
 
 
