@@ -28,7 +28,22 @@ CONTRACTS = (
     "SealedAuction",
     "EnergyCertificates",
     "PaymentChannels",
+    "MeterRegister",
+    "Issuance",
+    "EnergyClaims",
+    "DeliveryLots",
+    "SignedQuotes",
+    "RightsMarket",
     "EnergyPool",
+    "BatchSettlement",
+    "DeviceRegistry",
+    "DidRegistry",
+    "Disputes",
+    "FlexibilityBond",
+    "ListGate",
+    "Council",
+    "Timelock",
+    "ProofVerifier",
 )
 
 _PANIC = bytes.fromhex("4e487b71")
@@ -97,7 +112,11 @@ def artifact(name: str) -> Artifact:
     path = files("walras.ledger") / "artifacts" / f"{name}.json"
     if not path.is_file():
         raise LedgerError(f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return read_artifact(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_artifact(content: Mapping[str, Any]) -> Artifact:
+    """A compiled contract from its `contract` (name), `abi` and `bytecode` (hex), as an artifact's file has them."""
     entries = {kind: [_signature(e) for e in content["abi"] if e["type"] == kind] for kind in ("function", "event", "error")}
     constructor: list[dict[str, Any]] = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])
     return Artifact(
