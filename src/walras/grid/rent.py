@@ -56,7 +56,7 @@ def congestion_rent(clearing: Clearing) -> int:
     >>> net = build_network({"a": 0.4, "b": 0.4}, [cable], root="a", v_max_pu=1.01)
     >>> done = clear(make_orders([1, -1], [20_000, 12_000], [200_000, 80_000], node=[0, 1]), Conventions(), FeederSlot(net, 1.0))
     >>> done.surplus_nano, congestion_rent(done)
-    (1192000000, 1172408000)
+    (1192000000, 1172387800)
     """
     return int(_published(clearing, "voltage_rent_nano")) + int(_published(clearing, "congestion_rent_nano"))
 
