@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
+from walras.commands.days import day_of
+from walras.commands.import_app import imports
 from walras.errors import InputError, WalrasError
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
@@ -71,7 +72,7 @@ def run(
     elif (gateway, oracles, clock) != (None, None, None):
         raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
     held = None if secret is None else read_secret(secret, "walras run")
-    options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+    options = Options(start=day_of(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
     run_command(community, out, options, nodes)
 
 
@@ -300,7 +301,7 @@ def compare(
     """
     from walras.commands.compare import compare_command
 
-    compare_command(community, mechanisms, days=days, start=_day(start), lies=lies, out=out)
+    compare_command(community, mechanisms, days=days, start=day_of(start), lies=lies, out=out)
 
 
 @app.command
@@ -424,89 +425,7 @@ def network(community: Path, *, out: Path | None = None) -> None:
     network_command(community, out)
 
 
-imports = App(name="import", help="Bring a grid in from elsewhere.")
 app.command(imports)
-
-
-@imports.command
-def simbench(code: str, *, out: Path = Path()) -> None:
-    """A SimBench grid into a community file and a compact data file (needs the extra: pip install 'walras[simbench]').
-
-    Parameters
-    ----------
-    code
-        SimBench code, such as 1-LV-rural3--2-sw.
-    out
-        Folder for the two files.
-    """
-    from walras.commands.importing import simbench_command
-
-    simbench_command(code, out)
-
-
-@imports.command
-def pandapower(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A network that pandapower wrote (JSON) into a community file and a data file, with a list of what is not as in the file.
-
-    Parameters
-    ----------
-    file
-        The JSON file of pandapower's to_json.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import pandapower_command
-
-    pandapower_command(file, out, profiles)
-
-
-@imports.command
-def opendss(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A circuit of an OpenDSS script, likewise (needs the extra: pip install 'walras[opendss]').
-
-    Parameters
-    ----------
-    file
-        The script that defines the circuit.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import opendss_command
-
-    opendss_command(file, out, profiles)
-
-
-@imports.command
-def cgmes(*files: Path, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A feeder in CGMES files (EQ and SSH, and TP for a bus-branch model; XML or zip), likewise.
-
-    Parameters
-    ----------
-    files
-        The files of one model.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import cgmes_command
-
-    cgmes_command(list(files), out, profiles)
-
-
-def _day(text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError as cause:
-        from walras.errors import Fault
-
-        raise InputError("walras run", [Fault("command line", "--start", text, "a day as YYYY-MM-DD")]) from cause
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from walras.grid.conic import dispatch_conic
 from walras.grid.feeder import FeederSlot, add_supplier, group_orders
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import PARTS, check_nodal
+from walras.grid.nodal_payments import RENT_NAMES
 from walras.grid.optimum import dispatch
-from walras.grid.rents import RENT_NAMES
 from walras.grid.requirements import Requirements
 from walras.grid.rows import EMISSIONS_CAP, EXPORT_LIMIT, IMPORT_LIMIT, RESERVE_DOWN, RESERVE_UP
 from walras.market.conventions import Conventions

@@ -1,10 +1,10 @@
 """What becomes of the congestion rent: the part of a nodal clearing's surplus that scarce wires earned.
 
-The rule: every nodal clearing publishes its surplus by what it is for (`rents.py`); the congestion rent is the voltage part and the
-congestion part together: sum over nodes of (voltage + congestion part of the price) * net purchase. It either stays with the grid
-operator ("kept") or goes back to the members by a stated key, exactly. Keys that do not depend on where or when a member trades in
-the slot ("equal", "capacity") leave the incentives of the prices alone; a key by energy weakens them. (Hogan, "Contract networks
-for electric power transmission", J. Regulatory Economics 4, 1992.)
+The rule: every nodal clearing publishes its surplus by what it is for (`nodal_payments.py`); the congestion rent is the voltage
+part and the congestion part together: sum over nodes of (voltage + congestion part of the price) * net purchase. It either stays
+with the grid operator ("kept") or goes back to the members by a stated key, exactly. Keys that do not depend on where or when a
+member trades in the slot ("equal", "capacity") leave the incentives of the prices alone; a key by energy weakens them. (Hogan,
+"Contract networks for electric power transmission", J. Regulatory Economics 4, 1992.)
 """
 
 from __future__ import annotations
