@@ -1,10 +1,26 @@
-"""The commands below `walras import`, one for each place a grid comes from."""
+"""The command line of grids: show one, bring one in from elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cyclopts import App
+
+
+def network(community: Path, *, out: Path | None = None) -> None:
+    """The network of a community in words, and as a picture.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML).
+    out
+        Write the picture (HTML) here.
+    """
+    from walras.commands.network import network_command
+
+    network_command(community, out)
+
 
 imports = App(name="import", help="Bring a grid in from elsewhere.")
 
@@ -77,3 +93,9 @@ def cgmes(*files: Path, out: Path = Path(), profiles: str = "package:rural3") ->
     from walras.commands.importing import cgmes_command
 
     cgmes_command(list(files), out, profiles)
+
+
+def register(app: App) -> None:
+    """Put the commands on `app`."""
+    app.command(network)
+    app.command(imports)
