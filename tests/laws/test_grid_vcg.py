@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grid_cases import HOUR, Tables, feeder, random_book, random_tables, tight
 from walras.errors import ClearingError
-from walras.grid import FeederSlot, add_supplier
+from walras.grid import FeederSlot, add_supplier, vcg
 from walras.grid.nodal import clear as clear_nodal
 from walras.grid.requirements import Requirements
 from walras.grid.vcg import clear, gains_by_full_solves, gains_of_presence
@@ -52,6 +52,15 @@ def test_a_crowded_feeder_of_many_orders_needs_only_small_windows(seed: int) -> 
     fast, slow = gains_of_presence(book, slot), gains_by_full_solves(book, slot)
     assert fast.gain_nano == pytest.approx(slow, rel=1e-4, abs=5e4)
     assert fast.solved == 8
+
+
+def test_a_window_too_small_is_found_out_by_its_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun with next to nothing, the windows grow until the folded orders are right, and the gains are the same."""
+    monkeypatch.setattr(vcg, "LEAST_IN_WINDOW", 1)
+    slot, book = crowded(2, count=400)
+    fast = gains_of_presence(book, slot)
+    assert fast.grown > 8
+    assert fast.gain_nano == pytest.approx(gains_by_full_solves(book, slot), rel=1e-4, abs=5e4)
 
 
 def test_who_trades_nothing_is_not_solved_and_pays_nothing() -> None:
