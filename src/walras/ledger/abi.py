@@ -38,6 +38,7 @@ CONTRACTS = (
     "BatchSettlement",
     "DeviceRegistry",
     "Disputes",
+    "FlexibilityBond",
     "ListGate",
     "Council",
     "Timelock",
