@@ -55,7 +55,7 @@ def results() -> list[Result]:
         *_sweep(),
         _linear_programs(),
         *_optimisers(),
-        _many_orders(),
+        *_many_orders(),
         _many_buses(),
         _day(),
         *_year(),
@@ -258,11 +258,16 @@ def _day() -> Result:
     return at_most(name, gap / 1e-5, 1, f"{gap:.1e}, {seconds:.1f} s, {plan.rounds} programs")
 
 
-def _many_orders() -> Result:
-    net = _feeder(v_max_pu=1.035)
-    slot, book = FeederSlot(net, 0.25), _book(net, 50_000, 0.02, 0.06)
-    seconds = _best(lambda: NODAL.clear(book, _RULES, slot))
-    return at_most("wires: nodal clearing of 50,000 orders, over 0.5 s", seconds / 0.5, 1, f"{1e3 * seconds:.0f} ms")
+def _many_orders() -> list[Result]:
+    found = []
+    for words, band, export_price in (("", 1.035, 79_000), (", voltage binding", 1.033, 250_000)):
+        net = _feeder(v_max_pu=band)
+        slot, book = FeederSlot(net, 0.25), _book(net, 50_000, 0.02, 0.06, export_price)
+        seconds = _best(lambda book=book, slot=slot: NODAL.clear(book, _RULES, slot))  # type: ignore[misc]
+        binding = int(np.sum(dispatch(slot, group_orders(book, net)).multiplier > 0))
+        detail = f"{1e3 * seconds:.0f} ms, {binding} limits bind"
+        found.append(at_most(f"wires: nodal clearing of 50,000 orders{words}, over 0.5 s", seconds / 0.5, 1, detail))
+    return found
 
 
 def _many_buses() -> Result:
