@@ -16,6 +16,7 @@ from unittest import mock
 
 import pytest
 
+from ledger_machines import forget_prepared
 from ledger_world import ROOT
 from walras.ledger import abi
 
@@ -46,5 +47,9 @@ def planted(contract: str, correct: str, wrong: str, *, source: str | None = Non
     def substitute(name: str) -> abi.Artifact:
         return variant if name == contract else original(name)
 
-    with mock.patch("walras.ledger.deployment.artifact", substitute), mock.patch("walras.ledger.calls.artifact", substitute):
-        yield
+    forget_prepared()
+    try:
+        with mock.patch("walras.ledger.deployment.artifact", substitute), mock.patch("walras.ledger.calls.artifact", substitute):
+            yield
+    finally:
+        forget_prepared()

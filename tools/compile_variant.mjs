@@ -1,7 +1,7 @@
 // For tests that plant a bug: compile contracts whose text was changed, quickly (no optimizer), and print creation bytecode.
 //
 //   stdin:  {"sources": {"Settlement.sol": "...changed text..."}, "contracts": ["Settlement"]}
-//   stdout: {"Settlement": "0x..."}
+//   stdout: {"Settlement": "0x..."}, or with "abi": true in the order {"Settlement": {"bytecode": "0x...", "abi": [...]}}
 //
 // Sources not given come from src/walras/ledger/contracts and node_modules.
 
@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const solc = createRequire(join(root, "package.json"))("solc");
-const { sources, contracts } = JSON.parse(readFileSync(0, "utf8"));
+const { sources, contracts, abi } = JSON.parse(readFileSync(0, "utf8"));
 
 function read(path) {
   const file = path.startsWith("@") ? join(root, "node_modules", path) : join(root, "src/walras/ledger/contracts", path);
@@ -25,7 +25,7 @@ const input = {
   settings: {
     optimizer: { enabled: true, runs: 1 },
     evmVersion: "cancun",
-    outputSelection: { "*": { "*": ["evm.bytecode.object"] } },
+    outputSelection: { "*": { "*": ["evm.bytecode.object", "abi"] } },
   },
 };
 const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
@@ -34,5 +34,9 @@ if (errors.length > 0) {
   for (const finding of errors) console.error(finding.formattedMessage);
   process.exit(1);
 }
-const bytecodes = contracts.map((name) => [name, "0x" + output.contracts[`${name}.sol`][name].evm.bytecode.object]);
-console.log(JSON.stringify(Object.fromEntries(bytecodes)));
+const compiled = contracts.map((name) => {
+  const contract = output.contracts[`${name}.sol`][name];
+  const bytecode = "0x" + contract.evm.bytecode.object;
+  return [name, abi ? { bytecode, abi: contract.abi } : bytecode];
+});
+console.log(JSON.stringify(Object.fromEntries(compiled)));

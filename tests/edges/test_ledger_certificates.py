@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from eth_utils import keccak
 
+from ledger_rights import certificates_of, issuing
 from ledger_world import CHAINS, World, chain_of, pair, stranger
 from walras.errors import LedgerError
 from walras.ledger import SlotSettlement, correction_transaction, net_positions, next_sender, next_slot, settle
-from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord, held_wh, issue, retire
 
 WINDOW = 4
@@ -21,8 +21,8 @@ class Certificates:
 
     def __init__(self, world: World) -> None:
         self.world, self.chain, self.keys = world, world.chain, world.keys
-        terms = (world.addresses.settlement, "urn:walras:test:{id}")
-        self.contract = create(self.chain, self.keys.admin, "EnergyCertificates", *terms, timestamp=world.now)
+        self.body = issuing(world)
+        self.contract = certificates_of(world, self.body)
 
     def settled(self, energy_wh: int, *, giver: int = 2, taker: int = 1) -> tuple[int, SettledRecord]:
         slot = next_slot(self.chain, self.world.addresses)

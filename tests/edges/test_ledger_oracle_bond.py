@@ -16,6 +16,7 @@ from walras.ledger.oracle_bond import SignedRoot, bonded, bribe_floor, slash, st
 STAKE = 1_000_000
 SHARE_BP = 1_000
 UNBONDING_S = 86_400
+NOBODY = "0x" + "00" * 20
 ROOT_A, ROOT_B = b"\xaa" * 32, b"\xbb" * 32
 
 
@@ -26,7 +27,7 @@ class Bonds:
         self.world, self.chain, self.keys = world, world.chain, world.keys
         self.treasury = stranger().address
         settlement = world.addresses.settlement
-        self.contract = self.made(settlement, self.treasury, STAKE, UNBONDING_S, SHARE_BP)
+        self.contract = self.made(settlement, NOBODY, self.treasury, STAKE, UNBONDING_S, SHARE_BP)
         self.registry = Contract("Registry", self.chain.chain_id, world.addresses.registry)
         assert world.send(self.keys.operator, "TestCurrency", "mint", self.keys.operator.address, 100 * STAKE).status == 1
         assert world.send(self.keys.operator, "TestCurrency", "approve", self.contract.address, 100 * STAKE).status == 1
@@ -176,8 +177,7 @@ def test_a_stake_leaves_only_after_rotation_and_delay_and_is_at_stake_till_then(
 
 
 def test_turning_the_registry_to_another_bond_saves_no_liar(bonds: Bonds) -> None:
-    nobody = "0x" + "00" * 20
-    bonds.registry.act(bonds.chain, bonds.keys.admin, "setOracleBond", nobody, timestamp=bonds.world.now)
+    bonds.registry.act(bonds.chain, bonds.keys.admin, "setOracleBond", NOBODY, timestamp=bonds.world.now)
     bonds.convict(0)
     assert bonds.world.tokens(bonds.treasury) == STAKE - STAKE * SHARE_BP // 10_000
 
@@ -194,9 +194,9 @@ def test_only_the_bond_ejects_and_only_the_admin_names_it(bonds: Bonds) -> None:
 def test_terms_that_would_pay_an_oracle_to_convict_itself_are_refused(bonds: Bonds) -> None:
     settlement = bonds.world.addresses.settlement
     with bonds.refused("ShareTooLarge"):
-        bonds.made(settlement, bonds.treasury, STAKE, UNBONDING_S, 5_001)
+        bonds.made(settlement, NOBODY, bonds.treasury, STAKE, UNBONDING_S, 5_001)
     with bonds.refused("NoAddress"):
-        bonds.made(settlement, "0x" + "00" * 20, STAKE, UNBONDING_S, 5_000)
+        bonds.made(settlement, NOBODY, NOBODY, STAKE, UNBONDING_S, 5_000)
 
 
 def test_a_bribe_for_two_roots_must_burn_more_than_the_shared_oracles_stakes() -> None:

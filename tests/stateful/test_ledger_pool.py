@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from ledger_planted import planted
+from ledger_rights import certificates_of, issuing
 from ledger_world import COIN, START, World, chain_of, funded, stranger
 from walras.errors import LedgerError
 from walras.ledger import EmbeddedChain, Genesis, SigningKey, net_positions, next_sender, settle
@@ -35,8 +36,7 @@ class Pools:
         settle(self.chain, world.addresses, keys.operator, content, timestamp=world.now)
         empty = world.settlement(SLOT + 4, net_positions([], [], []))
         settle(self.chain, world.addresses, keys.operator, empty, timestamp=world.now)
-        made = ("EnergyCertificates", world.addresses.settlement, "")
-        self.certificates = create(self.chain, keys.admin, *made, timestamp=world.now)
+        self.certificates = certificates_of(world, issuing(world))
         terms = (world.addresses.currency, self.certificates.address, SLOT, fee_ppm)
         self.contract = create(self.chain, keys.admin, "EnergyPool", *terms, timestamp=world.now)
         for trader in self.traders:

@@ -9,14 +9,15 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
-from walras.ledger import JsonRpcChain, LedgerKeys, LedgerTerms, NodeSettings
+from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
 from walras.ledger.manifest import PROFILES, deploy_once, fees_of
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys, make_terms
-from walras.study.session import ESCROW_NANO
+from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
 
 
@@ -37,14 +38,9 @@ def deploy_command(
         raise InputError("walras deploy", [Fault("command line", "--profile", profile, "one of " + ", ".join(PROFILES))])
     chosen = PROFILES[profile]
     given = load_community(community)
-    keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(_read_secret(secret))
+    keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
-    ledger_terms = LedgerTerms(
-        members=tuple(keys.member(account).address for account in range(terms.accounts)),
-        oracles=terms.oracles,
-        threshold=terms.quorum,
-        deposits_nano=(ESCROW_NANO,) * terms.accounts,
-    )
+    ledger_terms = ledger_terms_of(terms, keys)
     if council is not None:
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)
@@ -77,15 +73,3 @@ def _read_council(path: Path) -> CouncilTerms:
     except (OSError, msgspec.DecodeError) as cause:
         expected = 'a JSON file {"members": [addresses], "threshold": number, "delay_s": seconds}'
         raise InputError("walras deploy", [Fault(str(path), "--council", str(cause), expected)]) from cause
-
-
-def _read_secret(path: Path) -> bytes:
-    """32 bytes as 64 hex digits."""
-    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-    try:
-        secret = bytes.fromhex(text)
-    except ValueError:
-        secret = b""
-    if len(secret) != 32:
-        raise InputError("walras deploy", [Fault(str(path), "--secret", f"{len(text)} characters", "a file with 64 hex digits")])
-    return secret

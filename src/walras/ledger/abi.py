@@ -28,6 +28,12 @@ CONTRACTS = (
     "SealedAuction",
     "EnergyCertificates",
     "PaymentChannels",
+    "MeterRegister",
+    "Issuance",
+    "EnergyClaims",
+    "DeliveryLots",
+    "SignedQuotes",
+    "RightsMarket",
     "EnergyPool",
     "BatchSettlement",
     "DeviceRegistry",
@@ -36,6 +42,7 @@ CONTRACTS = (
     "ListGate",
     "Council",
     "Timelock",
+    "ProofVerifier",
 )
 
 _PANIC = bytes.fromhex("4e487b71")
@@ -104,7 +111,11 @@ def artifact(name: str) -> Artifact:
     path = files("walras.ledger") / "artifacts" / f"{name}.json"
     if not path.is_file():
         raise LedgerError(f"there is no artifact of a contract {name!r}", thing=name, way_out="node tools/compile_contracts.mjs")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return read_artifact(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_artifact(content: Mapping[str, Any]) -> Artifact:
+    """A compiled contract from its `contract` (name), `abi` and `bytecode` (hex), as an artifact's file has them."""
     entries = {kind: [_signature(e) for e in content["abi"] if e["type"] == kind] for kind in ("function", "event", "error")}
     constructor: list[dict[str, Any]] = next((e["inputs"] for e in content["abi"] if e["type"] == "constructor"), [])
     return Artifact(

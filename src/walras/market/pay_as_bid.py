@@ -54,7 +54,7 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
         _refuse_overflow(volume, bid_keys, ask_keys, bits, fee)
     columns = np.empty((4, bid_keys.size + ask_keys.size), dtype=np.int64)
     pay = volume.pay_nano  # the uniform payments are not wanted: every filled order's is written over, the others are 0
-    pairs = int(_pair(bid_keys, ask_keys, bits, filled, fee, (numerator, denominator), columns, pay))
+    pairs = _pair(bid_keys, ask_keys, bits, filled, fee, (numerator, denominator), columns, pay)
     buy, sell, energy, price = columns[:, :pairs]
     certificate: dict[str, int | Int64] = {
         name: value for name, value in volume.certificate.items() if name in ("volume_wh", "netted_wh", "tie_seed")
@@ -62,42 +62,70 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     return Clearing("pay_as_bid", filled, pay, None, trades=Trades(buy, sell, energy, price), certificate=certificate)
 
 
-@njit(cache=True)
-def _pair(bid_keys, ask_keys, bits, filled, fee, k, columns, pay):  # type: ignore[no-untyped-def]
+def _pair(
+    bid_keys: Int64, ask_keys: Int64, bits: int, filled: Int64, fee: int, k: tuple[int, int], columns: Int64, pay: Int64
+) -> int:
     """Pair the two queues into `columns` (buy, sell, energy, price) and charge both sides in `pay`; the number of pairs."""
-    mask = (np.int64(1) << bits) - 1
-    bid_wh, ask_wh = filled[bid_keys & mask], filled[ask_keys & mask]  # gathered first: pairing must not wait for memory
-    bid_pays, ask_gets = np.empty_like(bid_wh), np.empty_like(ask_wh)
+    mask, bids = (1 << bits) - 1, bid_keys.size
+    sums = np.empty((2, bids + ask_keys.size), dtype=np.int64)  # one block: small ones cost more than what is done with them
+    ends, money = (sums[0, :bids], sums[0, bids:]), (sums[1, :bids], sums[1, bids:])
+    _running_sum(bid_keys, mask, filled, ends[0])
+    _running_sum(ask_keys, mask, filled, ends[1])
+    pairs = int(_merge((bid_keys, ask_keys), bits, ends, fee, k, columns, money))
+    _charge(bid_keys, mask, money[0], 1, pay)
+    _charge(ask_keys, mask, money[1], -1, pay)
+    if fee:
+        rows = bid_keys & mask
+        pay[rows] += fee * filled[rows]
+    return pairs
+
+
+@njit(cache=True)
+def _merge(keys, bits, ends, fee, k, columns, money):  # type: ignore[no-untyped-def]
+    """Write the pairs to `columns` and, for each order, the sum of money until it is used up; the number of pairs.
+
+    A pair ends where the running sum of either queue does. Which one is a coin toss that no processor predicts, so the loop
+    has no branch on it: the sign bit of the difference moves the queues on.
+    """
+    (bid_keys, ask_keys), (bid_end, ask_end), (bid_money, ask_money) = keys, ends, money
     buy, sell, energy, price = columns[0], columns[1], columns[2], columns[3]
+    mask = (np.int64(1) << bits) - 1
     numerator, denominator = k
     halves = numerator == 1 and denominator == 2  # the usual k: a shift instead of a division
-    pairs = i = j = np.int64(0)
-    paid = earned = bid_done = ask_done = np.int64(0)
-    while i < bid_keys.size and j < ask_keys.size:
-        pair = min(bid_wh[i] - bid_done, ask_wh[j] - ask_done)
+    pairs = i = j = ended = total = np.int64(0)
+    while (i < bid_keys.size) & (j < ask_keys.size):
+        ahead = bid_end[i] - ask_end[j]
+        bid_first, ask_first = ahead >> 63, -ahead >> 63  # -1 if it alone ends here, else 0
+        end = ask_end[j] + (ahead & bid_first)
         ask = (ask_keys[j] >> bits) - _TOP
         gap = _TOP - (bid_keys[i] >> bits) - fee - ask
-        if halves:
-            at = ask + (gap >> 1)
-        else:
-            at = ask + gap * numerator // denominator
-        buy[pairs], sell[pairs], energy[pairs], price[pairs] = bid_keys[i] & mask, ask_keys[j] & mask, pair, at
+        at = ask + (gap >> 1 if halves else gap * numerator // denominator)
+        buy[pairs], sell[pairs], energy[pairs], price[pairs] = bid_keys[i] & mask, ask_keys[j] & mask, end - ended, at
+        total += (end - ended) * at
+        bid_money[i], ask_money[j] = total, total  # written over until the order is used up
         pairs += 1
-        paid += pair * (at + fee)
-        earned += pair * at
-        bid_done += pair
-        ask_done += pair
-        bid_pays[i], ask_gets[j] = paid, earned  # overwritten until the order is used up: no branches
-        bid_goes_on, ask_goes_on = np.int64(bid_done < bid_wh[i]), np.int64(ask_done < ask_wh[j])
-        i += 1 - bid_goes_on
-        j += 1 - ask_goes_on
-        paid, bid_done = paid * bid_goes_on, bid_done * bid_goes_on
-        earned, ask_done = earned * ask_goes_on, ask_done * ask_goes_on
-    for place in range(bid_keys.size):
-        pay[bid_keys[place] & mask] = bid_pays[place]
-    for place in range(ask_keys.size):
-        pay[ask_keys[place] & mask] = -ask_gets[place]
+        ended = end
+        i += 1 + ask_first
+        j += 1 + bid_first
     return pairs
+
+
+@njit(cache=True)
+def _running_sum(keys, mask, filled, end):  # type: ignore[no-untyped-def]
+    """Write the energy of the queue through each of its orders to `end`."""
+    total = np.int64(0)
+    for place in range(keys.size):
+        total += filled[keys[place] & mask]
+        end[place] = total
+
+
+@njit(cache=True)
+def _charge(keys, mask, money, sign, pay):  # type: ignore[no-untyped-def]
+    """Each order's money is what the sum grew by until it was used up."""
+    before = np.int64(0)
+    for place in range(keys.size):
+        pay[keys[place] & mask] = sign * (money[place] - before)
+        before = money[place]
 
 
 def _refuse_overflow(volume: Clearing, bid_keys: Int64, ask_keys: Int64, bits: int, fee: int) -> None:

@@ -20,6 +20,7 @@ from walras.ledger.costs import ASSUMED, CostTerms
 from walras.study import report_figures as figures
 from walras.study import report_people as people
 from walras.study import report_sections as sections
+from walras.study import report_wires as nodal
 from walras.study.feeder_map import feeder_map, known_positions
 from walras.study.report_books import books_json, chosen_books
 from walras.study.report_costs import chain_costs
@@ -34,6 +35,7 @@ SECTIONS = (
     ("book", "Supply and demand"),
     ("trades", "Who supplied whom"),
     ("wires", "Wires"),
+    ("nodal", "Node prices"),
     ("members", "Members"),
     ("money", "Money"),
     ("trust", "Trust"),
@@ -80,6 +82,8 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "gains": figures.gains_figure(data, kinds),
         "map": _map(data),
     }
+    if data.wires:
+        made |= {"nodes": nodal.price_map(data), "split": nodal.split_figure(data, axis)}
     if data.traded_wh.any():
         made["matrix"] = figures.matrix_figure(data)
     return made
@@ -98,7 +102,8 @@ def _map(data: ReportData) -> dict[str, Any]:
 
 def _body(data: ReportData, costs: CostTerms, which: str, volumes: list[int]) -> str:
     h = headlines(data)
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS)
+    shown = [pair for pair in SECTIONS if pair[0] != "nodal" or data.wires]
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in shown)
     parts = [
         sections.head(data, h),
         f'<nav aria-label="sections"><ul>{links}</ul></nav><main>',
@@ -106,6 +111,7 @@ def _body(data: ReportData, costs: CostTerms, which: str, volumes: list[int]) ->
         sections.book(data, which, len(volumes), int(np.argmax(volumes))),
         sections.trades(data),
         sections.wires(data, h),
+        *([nodal.section(data)] if data.wires else []),
         people.members(data, h),
         people.money_section(data, h),
         people.trust(data),

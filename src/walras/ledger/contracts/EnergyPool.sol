@@ -127,6 +127,21 @@ contract EnergyPool is ERC1155Holder, ReentrancyGuardTransient {
         if (wh > 0) certificates.safeTransferFrom(address(this), msg.sender, vintage, wh, "");
     }
 
+    /// @notice Give back `wanted` shares for money alone and leave their energy to the other providers: the way out where the
+    /// rights here have expired and move no more.
+    function burnForMoney(uint256 wanted) external nonReentrant {
+        uint256 held = sharesOf[msg.sender];
+        if (wanted == 0) revert BadShares(wanted, shares);
+        if (held < wanted) revert SharesNotHeld(msg.sender, held, wanted);
+        uint256 nano = moneyNano * wanted / shares;
+        sharesOf[msg.sender] = held - wanted;
+        shares -= wanted;
+        moneyNano -= nano;
+        if (shares == 0) energyWh = 0; // what is left belongs to nobody, like what is sent here unasked
+        freeNanoOf[msg.sender] += nano;
+        emit Burned(msg.sender, wanted, 0, nano);
+    }
+
     // --- swaps -----------------------------------------------------------------------------------------------------
 
     /// @notice Buy exactly `wh`, or nothing if it costs more than `atMostNano`.

@@ -5,13 +5,16 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {FalseRoot} from "./FalseRoot.sol";
+import {MeterRegister} from "./MeterRegister.sol";
 import {IOracleBond, Registry} from "./Registry.sol";
 import {Settlement} from "./Settlement.sol";
 
-/// @title What an oracle loses by saying two things
+/// @title What an oracle loses by saying two things, or what is provably false
 /// @notice Oracles put in a stake before they are appointed. Two signatures of one oracle under different roots for the same
-/// slot (or the same correction of a slot) convict it, whoever shows them and whenever: the whole stake goes, a share of it to
-/// whoever showed them, the rest to the treasury, and the oracle is out of the set in the same transaction.
+/// slot (or the same correction of a slot) convict it, and so does its signature under a root that no honest readings have
+/// (`FalseRoot`), whoever shows them and whenever: the whole stake goes, a share of it to whoever showed them, the rest to the
+/// treasury, and the oracle is out of the set in the same transaction.
 /// Amounts are in the token's smallest unit.
 /// @dev Leaving takes `unbondingDelay` seconds after the oracle was rotated out, and the stake can be slashed all that time:
 /// choose it longer than the correction window. With threshold m of n, two conflicting attested roots need 2m - n oracles that
@@ -30,6 +33,8 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
     IERC20 public immutable currency;
     Registry public immutable registry;
     Settlement public immutable settlement;
+    /// @notice Whose keys judge whether a meter signed; zero: forgeries cannot be proved here.
+    MeterRegister public immutable meters;
     address public immutable treasury;
     uint128 public immutable minimumStake;
     uint64 public immutable unbondingDelay;
@@ -57,6 +62,7 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
 
     constructor(
         Settlement settlement_,
+        MeterRegister meters_,
         address treasury_,
         uint128 minimumStake_,
         uint64 unbondingDelay_,
@@ -65,6 +71,7 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         if (treasury_ == address(0)) revert NoAddress();
         if (reporterShare_ > BASIS_POINTS / 2) revert ShareTooLarge(reporterShare_);
         settlement = settlement_;
+        meters = meters_;
         registry = settlement_.registry();
         currency = settlement_.currency();
         treasury = treasury_;
@@ -139,10 +146,49 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         _convict(slot, first, second);
     }
 
+    /// @notice Convict an oracle that attested a root with a reading of another slot under it.
+    function slashWrongSlot(uint64 slot, bytes32 root, bytes calldata signature, FalseRoot.Shown calldata shown)
+        external
+        nonReentrant
+    {
+        FalseRoot.checkWrongSlot(slot, root, shown);
+        _convictAlone(slot, root, signature);
+    }
+
+    /// @notice Convict an oracle that attested a root with a reading under it that its meter, of key (`x`, `y`), never signed.
+    function slashForged(
+        uint64 slot,
+        bytes32 root,
+        bytes calldata signature,
+        FalseRoot.Shown calldata shown,
+        bytes32 x,
+        bytes32 y
+    ) external nonReentrant {
+        FalseRoot.checkForged(root, shown, meters, x, y);
+        _convictAlone(slot, root, signature);
+    }
+
+    /// @notice Convict an oracle that attested a root with two different readings of one meter under it.
+    function slashMeterTwice(
+        uint64 slot,
+        bytes32 root,
+        bytes calldata signature,
+        FalseRoot.Shown calldata first,
+        FalseRoot.Shown calldata second
+    ) external nonReentrant {
+        FalseRoot.checkMeterTwice(root, first, second);
+        _convictAlone(slot, root, signature);
+    }
+
     /// @inheritdoc IOracleBond
     function isBonded(address oracle) external view returns (bool) {
         Bond storage stake = bondOf[oracle];
         return stake.amount >= minimumStake && stake.leavesAt == 0 && !stake.convicted;
+    }
+
+    function _convictAlone(uint64 slot, bytes32 root, bytes calldata signature) private {
+        address oracle = ECDSA.recoverCalldata(settlement.attestationDigest(slot, root), signature);
+        _convict(slot, oracle, oracle);
     }
 
     function _convict(uint64 slot, address first, address second) private {

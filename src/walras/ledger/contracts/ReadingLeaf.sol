@@ -1,81 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title A meter's reading as it stands in the attested tree
-/// @notice Reads the two forms of a leaf: COSE_Sign1 as the meter signed it (RFC 9052), and the unsigned form of a substitute. Both
-/// carry the CBOR map {1: slot, 2: import, 3: export, 4: counter, 5: quality}, energies in Wh. The tree is that of Certificate
-/// Transparency over SHA-256 (RFC 9162 section 2.1), so a proof has a position.
-/// @dev The signature is not checked here: the oracles checked it before they attested the root that holds the leaf.
+/// @title What a leaf under a readings root says
+/// @notice Reads the one canonical encoding of a meter reading and climbs from a leaf to the root: the twin of
+/// `walras.metering.reading` (deterministic CBOR in COSE_Sign1) and of `walras.metering.merkle` (RFC 6962: leaf =
+/// SHA-256(0x00 || data), node = SHA-256(0x01 || left || right)). Energy in Wh.
+///
+///     signed    d2 84 55 a2 01 26 04 50 kid(16) a0 bstr(payload) 58 40 signature(64)
+///     unsigned  82 50 kid(16) payload          a parcel's reading, or a substitute
+///     payload   a5 01 slot 02 import 03 export 04 counter 05 quality
+///
+/// @dev `parse` never reverts and takes exactly the byte strings that the twin takes, so that a proof of fraud can rest on it.
+/// A path alone does not prove at which place a leaf stands (the count of leaves is not under the root), only that it is there.
 library ReadingLeaf {
-    struct Proof {
-        bytes leaf;
-        uint256 index;
-        uint256 count;
-        bytes32[] siblings;
-    }
-
     struct Reading {
+        bool canonical; // false: everything else is zero
+        bool isSigned;
         bytes16 keyId;
         uint64 slot;
         uint64 importWh;
         uint64 exportWh;
+        uint64 quality;
     }
 
-    bytes8 private constant SIGNED_HEAD = 0xd28455a201260450; // tag 18, array of 4, protected header up to the key id
-    bytes2 private constant UNSIGNED_HEAD = 0x8250; // array of 2, key id of 16 bytes
+    /// @notice Codes below it are a device's own measurement, the others were put in by the exchange.
+    uint256 internal constant FIRST_SUBSTITUTE_QUALITY = 16;
 
-    error NotAReading();
+    uint256 private constant MAX_NUMBER = uint256(uint64(type(int64).max));
+    uint256 private constant MAX_BYTES = 144;
+    uint256 private constant KEY_AT = 8;
+    uint256 private constant PAYLOAD_AT = 25;
+    uint256 private constant TAIL = 66;
+    bytes8 private constant HEAD = 0xd28455a201260450;
+    bytes32 private constant HALF_ORDER = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8;
 
-    /// @notice The root under which `proof` puts its leaf; zero for a proof that is malformed.
-    function rootOf(Proof calldata proof) internal pure returns (bytes32 digest) {
-        if (proof.index >= proof.count) return 0;
-        digest = sha256(bytes.concat(hex"00", proof.leaf));
-        uint256 place = proof.index;
-        uint256 last = proof.count - 1;
-        uint256 used = 0;
-        while (last > 0) {
-            if (place ^ 1 <= last) {
-                if (used == proof.siblings.length) return 0;
-                bytes32 sibling = proof.siblings[used++];
-                digest = place & 1 == 1
-                    ? sha256(bytes.concat(hex"01", sibling, digest))
-                    : sha256(bytes.concat(hex"01", digest, sibling));
+    /// @notice The root under which `siblings`, lowest first, put `leaf`; bit i of `lefts` says that sibling i is on the left.
+    function rootOf(bytes calldata leaf, bytes32[] calldata siblings, uint256 lefts) internal pure returns (bytes32 root) {
+        root = sha256(abi.encodePacked(bytes1(0x00), leaf));
+        for (uint256 i = 0; i < siblings.length; ++i) {
+            root = lefts >> i & 1 == 1
+                ? sha256(abi.encodePacked(bytes1(0x01), siblings[i], root))
+                : sha256(abi.encodePacked(bytes1(0x01), root, siblings[i]));
+        }
+    }
+
+    /// @notice The reading in `leaf`; `canonical` false where it is anything else. No signature is checked here.
+    function parse(bytes calldata leaf) internal pure returns (Reading memory reading) {
+        if (leaf.length > MAX_BYTES || leaf.length < 2) return reading;
+        if (bytes2(leaf) == 0x8250) {
+            if (leaf.length < 18) return reading;
+            return _payload(leaf, 18, leaf.length, bytes16(leaf[2:18]), false);
+        }
+        if (leaf.length < PAYLOAD_AT + 12 + TAIL || bytes8(leaf) != HEAD || leaf[24] != 0xa0) return reading;
+        uint256 end = leaf.length - TAIL;
+        if (bytes2(leaf[end:end + 2]) != 0x5840 || bytes32(leaf[end + 34:]) > HALF_ORDER) return reading;
+        uint256 offset = PAYLOAD_AT + 1;
+        uint256 size = uint8(leaf[PAYLOAD_AT]);
+        if (size < 0x40) return reading;
+        size -= 0x40;
+        if (size == 24) {
+            size = uint8(leaf[offset++]);
+            if (size < 24) return reading;
+        } else if (size > 23) {
+            return reading;
+        }
+        if (offset + size != end) return reading;
+        return _payload(leaf, offset, end, bytes16(leaf[KEY_AT:24]), true);
+    }
+
+    /// @notice SHA-256 of what the signature of a canonical signed leaf is over: its Sig_structure (RFC 9052 section 4.4).
+    function signedHash(bytes calldata leaf) internal pure returns (bytes32) {
+        return sha256(
+            abi.encodePacked(
+                hex"846a", "Signature1", leaf[2:24], bytes1(0x50), "walras reading 1", leaf[PAYLOAD_AT:leaf.length - TAIL]
+            )
+        );
+    }
+
+    /// @notice r and s of a canonical signed leaf.
+    function signatureOf(bytes calldata leaf) internal pure returns (bytes32 r, bytes32 s) {
+        uint256 offset = leaf.length - 64;
+        return (bytes32(leaf[offset:offset + 32]), bytes32(leaf[offset + 32:]));
+    }
+
+    function _payload(bytes calldata leaf, uint256 offset, uint256 end, bytes16 keyId, bool isSigned)
+        private
+        pure
+        returns (Reading memory reading)
+    {
+        uint256[5] memory numbers;
+        if (offset >= end || leaf[offset] != 0xa5) return reading;
+        ++offset;
+        for (uint256 name = 0; name < 5; ++name) {
+            if (offset + 1 >= end || uint8(leaf[offset]) != name + 1) return reading;
+            uint256 value = uint8(leaf[offset + 1]);
+            offset += 2;
+            if (value > 23) {
+                if (value > 27) return reading;
+                uint256 width = 1 << (value - 24);
+                if (offset + width > end) return reading;
+                value = uint256(bytes32(leaf[offset:offset + width])) >> (256 - 8 * width);
+                offset += width;
+                if (value < (width == 1 ? 24 : 1 << (4 * width)) || value > MAX_NUMBER) return reading;
             }
-            place >>= 1;
-            last >>= 1;
+            numbers[name] = value;
         }
-        if (used != proof.siblings.length) return 0;
-    }
-
-    /// @notice What the leaf says.
-    function read(bytes calldata leaf) internal pure returns (Reading memory reading) {
-        uint256 place;
-        if (leaf.length > 26 && bytes8(leaf[0:8]) == SIGNED_HEAD && leaf[24] == 0xa0) {
-            reading.keyId = bytes16(leaf[8:24]);
-            place = leaf[25] == 0x58 ? 27 : 26; // behind the head of the payload's byte string
-        } else if (leaf.length > 18 && bytes2(leaf[0:2]) == UNSIGNED_HEAD) {
-            reading.keyId = bytes16(leaf[2:18]);
-            place = 18;
-        } else {
-            revert NotAReading();
-        }
-        if (leaf.length <= place || leaf[place] != 0xa5) revert NotAReading();
-        ++place;
-        (reading.slot, place) = _entry(leaf, place, 1);
-        (reading.importWh, place) = _entry(leaf, place, 2);
-        (reading.exportWh, place) = _entry(leaf, place, 3);
-    }
-
-    /// @dev One key and its whole number, and where the next begins.
-    function _entry(bytes calldata leaf, uint256 place, uint8 key) private pure returns (uint64 value, uint256 next) {
-        if (leaf.length < place + 2 || uint8(leaf[place]) != key) revert NotAReading();
-        uint8 head = uint8(leaf[place + 1]);
-        next = place + 2;
-        if (head < 24) return (head, next);
-        if (head > 27) revert NotAReading();
-        uint256 width = uint256(1) << (head - 24);
-        if (leaf.length < next + width) revert NotAReading();
-        value = uint64(uint256(bytes32(leaf[next:next + width])) >> (256 - 8 * width));
-        next += width;
+        if (offset != end) return reading;
+        return Reading(
+            true,
+            isSigned,
+            keyId,
+            uint64(numbers[0]),
+            uint64(numbers[1]),
+            uint64(numbers[2]),
+            uint64(numbers[4])
+        );
     }
 }

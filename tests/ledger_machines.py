@@ -1,0 +1,50 @@
+"""How the ledger's state machines run: a dozen sequences in a test run, 10,000 where WALRAS_NIGHTLY=1, each from a copy of one
+prepared world (an embedded chain is plain data, so a copy takes a millisecond where a deployment takes a hundred).
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, Phase, settings
+
+NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
+SEQUENCES = int(os.environ.get("WALRAS_SEQUENCES", "10000"))
+
+T = TypeVar("T")
+_PREPARED: dict[str, Any] = {}
+
+
+def prepared(build: Callable[[], T]) -> T:
+    """A copy of what `build` makes; it is called once, and again after `forget_prepared`."""
+    key = f"{build.__module__}.{build.__qualname__}"
+    if key not in _PREPARED:
+        _PREPARED[key] = build()
+    made: T = copy.deepcopy(_PREPARED[key])
+    return made
+
+
+def forget_prepared() -> None:
+    """Whoever changes a contract's code says so here."""
+    _PREPARED.clear()
+
+
+def machine_settings(examples: int = 8, steps: int = 20) -> settings:
+    """Without shrinking at night: a failure is printed as it was found."""
+    return settings(
+        max_examples=SEQUENCES if NIGHTLY else examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
+    )
+
+
+def hunting(examples: int = 60, steps: int = 20) -> settings:
+    """To look for a planted bug: the same sequences every time, none remembered."""
+    return settings(
+        machine_settings(), max_examples=examples, stateful_step_count=steps, phases=(Phase.generate,), database=None, derandomize=True
+    )

@@ -1,0 +1,197 @@
+"""Signed quotes against a twin in whole numbers: makers, takers, alternatives, cancellations, time, and fills of every size.
+
+Right and money move together or not at all; a quote never gives more than it says, nor at another price; fills in parts cost what one
+costs; and each bug planted into the contract is found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from ledger_foreign import Foreign, foreign
+from ledger_machines import hunting, machine_settings, prepared
+from ledger_planted import planted
+from ledger_world import START, World, funded
+from walras.ledger import EmbeddedChain, Genesis, next_sender
+from walras.ledger.calls import Contract, create
+from walras.ledger.quotes import ANYBODY, Quote, Right, price_units, quote_digest, sign_quote
+
+MEMBERS, MONEY, ENERGY, UNIT = 3, 400, 400, 1_000
+accounts = st.integers(0, MEMBERS - 1)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A quote with its maker's number and signature."""
+
+    quote: Quote
+    by: int
+    signature: bytes
+
+
+def quoting() -> tuple[World, Contract, Foreign]:
+    """Three members with a right and money each, and the contract where they quote."""
+    world = World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
+    admin, now = world.keys.admin, world.now
+    contract = create(world.chain, admin, "SignedQuotes", world.addresses.currency, timestamp=now)
+    token = foreign(world.chain, admin, "HostileRight", timestamp=now)
+    token.act(world.chain, admin, "behave", True, ANYBODY, b"", timestamp=now)  # honest: it only carries the amounts
+    for key in (world.keys.member(account) for account in range(MEMBERS)):
+        token.act(world.chain, admin, "give", key.address, 1, ENERGY, timestamp=now)
+        assert world.send(world.keys.operator, "TestCurrency", "mint", key.address, MONEY).status == 1
+        assert world.send(key, "TestCurrency", "approve", contract.address, 2**200).status == 1
+    return world, contract, token
+
+
+class QuoteMachine(RuleBasedStateMachine):
+    """Three members who all quote and fill; the twin holds what each has and what is filled."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.world, self.contract, self.token = prepared(quoting)
+        self.keys = [self.world.keys.member(account) for account in range(MEMBERS)]
+        self.right = Right(self.token.address, 1)
+        self.money, self.energy = [MONEY] * MEMBERS, [ENERGY] * MEMBERS
+        self.signed: list[Signed] = []
+        self.filled: Counter[bytes] = Counter()
+        self.paid: Counter[bytes] = Counter()
+        self.owner_of_nonce: dict[tuple[int, int], bytes] = {}
+        self.floor = [0] * MEMBERS
+
+    def attempt(self, account: int, function: str, *arguments: object) -> bool:
+        key = self.keys[account]
+        raw = self.contract.transaction(next_sender(self.world.chain, key), function, *arguments)
+        receipt = self.world.chain.send(raw, timestamp=self.world.now)
+        self.world.now = receipt.timestamp
+        return receipt.status == 1
+
+    @rule(
+        by=accounts,
+        taker=st.sampled_from([None, None, 0, 1, 2]),
+        sells=st.booleans(),
+        amount=st.integers(1, 60),
+        price=st.one_of(st.integers(0, 3_000), st.sampled_from([999, 1_000, 1_001])),
+        nonce=st.integers(0, 3),
+        lasts=st.sampled_from([0, 2, 5, 2_000, 2_000, 2_000]),
+    )
+    def sign(self, by: int, taker: int | None, sells: bool, amount: int, price: int, nonce: int, lasts: int) -> None:
+        named = ANYBODY if taker is None else self.keys[taker].address
+        quote = Quote(self.keys[by].address, sells, self.right, amount, price, nonce, self.world.now + lasts, named)
+        self.signed.append(Signed(quote, by, sign_quote(self.contract, quote, self.keys[by])))
+
+    @precondition(lambda self: self.signed)
+    @rule(
+        data=st.data(),
+        by=accounts,
+        part=st.one_of(st.integers(0, 5), st.integers(0, 70)),
+        wait=st.sampled_from([0, 0, 0, 25]),
+        change=st.sampled_from(["", "", "", "", "price", "amount"]),
+    )
+    def fill(self, data: st.DataObject, by: int, part: int, wait: int, change: str) -> None:
+        one = data.draw(st.sampled_from(self.signed))
+        self.world.now += wait
+        quote = one.quote
+        if change == "price":
+            quote = replace(quote, price_nano=quote.price_nano + 1)
+        elif change == "amount":
+            quote = replace(quote, amount=quote.amount + 1)
+        done = self.attempt(by, "fill", quote.as_arguments(), one.signature, part)
+        assert done == (not change and self.may_fill(one, by, part)), (one, by, part)
+        if done:
+            self.settle(one, by, part)
+
+    @precondition(lambda self: self.signed)
+    @rule(data=st.data(), by=accounts, beyond=st.booleans())
+    def fill_the_rest(self, data: st.DataObject, by: int, beyond: bool) -> None:
+        one = data.draw(st.sampled_from(self.signed))
+        part = one.quote.amount - self.filled[quote_digest(self.contract, one.quote)] + int(beyond)
+        done = self.attempt(by, "fill", one.quote.as_arguments(), one.signature, part)
+        assert done == self.may_fill(one, by, part), (one, by, part)
+        if done:
+            self.settle(one, by, part)
+
+    def price(self, one: Signed, part: int) -> int:
+        before = self.filled[quote_digest(self.contract, one.quote)]
+        return price_units(before, part, one.quote.price_nano, UNIT, up=one.quote.maker_sells)
+
+    def may_fill(self, one: Signed, by: int, part: int) -> bool:
+        quote, digest = one.quote, quote_digest(self.contract, one.quote)
+        seller, buyer = (one.by, by) if quote.maker_sells else (by, one.by)
+        return (
+            part > 0
+            and self.world.now < quote.expiry
+            and quote.taker in (ANYBODY, self.keys[by].address)
+            and by != one.by
+            and quote.nonce >= self.floor[one.by]
+            and self.owner_of_nonce.get((one.by, quote.nonce), digest) == digest
+            and self.filled[digest] + part <= quote.amount
+            and self.energy[seller] >= part
+            and self.money[buyer] >= self.price(one, part)
+        )
+
+    def settle(self, one: Signed, by: int, part: int) -> None:
+        digest, units = quote_digest(self.contract, one.quote), self.price(one, part)
+        seller, buyer = (one.by, by) if one.quote.maker_sells else (by, one.by)
+        self.money[seller] += units
+        self.money[buyer] -= units
+        self.energy[seller] -= part
+        self.energy[buyer] += part
+        self.filled[digest] += part
+        self.paid[digest] += units
+        self.owner_of_nonce[one.by, one.quote.nonce] = digest
+
+    @rule(by=accounts, nonce=st.integers(0, 3))
+    def cancel(self, by: int, nonce: int) -> None:
+        assert self.attempt(by, "cancel", nonce)
+        self.owner_of_nonce[by, nonce] = b"cancelled"
+
+    @rule(by=accounts, floor=st.integers(0, 2))
+    def raise_floor(self, by: int, floor: int) -> None:
+        assert self.attempt(by, "raiseFloor", floor) == (floor > self.floor[by])
+        self.floor[by] = max(floor, self.floor[by])
+
+    @invariant()
+    def nothing_is_lost_or_made(self) -> None:
+        world = self.world
+        assert [world.tokens(key.address) for key in self.keys] == self.money
+        assert [self.token.view(world.chain, "balanceOf", key.address, 1)[0] for key in self.keys] == self.energy
+        assert (sum(self.money), sum(self.energy)) == (MONEY * MEMBERS, ENERGY * MEMBERS)
+        for one in self.signed:
+            digest = quote_digest(self.contract, one.quote)
+            whole = price_units(0, self.filled[digest], one.quote.price_nano, UNIT, up=one.quote.maker_sells)
+            assert self.paid[digest] == whole
+
+
+def test_quotes_move_right_and_money_together_and_never_beyond_what_was_signed() -> None:
+    run_state_machine_as_test(QuoteMachine, settings=machine_settings(8, 25))
+
+
+PLANTED = {
+    "a quote without end": ("filledOf[digest] = filled + amount;", ""),
+    "both alternatives": ("if (known == bytes32(0)) quoteAt[quote.maker][quote.nonce] = digest;", ""),
+    "held a second too long": ("if (block.timestamp >= quote.expiry)", "if (block.timestamp > quote.expiry + 20)"),
+    "anybody for the named": ("if (quote.taker != address(0) && quote.taker != msg.sender) revert NotForYou(quote.taker, msg.sender);", ""),
+    "a floor that holds nothing": ("quote.nonce < nonceFloorOf[quote.maker] || ", ""),
+    "anybody's signature": (
+        "if (!SignatureChecker.isValidSignatureNowCalldata(quote.maker, digest, signature)) revert WrongSignature(quote.maker);",
+        "",
+    ),
+    "every fill rounded for itself": ("_price(filled, amount, quote.priceNano", "_price(0, amount, quote.priceNano"),
+    "sides exchanged": ("quote.makerSells ? (quote.maker, msg.sender)", "!quote.makerSells ? (quote.maker, msg.sender)"),
+    "a unit beyond": ("if (amount > quote.amount - filled) revert", "if (amount > quote.amount + 1 - filled) revert"),
+}
+EVERY_TIME = ("a quote without end",)
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong"),
+    [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
+)
+def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
+    with planted("SignedQuotes", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(QuoteMachine, settings=hunting(60, 25))
