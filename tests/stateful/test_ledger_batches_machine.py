@@ -6,15 +6,14 @@ account is covered at every moment, what is paid out is what the twin says, and 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches
+from ledger_machines import hunting, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, row, stranger
 from walras.ledger import EmbeddedChain, Genesis
@@ -22,14 +21,6 @@ from walras.ledger.batches import Batch, find_fraud
 from walras.ledger.steps import Fact, facts_tree, position_of, redo, running_energy, running_payment, running_word, state_tree
 
 MEMBERS = 3
-NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
-QUICK = settings(
-    max_examples=2_000 if NIGHTLY else 8,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
-)
 accounts = st.integers(0, MEMBERS - 1)
 
 
@@ -74,13 +65,36 @@ def moved(word: int, payment: int, energy: int) -> int:
     return running_word(running_payment(word) + payment, running_energy(word) + energy)
 
 
+def penniless() -> Batches:
+    """Nobody paid anything in."""
+    return funded_with(0)
+
+
+def nearly_penniless() -> Batches:
+    """One token unit each."""
+    return funded_with(1)
+
+
+def solvent() -> Batches:
+    """3,000 token units each: fifteen watt-hours."""
+    return funded_with(3_000)
+
+
+def funded_with(units: int) -> Batches:
+    """A batch settlement with so many token units of every member."""
+    chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
+    return Batches(World(chain, members=MEMBERS), paid_in=units)
+
+
+STARTS = {0: penniless, 1: nearly_penniless, 3_000: solvent}
+
+
 class BatchMachine(RuleBasedStateMachine):
     """Every rule does the same to the contract and to the twin."""
 
-    @initialize(paid_in=st.sampled_from([0, 1, 3_000]))
+    @initialize(paid_in=st.sampled_from(list(STARTS)))
     def deploy(self, paid_in: int) -> None:
-        chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
-        self.b = Batches(World(chain, members=MEMBERS), paid_in=paid_in)
+        self.b = prepared(STARTS[paid_in])
         self.world, self.keys = self.b.world, self.b.keys
         self.money = [Money([(0, 0), (0, paid_in * UNIT)]) for _ in range(MEMBERS)]
         self.batches: list[Posted] = []
@@ -285,7 +299,7 @@ class BatchMachine(RuleBasedStateMachine):
 
 
 def test_batches_equal_their_twin() -> None:
-    run_state_machine_as_test(BatchMachine, settings=QUICK)
+    run_state_machine_as_test(BatchMachine, settings=machine_settings(8, 20))
 
 
 PLANTED = {
@@ -307,6 +321,6 @@ EVERY_TIME = ("an overdraft by a little",)
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=80, phases=(Phase.generate,), database=None, derandomize=True)
+    hunt = hunting(100, 20)
     with planted("BatchSettlement", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(BatchMachine, settings=hunt)
