@@ -21,6 +21,7 @@ from walras.ledger.batches import Batch, find_fraud
 from walras.ledger.steps import Fact, facts_tree, position_of, redo, running_energy, running_payment, running_word, state_tree
 
 MEMBERS = 3
+FORGERIES = ("price", "skip", "balance", "energy", "order", "state", "stranger", "ghost")
 accounts = st.integers(0, MEMBERS - 1)
 
 
@@ -178,13 +179,16 @@ class BatchMachine(RuleBasedStateMachine):
         self.send(batch, facts, after, right=paid)
 
     @rule(
-        by=st.sampled_from(["price", "skip", "balance", "energy", "order", "state", "stranger", "ghost"]),
+        kinds=st.lists(st.sampled_from(FORGERIES), min_size=1, max_size=4, unique=True),
         flow=st.tuples(accounts, accounts, st.integers(1, 9)),
     )
-    def post_forged(self, by: str, flow: tuple[int, int, int]) -> None:
-        buyer, seller, wh = flow
-        if buyer == seller:
+    def post_forgeries(self, kinds: list[str], flow: tuple[int, int, int]) -> None:
+        if flow[0] == flow[1]:
             return
+        for by in kinds:
+            self.forge(by, *flow)
+
+    def forge(self, by: str, buyer: int, seller: int, wh: int) -> None:
         self.b.slot, self.b.words = self.next_slot(), self.state()
         honest, after, facts, _ = self.b.honest([{buyer: wh, seller: -wh}])
         rows = sorted([(buyer, wh * PRICE, wh), (seller, -wh * PRICE, -wh)])
@@ -217,6 +221,9 @@ class BatchMachine(RuleBasedStateMachine):
         return self.batches[-1].batch.first_slot + len(self.batches[-1].batch.slots) if self.batches else 0
 
     def send(self, batch: Batch, facts: list[Fact], after: list[int], *, right: bool) -> None:
+        if self.bond < BOND:
+            assert self.b.post(batch).status == 0
+            self.add_bond()
         receipt = self.b.post(batch)
         accepted = not self.paused and not self.halted and self.bond >= BOND
         assert receipt.status == int(accepted), receipt.refusal
@@ -230,7 +237,6 @@ class BatchMachine(RuleBasedStateMachine):
         elif self.era % 3 == 0:
             self.watch()  # of an honest batch nothing can be proved
 
-    @rule()
     def add_bond(self) -> None:
         self.b.must(self.b.operator, "addBond", BOND)
         self.bond += BOND
@@ -242,7 +248,24 @@ class BatchMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.batches)
     @rule(account=accounts, data=st.data(), stale=st.booleans())
     def withdraw(self, account: int, data: st.DataObject, stale: bool) -> None:
-        index = data.draw(st.integers(0, len(self.batches) - 1))
+        self.take(account, data.draw(st.integers(0, len(self.batches) - 1)), stale=stale)
+
+    @rule(account=accounts, asked=st.integers(1, 3_000), also=accounts)
+    def ask_trade_wait_and_take_twice(self, account: int, asked: int, also: int) -> None:
+        """The whole way of a withdrawal, tried too early, against a batch too old, and once more."""
+        self.post_what_members_can_pay([(also, account, 3)])
+        self.request(account, asked * UNIT)
+        self.world.now += WINDOW_S
+        if self.batches:
+            self.take(account, len(self.batches) - 1)
+        self.post_what_members_can_pay([(account, also, 3)])
+        if self.batches:
+            self.take(account, len(self.batches) - 1)
+            self.world.now += WINDOW_S
+            self.take(account, len(self.batches) - 1)
+            self.take(account, len(self.batches) - 1)
+
+    def take(self, account: int, index: int, *, stale: bool = False) -> None:
         posted, money = self.batches[index], self.money[account]
         state = posted.before if stale and posted.before else posted.after
         word, proof = state[account], list(state_tree(state).proof(account).siblings)
