@@ -2,8 +2,8 @@
 
     python tools/halmos_contracts.py PATH-TO-HALMOS PATH-TO-FORGE [CONTRACT]
 
-Halmos (AGPL) is run as a program of its own, installed wherever the caller likes; nothing of it is imported. Forge only builds, with the
-pinned compiler. Exit 1 where a property does not hold or could not be decided.
+Halmos (AGPL) is run as a program of its own, installed wherever the caller likes; nothing of it is imported. Forge only builds,
+with the pinned compiler. Exit 1 where a property does not hold or could not be decided.
 """
 
 from __future__ import annotations
