@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,19 @@ from bench.harness import Result, at_least, at_most
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from batch_world import TIMEOUT_S, WINDOW_S, Batches
 from ledger_rights import certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import START, World, chain_of
 from walras.ledger import Chain, NetPositions, net_positions, next_sender, pack_positions, settlement_transaction
 from walras.ledger.auction import order_commitment, pack_fills, read_orders
+from walras.ledger.batches import exit_now, find_fraud, make_batch, prove
 from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord, issue
 from walras.ledger.channels import ChannelBalance, advance, sign_balance
 from walras.ledger.claims import claim_id
 from walras.ledger.issuance import IssuingBody
 from walras.ledger.quotes import Quote, Right, sign_quote
+from walras.ledger.steps import Fact, facts_tree
 from walras.ledger.transactions import MAX_TRANSACTION_GAS
 from walras.market.conventions import Conventions
 from walras.market.orders import make_orders
@@ -240,6 +244,47 @@ def _channel_gas(world: World) -> dict[str, int]:
     return {"opened": opened, "closed together": closed}
 
 
+BATCH_MEMBERS, BATCH_SLOTS = 100, 24
+
+
+def batches_and_exits() -> list[Result]:
+    """A slot in a batch against one settled by itself; a proof of fraud against a transaction's capacity; an exit in transfers."""
+    with chain_of("anvil", BATCH_MEMBERS) as chain:
+        world = World(chain, members=BATCH_MEMBERS)
+        settled_gas(world, 0, BATCH_MEMBERS)
+        direct = settled_gas(world, 1, BATCH_MEMBERS)
+        batches = Batches(world, paid_in=10**9)
+        posted, proof, exit_gas = _batch_gas(batches)
+        transfer = world.send(world.keys.member(3), "TestCurrency", "transfer", world.keys.member(4).address, 10).gas_used
+    slot = posted / BATCH_SLOTS
+    detail = f"{slot:.0f} gas a slot of {BATCH_MEMBERS} in a batch of {BATCH_SLOTS}, {direct} by itself"
+    capacity = f"{proof} gas to do a slot of {BATCH_MEMBERS} members again"
+    return [
+        at_least("ledger: gas of a slot by itself over one in a batch", direct / slot, 10, detail),
+        at_most("ledger: proof of a wrong slot in one transaction", proof / MAX_TRANSACTION_GAS, 0.1, capacity),
+        at_most("ledger: a forced exit, in transfers", exit_gas / transfer, 4, f"{exit_gas} gas, a transfer {transfer}"),
+    ]
+
+
+def _batch_gas(batches: Batches) -> tuple[int, int, int]:
+    """Gas of a posted batch, of the proof that its last slot is wrong, and of an exit after a halt."""
+    chain, world = batches.chain, batches.world
+    batches.post_honest([{}])
+    flows = [positions(BATCH_MEMBERS, slot) for slot in range(BATCH_SLOTS)]
+    batch, _ = make_batch(batches.words, BATCH_MEMBERS, batches.slot, flows, bytes(range(32)), bytes(range(1, 33)))
+    wrong = replace(batch, slots=(*batch.slots[:-1], (bytes(range(2, 34)), batch.slots[-1][1])))
+    posted = batches.post(wrong)
+    fraud = find_fraud(wrong, batches.words, BATCH_MEMBERS, {}, facts_tree([Fact(0, 0)]), lambda account: 2**100)
+    assert fraud is not None
+    prover = world.keys.member(3)
+    proved = prove(chain, batches.contract, prover, 1, fraud, timestamp=world.now)
+    world.now += TIMEOUT_S + WINDOW_S
+    batches.must(prover, "halt")
+    left = exit_now(chain, batches.contract, prover, batches.words, 3, timestamp=world.now)
+    return posted.gas_used, proved.gas_used, left.gas_used
+
+
 def results() -> list[Result]:
     """Every claim of the ledger. The node is needed: `npm ci`."""
-    return [*gas_on_a_node(), *against_transfers(), *auction_check(), *rights_and_channels(), *time_embedded()]
+    groups = (gas_on_a_node, against_transfers, auction_check, rights_and_channels, batches_and_exits, time_embedded)
+    return [result for group in groups for result in group()]

@@ -12,7 +12,7 @@ from walras.metering.flow_control import RateRule
 from walras.metering.identity import derive_key, key_id, sign
 from walras.metering.substitute import SubstituteRule
 from walras.service.gateway_node import GatewayNode, Peer
-from walras.service.oracle_node import OracleNode
+from walras.service.oracle_node import Duty, OracleNode
 from walras.service.reading_store import ReadingStore
 
 GATEWAY_KEY = derive_key(SEED, "gateway")
@@ -56,16 +56,8 @@ class ClockFile:
 
 def oracle(path: Path, clock: ClockFile) -> OracleNode:
     gateways = {key_id(GATEWAY_KEY.public_key()): GATEWAY_KEY.public_key()}
-    return OracleNode(
-        0,
-        registry(),
-        RULES,
-        SubstituteRule(),
-        gateways,
-        reading_store(path),
-        lambda slot, root: sign(ORACLE_KEY, vote_message(slot, root)),
-        clock,
-    )
+    duty = Duty(0, registry(), RULES, SubstituteRule(), gateways)
+    return OracleNode(duty, reading_store(path), lambda slot, root: sign(ORACLE_KEY, vote_message(slot, root)), clock)
 
 
 def main(kind: str, store: str, clock: str, port: str) -> None:

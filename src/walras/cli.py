@@ -29,6 +29,10 @@ def run(
     mechanism: str | None = None,
     chain: str | None = None,
     fresh: bool = False,
+    secret: Path | None = None,
+    gateway: str | None = None,
+    oracles: str | None = None,
+    clock: Path | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -43,15 +47,48 @@ def run(
     start
         First local day, YYYY-MM-DD, instead of the file's.
     mechanism
-        Clear by this mechanism instead of the file's.
+        Clear by this mechanism instead of the file's. `nodal`: the file's, and the limits of the wires hold.
     chain
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
     fresh
         Begin anew: remove the run that is in the folder.
+    secret
+        File with 64 hex digits: members' keys are drawn at random and wrapped under it, instead of following from the seed.
+    gateway
+        HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
+    oracles
+        HOST:PORT of every `walras oracle`, by number, with commas between.
+    clock
+        File with the time of the replay; the run writes it, the oracles read it.
     """
-    from walras.commands.run import run_command
+    from walras.commands.run import NodeOptions, run_command
+    from walras.commands.secrets import read_secret
+    from walras.study.runner import Options
 
-    run_command(community, out, days=days, start=_day(start), mechanism=mechanism, chain=chain, fresh=fresh)
+    nodes = None
+    if gateway is not None and oracles is not None and clock is not None and chain is None:
+        nodes = NodeOptions(gateway, oracles, clock)
+    elif (gateway, oracles, clock) != (None, None, None):
+        raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
+    held = None if secret is None else read_secret(secret, "walras run")
+    options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+    run_command(community, out, options, nodes)
+
+
+@app.command
+def limits(run: Path, *, out: Path | None = None) -> None:
+    """What each limit of the wires was worth over a run: hours it bound, and what one more kVA, kW or volt would have saved.
+
+    Parameters
+    ----------
+    run
+        The folder of a run whose limits hold (`--mechanism nodal`).
+    out
+        Write the figures to this file as JSON.
+    """
+    from walras.commands.limits import limits_command
+
+    limits_command(run, out)
 
 
 @app.command
@@ -71,7 +108,9 @@ def audit(run: Path, *, chain: str | None = None) -> None:
 
 
 @app.command
-def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+def bill(
+    run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None, secret: Path | None = None
+) -> None:
     """One member's bill, itemised, with and without the market, its proofs of inclusion checked.
 
     Parameters
@@ -82,14 +121,90 @@ def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name=
         The member's id, such as home-17.
     json
         Also write the whole statement, every slot and every proof, to this file.
+    secret
+        The file that the run was begun with, if one was.
     """
     from walras.commands.bill import bill_command
 
-    bill_command(run, member, json)
+    bill_command(run, member, json, secret)
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None) -> None:
+def export(
+    run: Path,
+    member: str | None = None,
+    *,
+    out: Path | None = None,
+    purpose: str | None = None,
+    processing_record: bool = False,
+    secret: Path | None = None,
+) -> None:
+    """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    out
+        Write to this file instead of standard output.
+    purpose
+        Only what this purpose may see, at its resolution, if the member's consent allows it.
+    processing_record
+        The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import export_command
+
+    export_command(run, member, out, purpose, processing_record, secret)
+
+
+@app.command
+def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
+    """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    older_than
+        Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import forget_command
+
+    forget_command(run, member, older_than, secret)
+
+
+@app.command
+def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
+    """Record that a member agrees to a use of their data, or no longer does.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    purpose
+        The use: one of those in docs/explain/data-protection.md.
+    withdraw
+        Withdraw the consent.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import consent_command
+
+    consent_command(run, member, purpose, withdraw, secret)
+
+
+@app.command
+def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_price: str = "2500", batch_slots: int = 96) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
     Parameters
@@ -98,10 +213,16 @@ def report(run: Path, *, out: Path | None = None) -> None:
         Folder of the run.
     out
         Where to write the page; default: report.html in the run's folder.
+    gas_gwei
+        What a unit of gas is taken to cost, in gwei.
+    coin_price
+        What the chain's coin is taken to cost, in the community's currency.
+    batch_slots
+        Slots in one batch, where settlement in batches is counted beside.
     """
     from walras.commands.report import report_command
 
-    report_command(run, out)
+    report_command(run, out, gas_gwei, coin_price, batch_slots)
 
 
 @app.command
@@ -184,7 +305,13 @@ def compare(
 
 @app.command
 def deploy(
-    community: Path, *, chain: str, manifest: Path = Path("ledger.json"), profile: str = "permissioned", secret: Path | None = None
+    community: Path,
+    *,
+    chain: str,
+    manifest: Path = Path("ledger.json"),
+    profile: str = "permissioned",
+    secret: Path | None = None,
+    council: Path | None = None,
 ) -> None:
     """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
 
@@ -197,13 +324,88 @@ def deploy(
     manifest
         The deployment's own record; it makes the command safe to repeat.
     profile
-        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final).
+        Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret
         File with 64 hex digits from which the keys of admin, operator and oracles follow.
+    council
+        JSON file with members (addresses), threshold and delay_s: the admin's power goes behind a council and a timelock.
     """
     from walras.commands.deploy import deploy_command
 
-    deploy_command(community, chain, manifest, profile, secret)
+    deploy_command(community, chain, manifest, profile, secret, council)
+
+
+@app.command
+def gateway(
+    community: Path,
+    *,
+    oracles: str,
+    store: Path = Path("gateway.sqlite"),
+    listen: str = "127.0.0.1:7400",
+    key: Path | None = None,
+    secret: Path | None = None,
+    per_second: int = 10_000,
+) -> None:
+    """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): its meters.
+    oracles
+        HOST:PORT of every oracle, by number, with commas between.
+    store
+        The gateway's own file.
+    listen
+        HOST:PORT to serve meters on; port 0 takes a free one.
+    key
+        P-256 private key (PEM) to sign batches with, instead of the one that follows from the seed.
+    secret
+        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    per_second
+        Readings taken a second on average; ten seconds' worth at once.
+    """
+    from walras.commands.nodes import gateway_command
+
+    gateway_command(community, store, listen, oracles, key, secret, per_second)
+
+
+@app.command
+def oracle(
+    community: Path,
+    number: int,
+    *,
+    store: Path | None = None,
+    listen: str = "127.0.0.1:0",
+    gateway: str | None = None,
+    clock: Path | None = None,
+    key: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): its meters, its network, its contract.
+    number
+        Which of the community's oracles, from 0.
+    store
+        The oracle's own file; default: oracle-NUMBER.sqlite.
+    listen
+        HOST:PORT to serve on; port 0 takes a free one.
+    gateway
+        DID of the gateway whose batches are taken, instead of the one that follows from the seed.
+    clock
+        File with the time, for a replay; default: the machine's clock.
+    key
+        File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
+    secret
+        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    """
+    from walras.commands.nodes import oracle_command
+
+    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, key, secret)
 
 
 @app.command
@@ -240,6 +442,60 @@ def simbench(code: str, *, out: Path = Path()) -> None:
     from walras.commands.importing import simbench_command
 
     simbench_command(code, out)
+
+
+@imports.command
+def pandapower(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
+    """A network that pandapower wrote (JSON) into a community file and a data file, with a list of what is not as in the file.
+
+    Parameters
+    ----------
+    file
+        The JSON file of pandapower's to_json.
+    out
+        Folder for the two files.
+    profiles
+        Data file whose year of shapes is borrowed.
+    """
+    from walras.commands.importing import pandapower_command
+
+    pandapower_command(file, out, profiles)
+
+
+@imports.command
+def opendss(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
+    """A circuit of an OpenDSS script, likewise (needs the extra: pip install 'walras[opendss]').
+
+    Parameters
+    ----------
+    file
+        The script that defines the circuit.
+    out
+        Folder for the two files.
+    profiles
+        Data file whose year of shapes is borrowed.
+    """
+    from walras.commands.importing import opendss_command
+
+    opendss_command(file, out, profiles)
+
+
+@imports.command
+def cgmes(*files: Path, out: Path = Path(), profiles: str = "package:rural3") -> None:
+    """A feeder in CGMES files (EQ and SSH, and TP for a bus-branch model; XML or zip), likewise.
+
+    Parameters
+    ----------
+    files
+        The files of one model.
+    out
+        Folder for the two files.
+    profiles
+        Data file whose year of shapes is borrowed.
+    """
+    from walras.commands.importing import cgmes_command
+
+    cgmes_command(list(files), out, profiles)
 
 
 def _day(text: str | None) -> date | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
-from walras.study.runner import Options, Run
+from walras.exchange.journal import GENESIS, canonical
+from walras.study.runner import PUBLIC, Options, Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,7 +26,52 @@ def rural1_day() -> Path:
     return folder
 
 
+@cache
+def rural1_on_wires() -> Path:
+    """The same day with the limits of the wires holding. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-")) / "rural1-nodal"
+    for _ in Run(EXAMPLES / "rural1.toml", folder, Options(mechanism="nodal")):
+        pass
+    return folder
+
+
 def copy_of(run: Path, to: Path) -> Path:
     """A copy that a test may break."""
     shutil.copytree(run, to)
     return to
+
+
+def rechain(lines: list[bytes]) -> tuple[bytes, str]:
+    """A forged record whose hash chain is whole again: what a dishonest operator could publish."""
+    prev, out = GENESIS, []
+    for line in lines:
+        record = json.loads(line)
+        record["prev"] = prev
+        forged = canonical(record)
+        prev = hashlib.sha256(forged).hexdigest()
+        out.append(forged)
+    return b"\n".join(out) + b"\n", prev
+
+
+def forge(run: Path, to: Path, kind: str, change: Callable[[dict[str, Any]], object], nth: int = 80) -> Path:
+    """A copy of the run's record with one entry changed and everything after it hashed anew."""
+    lines = (run / PUBLIC).read_bytes().splitlines()
+    rows = [i for i, line in enumerate(lines) if json.loads(line)["kind"] == kind]
+    row = rows[min(nth, len(rows) - 1)]
+    record = json.loads(lines[row])
+    change(record["public"])
+    lines[row] = canonical(record)
+    data, head = rechain(lines)
+    to.mkdir(exist_ok=True)
+    (to / PUBLIC).write_bytes(data)
+    (to / "HEAD").write_text(head + "\n")
+    return to / PUBLIC
+
+
+def add(field: str, row: int, amount: int) -> Callable[[dict[str, Any]], object]:
+    """A forgery: one number of a column moved."""
+
+    def change(public: dict[str, Any]) -> None:
+        public[field][row] += amount
+
+    return change

@@ -9,22 +9,35 @@ from pathlib import Path
 
 import pytest
 
-from ledger_world import COIN, ORACLES, SEED, START, THRESHOLD, World, anvil, chain_of, funded, pair, rpc
+from batch_world import Batches
+from ledger_world import COIN, ORACLES, ROOT, SEED, START, THRESHOLD, World, anvil, chain_of, funded, pair, rpc
+from walras.commands.deploy import deploy_command
+from walras.community import load_community
 from walras.errors import InputError, LedgerError
 from walras.ledger import (
     EmbeddedChain,
+    Fees,
     Genesis,
     JsonRpcChain,
     LedgerKeys,
     LedgerTerms,
+    Receipt,
+    TimedTransaction,
     Transaction,
     account_words,
+    artifact,
     next_sender,
+    read,
     settlement_transaction,
     sign_transaction,
+    transaction_hash,
 )
-from walras.ledger.manifest import PROFILES, check_ledger, deploy_once, read_terms
+from walras.ledger.batches import find_fraud
+from walras.ledger.manifest import PROFILES, check_ledger, deploy_once, fees_of, read_terms
+from walras.study.meters import run_seed
+from walras.study.runner import ledger_keys
 
+EXAMPLES = ROOT / "examples"
 KEYS = LedgerKeys(SEED)
 TERMS = LedgerTerms(
     members=tuple(KEYS.member(account).address for account in range(3)),
@@ -148,6 +161,81 @@ def test_four_nodes_fed_the_same_blocks_have_equal_roots_and_hashes() -> None:
             assert len(seen) == 1, f"block {height}: the nodes differ"
         words = [account_words(JsonRpcChain(url), source.addresses, range(6)) for url in nodes]
     assert words == [account_words(source.chain, source.addresses, range(6))] * 4
+
+
+def test_a_price_spike_is_refused_before_anything_is_signed(tmp_path: Path) -> None:
+    spike = Fees(101 * 10**9, 10**9)
+    with pytest.raises(LedgerError, match=r"101 gwei now, more than the 100 of profile mainnet(.|\n)*nothing was signed"):
+        fees_of(PROFILES["mainnet"], spike)
+    assert fees_of(PROFILES["mainnet"], Fees(100 * 10**9, 10**9)).max_fee_per_gas == 100 * 10**9
+    assert fees_of(PROFILES["permissioned"], spike).max_fee_per_gas == 10 * 10**9
+    with anvil() as url:
+        rpc(url, "anvil_setNextBlockBaseFeePerGas", hex(60 * 10**9))
+        rpc(url, "evm_mine")
+        with pytest.raises(LedgerError, match="profile mainnet"):
+            deploy_command(EXAMPLES / "rural1.toml", url, tmp_path / "m.json", "mainnet", None)
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_a_deployment_on_mainnet_waits_until_it_is_final(tmp_path: Path) -> None:
+    keys = ledger_keys(run_seed(load_community(EXAMPLES / "rural1.toml")))
+    with anvil(options=("--block-time", "0.02")) as url:
+        for key in (keys.admin, keys.operator):
+            rpc(url, "anvil_setBalance", key.address, hex(10**24))
+        deploy_command(EXAMPLES / "rural1.toml", url, tmp_path / "m.json", "mainnet", None)
+        content = json.loads((tmp_path / "m.json").read_text())
+        last = rpc(
+            url, "eth_getTransactionReceipt", "0x" + transaction_hash(bytes.fromhex(content["transactions"][-1]["raw"])).hex()
+        )
+        assert int(rpc(url, "eth_blockNumber"), 16) >= int(last["blockNumber"], 16) + 64
+
+
+def test_a_council_is_deployed_with_the_ledger_and_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ledger_keys(run_seed(load_community(EXAMPLES / "rural1.toml")))
+    seats = tmp_path / "council.json"
+    seats.write_text(json.dumps({"members": [KEYS.member(i).address for i in range(3)], "threshold": 2, "delay_s": 60}))
+    with anvil() as url:
+        for key in (keys.admin, keys.operator):
+            rpc(url, "anvil_setBalance", key.address, hex(10**24))
+        for _ in range(2):
+            deploy_command(EXAMPLES / "rural1.toml", url, tmp_path / "m.json", "permissioned", None, seats)
+        addresses = json.loads((tmp_path / "m.json").read_text())["addresses"]
+        chain = JsonRpcChain(url)
+        offered = read(chain, artifact("Registry"), addresses["registry"], "pendingDefaultAdmin")[0]
+    assert offered == addresses["timelock"].lower()
+    assert "council has it accepted" in capsys.readouterr().out
+    seats.write_text("{}")
+    with pytest.raises(InputError, match="threshold"):
+        deploy_command(EXAMPLES / "rural1.toml", "http://127.0.0.1:1", tmp_path / "m2.json", "permissioned", None, seats)
+
+
+def test_four_embedded_chains_fed_the_same_transactions_have_equal_blocks() -> None:
+    """Batches, a proof of fraud and a withdrawal among them: every block hash and state root agrees at every height."""
+    genesis = Genesis(funded(), timestamp=START - 900)
+    recorded: list[TimedTransaction] = []
+    source = EmbeddedChain(genesis)
+    keep = source.send
+
+    def record(raw: bytes, *, timestamp: int) -> Receipt:
+        receipt = keep(raw, timestamp=timestamp)
+        recorded.append(TimedTransaction(raw, receipt.timestamp))
+        return receipt
+
+    source.send = record  # type: ignore[method-assign]
+    batches = Batches(World(source, members=3))
+    batches.post_honest([{1: 5, 2: -5}, {}])
+    batch, _, facts, tree = batches.honest([{1: 7, 2: -7}])
+    wrong = replace(batch, slots=((bytes(32), batch.slots[0][1]),))
+    assert batches.post(wrong).status == 1
+    by_key = {(fact.slot, fact.account): fact for fact in facts}
+    fraud = find_fraud(wrong, batches.words, 3, by_key, tree, batches.collateral(1))  # type: ignore[arg-type]
+    assert fraud is not None
+    assert batches.send(KEYS.member(2), fraud.function, 1, *fraud.arguments).status == 1
+    others = [EmbeddedChain(genesis) for _ in range(4)]
+    for height, one in enumerate(recorded):
+        heads = {node.head() for node in others if node.send(one.raw, timestamp=one.timestamp).block_number == height + 1}
+        assert len(heads) == 1, f"block {height}: the nodes differ"
+    assert {node.head() for node in others} == {source.head()}
 
 
 def _execute(url: str, transactions: list[bytes], timestamp: int) -> tuple[str, str, str]:

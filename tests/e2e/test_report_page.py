@@ -20,7 +20,9 @@ from walras.errors import JournalError
 from walras.exchange.journal import read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import make_statement, opened_terms, settled_slots
+from walras.ledger.costs import CostTerms, settlement_costs
 from walras.study.report import SECTIONS, make_page, write_report
+from walras.study.report_costs import chain_costs
 from walras.study.report_data import ReportData, read_report
 from walras.study.report_headlines import headlines
 from walras.study.runner import PUBLIC, open_journal
@@ -209,3 +211,17 @@ def test_a_browser_draws_the_page_without_error_and_nothing_sticks_out(width: in
     assert (layout["plots"], layout["cut"], layout["cards"]) == (8, [], 0)
     assert before != after
     assert rows == 1
+
+
+def test_what_the_chain_costs_is_the_receipts_at_the_price_given_and_batches_beside_it() -> None:
+    terms = CostTerms(wei_per_gas=2 * 10**9, coin_nano=1_000 * 10**9, batch_slots=48)
+    section = chain_costs(data(), terms)
+    gas = data().trust.gas
+    direct, batched = settlement_costs([data().terms.accounts] * len(gas), terms, gas)
+    for cost in (direct, batched):
+        assert f"{cost.gas:,}" in section
+        assert format_money(cost.nano, data().terms.currency, 2) in section
+    assert direct.gas == sum(gas)
+    assert batched.transactions == 2
+    assert "2 gwei" in section
+    assert direct.gas > 5 * batched.gas

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from e2e.runs import EXAMPLES, copy_of, rural1_day
+from e2e.runs import EXAMPLES, add, copy_of, forge, rural1_day
 from walras.errors import AuditError, InputError, JournalError, WalrasError
 from walras.exchange.audit import Audit
-from walras.exchange.journal import GENESIS, canonical, read_public_record
+from walras.exchange.journal import read_public_record
+from walras.exchange.parts import member_ids
 from walras.exchange.statement import check_statement, make_statement
 from walras.study.runner import JOURNAL, PUBLIC, Options, Run, open_journal
 
@@ -107,42 +108,6 @@ def test_all_accounts_sum_to_zero_in_every_slot_on_the_journal() -> None:
         assert sum(entry.public["energy_wh"]) == 0
 
 
-def rechain(lines: list[bytes]) -> tuple[bytes, str]:
-    """A forged record whose hash chain is whole again: what a dishonest operator could publish."""
-    import hashlib
-
-    prev, out = GENESIS, []
-    for line in lines:
-        record = json.loads(line)
-        record["prev"] = prev
-        forged = canonical(record)
-        prev = hashlib.sha256(forged).hexdigest()
-        out.append(forged)
-    return b"\n".join(out) + b"\n", prev
-
-
-def forge(tmp_path: Path, kind: str, change: object, nth: int = 80) -> Path:
-    """A copy of the run's record with one entry changed and everything after it hashed anew."""
-    lines = (rural1_day() / PUBLIC).read_bytes().splitlines()
-    rows = [i for i, line in enumerate(lines) if json.loads(line)["kind"] == kind]
-    row = rows[min(nth, len(rows) - 1)]
-    record = json.loads(lines[row])
-    change(record["public"])  # type: ignore[operator]
-    lines[row] = canonical(record)
-    data, head = rechain(lines)
-    tmp_path.mkdir(exist_ok=True)
-    (tmp_path / PUBLIC).write_bytes(data)
-    (tmp_path / "HEAD").write_text(head + "\n")
-    return tmp_path / PUBLIC
-
-
-def add(field: str, row: int, amount: int):  # type: ignore[no-untyped-def]
-    def change(public: dict) -> None:  # type: ignore[type-arg]
-        public[field][row] += amount
-
-    return change
-
-
 def _move_price(public: dict) -> None:  # type: ignore[type-arg]
     """Another price that every law allows: one micro-unit up, all payments with it."""
     public["price"] += 1
@@ -185,7 +150,7 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forged_record_with_a_whole_hash_chain_is_found_out(name: str, tmp_path: Path) -> None:
     kind, change = FORGERIES[name]
-    record = forge(tmp_path / "forged", kind, change)
+    record = forge(rural1_day(), tmp_path / "forged", kind, change)
     with pytest.raises((AuditError, JournalError)) as found:
         Audit(record).run()
     assert "slot" in str(found.value) or "entry" in str(found.value) or "account" in str(found.value) or "chain" in str(found.value)
@@ -207,7 +172,7 @@ def test_every_member_has_a_statement_whose_proofs_hold_and_all_statements_sum_w
     run = rural1_day()
     entries = list(open_journal(run).entries())
     public = read_public_record(run / PUBLIC)
-    members = json.loads(entries[0].private or b"{}")["members"]
+    members = member_ids(entries[0])
     totals = {}
     for member in members:
         statement = make_statement(entries, member)

@@ -5,20 +5,34 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import cbor2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from walras.errors import JournalError
+from walras.errors import InputError, JournalError, MeteringError
 from walras.exchange.journal import GENESIS, Journal, canonical, read_line, read_public_record, write_public_record
+from walras.exchange.sealed import KeySource, Private
 
-KEY = bytes(range(32))
+MASTER = bytes(range(32))
+KEYS = KeySource(MASTER, lambda account: bytes([account + 1]) * 32)
+MEMBERS = 3
+
+
+def parts(i: int) -> Private:
+    return Private(b"common %d" % i, tuple(b"secret %d of member %d" % (i, member) for member in range(MEMBERS)))
+
+
+def opened(path: Path, keys: KeySource = KEYS) -> Journal:
+    journal = Journal(path / "journal.sqlite", keys)
+    journal.make_keys(MEMBERS)
+    return journal
 
 
 def fill(path: Path, count: int = 5) -> Journal:
-    journal = Journal(path / "journal.sqlite", KEY)
+    journal = opened(path)
     for i in range(count):
-        journal.append("thing", i, {"value": [i, -i], "text": "é"}, b"secret %d" % i if i % 2 else None)
+        journal.append("thing", i, {"value": [i, -i], "text": "é"}, parts(i) if i % 2 else None)
     return journal
 
 
@@ -26,53 +40,123 @@ def test_entries_come_back_as_recorded_with_their_private_parts(tmp_path: Path) 
     journal = fill(tmp_path)
     head = journal.head
     journal.close()
-    again = Journal(tmp_path / "journal.sqlite", KEY)
+    again = opened(tmp_path)
     entries = list(again.entries())
     assert [e.slot for e in entries] == [0, 1, 2, 3, 4]
-    assert [e.private for e in entries] == [None, b"secret 1", None, b"secret 3", None]
+    assert [e.private for e in entries] == [None, parts(1), None, parts(3), None]
     assert entries[0].prev == GENESIS
     assert entries[-1].hash == head == again.head
     again.close()
 
 
-def test_the_same_events_give_the_same_head_and_another_salt_key_gives_another(tmp_path: Path) -> None:
+def test_the_same_events_give_the_same_head_and_other_member_keys_another(tmp_path: Path) -> None:
     heads = []
-    for name, key in (("a", KEY), ("b", KEY), ("c", bytes(32))):
+    for name, keys in (
+        ("a", KEYS),
+        ("same keys, other master", KeySource(bytes(32), KEYS.fresh)),
+        ("b", KeySource(MASTER, lambda account: bytes([account + 2]) * 32)),
+    ):
         (tmp_path / name).mkdir()
-        journal = Journal(tmp_path / name / "journal.sqlite", key)
-        journal.append("thing", 1, {"x": 1}, b"private")
+        journal = opened(tmp_path / name, keys)
+        journal.append("thing", 1, {"x": 1}, parts(1))
         heads.append(journal.head)
         journal.close()
     assert heads[0] == heads[1] != heads[2]
 
 
-def test_a_private_part_that_was_exchanged_is_named(tmp_path: Path) -> None:
+def test_no_byte_of_a_private_part_is_in_the_files(tmp_path: Path) -> None:
+    journal = fill(tmp_path)
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"common 1" in stored
+    assert b"secret" not in stored
+    journal.close()
+
+
+@pytest.mark.parametrize("change", ["exchanged", "cut", "common"])
+def test_a_private_part_that_was_changed_is_named(tmp_path: Path, change: str) -> None:
     journal = fill(tmp_path)
     journal.close()
     with sqlite3.connect(tmp_path / "journal.sqlite") as db:
-        db.execute("UPDATE entries SET private = ? WHERE seq = 3", (b"secret 4",))
+        stored = dict(db.execute("SELECT seq, private FROM entries"))
+        damaged = {"exchanged": stored[1], "cut": stored[3][:-1], "common": stored[3].replace(b"common 3", b"common 4")}[change]
+        db.execute("UPDATE entries SET private = ? WHERE seq = 3", (damaged,))
     db.close()
-    again = Journal(tmp_path / "journal.sqlite", KEY)
+    again = opened(tmp_path)
     with pytest.raises(JournalError, match="entry 3"):
         list(again.entries())
     again.close()
 
 
-def test_a_private_part_can_be_erased_and_the_chain_still_holds(tmp_path: Path) -> None:
+def test_a_sealed_part_moved_to_another_member_does_not_open(tmp_path: Path) -> None:
     journal = fill(tmp_path)
     journal.close()
     with sqlite3.connect(tmp_path / "journal.sqlite") as db:
-        db.execute("UPDATE entries SET private = NULL")
+        (blob,) = db.execute("SELECT private FROM entries WHERE seq = 1").fetchone()
+        common, rows = cbor2.loads(blob)
+        rows[0][1] = rows[1][1]
+        db.execute("UPDATE entries SET private = ? WHERE seq = 1", (cbor2.dumps([common, rows]),))
     db.close()
-    again = Journal(tmp_path / "journal.sqlite", KEY)
-    assert len(list(again.entries())) == 5
+    again = opened(tmp_path)
+    with pytest.raises(MeteringError, match="does not open"):
+        list(again.entries())
     again.close()
+
+
+def test_a_forgotten_member_is_gone_from_the_files_and_all_else_still_checks(tmp_path: Path) -> None:
+    journal = fill(tmp_path)
+    head = journal.head
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        (wrapped,) = db.execute("SELECT wrapped FROM member_key WHERE account = 1").fetchone()
+        records = [cbor2.loads(blob)[1][1][1] for (blob,) in db.execute("SELECT private FROM entries WHERE private NOT NULL")]
+    db.close()
+    assert journal.forget(1) == 2
+    bytes_left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert len(records) == 2
+    assert not any(gone in bytes_left for gone in [wrapped, *records])
+    for seen in (journal, opened(tmp_path)):
+        entries = list(seen.entries())
+        assert entries[-1].hash == head
+        assert entries[3].private == Private(b"common 3", (b"secret 3 of member 0", None, b"secret 3 of member 2"))
+        with pytest.raises(JournalError, match="forgotten"):
+            seen.leaf_secrets(MEMBERS)
+        with pytest.raises(JournalError, match="erased"):
+            seen.append("thing", 9, {}, entries[3].private)
+        with pytest.raises(InputError, match="forgotten already"):
+            seen.forget(1)
+        seen.close()
+
+
+def test_a_stolen_copy_of_the_sealed_parts_opens_nothing_once_the_key_is_gone(tmp_path: Path) -> None:
+    journal = fill(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        copy = db.execute("SELECT private FROM entries WHERE seq = 3").fetchone()
+    journal.forget(1)
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        db.execute("UPDATE entries SET private = ? WHERE seq = 3", copy)
+    db.close()
+    again = opened(tmp_path)
+    brought_back = list(again.entries())[3].private
+    assert brought_back is not None
+    assert brought_back.part(1) is None
+    assert brought_back.part(2) == b"secret 3 of member 2"
+    again.close()
+
+
+def test_what_is_older_than_kept_is_erased_for_everybody_and_the_rest_stays(tmp_path: Path) -> None:
+    journal = fill(tmp_path)
+    assert journal.erase_before(3) == 1
+    assert journal.erase_before(3) == 0
+    entries = list(journal.entries())
+    assert entries[1].private == Private(b"common 1", (None,) * MEMBERS)
+    assert entries[3].private == parts(3)
+    journal.close()
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_bytes(b"not a database, surely" * 100)
     with pytest.raises(JournalError, match="not a journal"):
-        Journal(tmp_path / "journal.sqlite", KEY)
+        Journal(tmp_path / "journal.sqlite", KEYS)
 
 
 @pytest.mark.parametrize("value", [1.5, {"a": 2.0}, {"a": [1, 2.5]}, [[1], [0.1]], {"a": {"b": [{"c": 1.0}]}}])

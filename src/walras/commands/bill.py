@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from walras.commands.secrets import read_secret
 from walras.errors import JournalError
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
@@ -27,12 +28,14 @@ TITLES = {
 }
 
 
-def bill_command(run: Path, member: str, json_path: Path | None) -> None:
+def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
     console = Console(soft_wrap=True, highlight=False)
     if not (run / JOURNAL).exists():
         raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
-    entries = list(open_journal(run).entries())
+    journal = open_journal(run, None if secret is None else read_secret(secret, "walras bill"))
+    entries = list(journal.entries())
+    journal.close()
     statement = make_statement(entries, member)
     proofs = check_statement(statement, read_public_record(run / PUBLIC))
     terms, _ = opened_terms(entries)

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from walras.errors import Fault, InputError
+from walras.grid.nodal_book import SHELF
 from walras.market.book import clear_book, describe_mechanisms, parse_book
 
 
 def clear_command(book: Path, mechanism: str) -> None:
     """Clear and print."""
-    print(json.dumps(clear_book(parse_book(read_book_text(book)), mechanism), indent=1))
+    print(json.dumps(clear_book(parse_book(read_book_text(book)), mechanism, SHELF), indent=1))
 
 
 def read_book_text(book: Path) -> str:
@@ -26,4 +27,4 @@ def read_book_text(book: Path) -> str:
 
 def list_command() -> None:
     """The mechanisms and their conventions, as JSON."""
-    print(json.dumps(describe_mechanisms(), indent=1))
+    print(json.dumps(describe_mechanisms(SHELF), indent=1))

@@ -54,7 +54,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
 def _table(outcomes: list[Outcome], currency: str) -> Table:
     table = Table(box=None, pad_edge=False)
     heads = ("mechanism", "welfare", "volume", "mean price", "spread", "operator", "buyers gain", "sellers gain")
-    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay"):
+    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay", "slots over limits"):
         table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
     for o in sorted(outcomes, key=lambda o: -o.score.efficiency):
         s = o.score
@@ -71,6 +71,7 @@ def _table(outcomes: list[Outcome], currency: str) -> Table:
             "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
             f"{1e3 * s.seconds / max(s.books, 1):.2f}",
             format_money(o.members_pay_nano, currency),
+            str(o.broken) + (f", {format_energy(o.curtailed_wh, 1)} taken back" if o.curtailed_wh else ""),
         )
     return table
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from walras.commands.clear import read_book_text
+from walras.grid.nodal_book import SHELF
 from walras.market.book import parse_book, read_book
 from walras.market.game import best_misreport
 from walras.market.mechanism import Claim
@@ -14,10 +15,10 @@ from walras.market.registry import mechanism_named
 
 def game_command(book: Path, mechanism: str, tries: int) -> None:
     """Print the search's result as JSON: participant, gain, how."""
-    rule = mechanism_named(mechanism)
+    rule = mechanism_named(mechanism, SHELF)
     text = read_book_text(book)
     written = parse_book(text)
-    orders, conventions, extra = read_book(written, rule)
+    orders, conventions, extra = read_book(written, rule, SHELF)
     names: dict[int, object] = {}
     for row, participant in zip(written["orders"], orders.participant.tolist(), strict=True):  # type: ignore[call-overload]
         names[participant] = row["participant"]

@@ -6,13 +6,45 @@ from pathlib import Path
 
 from rich.console import Console
 
-from walras.community.simbench import import_simbench
+from walras.community.cgmes_file import read_cgmes
+from walras.community.foreign import ForeignGrid
+from walras.community.foreign_community import write_foreign
+from walras.community.opendss_file import read_opendss
+from walras.community.pandapower_file import read_pandapower
+from walras.community.simbench import Imported, import_simbench
 
 
 def simbench_command(code: str, out: Path) -> None:
     """Write CODE's two files into `out` and say what was found."""
     console = Console(soft_wrap=True, highlight=False)
-    imported = import_simbench(code, out)
+    _say(console, import_simbench(code, out))
+
+
+def pandapower_command(file: Path, out: Path, profiles: str) -> None:
+    """A network of pandapower."""
+    _bring(read_pandapower(file), f"pandapower {file.name}", out, profiles)
+
+
+def opendss_command(file: Path, out: Path, profiles: str) -> None:
+    """A circuit of OpenDSS."""
+    _bring(read_opendss(file), f"opendss {file.name}", out, profiles)
+
+
+def cgmes_command(files: list[Path], out: Path, profiles: str) -> None:
+    """A model in CGMES files."""
+    _bring(read_cgmes(files), "cgmes " + " ".join(file.name for file in files), out, profiles)
+
+
+def _bring(grid: ForeignGrid, command: str, out: Path, profiles: str) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    imported, full = write_foreign(grid, out, command=command, shapes=profiles)
+    console.print(f"{full.network}: {len(full.findings)} findings", markup=False)
+    for finding in full.findings:
+        console.print(f"  {finding}", markup=False)
+    _say(console, imported)
+
+
+def _say(console: Console, imported: Imported) -> None:
     devices = sum(len(member.loads) + len(member.pv) + (member.battery is not None) for member in imported.members)
     console.print(f"community file: {imported.community_file} ({len(imported.members)} members, {devices} devices)")
     console.print(f"data file:      {imported.data_file} ({imported.data_file.stat().st_size / 1e6:.1f} MB)")

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from rich.console import Console
 
+from walras.errors import Fault, InputError
+from walras.ledger.costs import WEI_PER_GWEI, CostTerms
 from walras.study.report import write_report
 
 
-def report_command(run: Path, out: Path | None) -> None:
-    """Write the page and say where."""
+def report_command(run: Path, out: Path | None, gas_gwei: str, coin_price: str, batch_slots: int) -> None:
+    """Write the page and say where. Prices are decimal text, so that no binary fraction comes between."""
     page = out or run / "report.html"
-    write_report(run, page)
+    wei, nano = _whole("--gas-gwei", gas_gwei, WEI_PER_GWEI), _whole("--coin-price", coin_price, 10**9)
+    write_report(run, page, CostTerms(wei, nano, batch_slots))
     Console(soft_wrap=True, highlight=False).print(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB, opens in any browser)")
+
+
+def _whole(option: str, text: str, unit: int) -> int:
+    """`text` in the small unit; InputError where it is no number, negative, or finer than nine decimals."""
+    try:
+        value = Decimal(text) * unit
+        whole = int(value) if value.is_finite() and value >= 0 and value == value.to_integral_value() else None
+    except InvalidOperation:
+        whole = None
+    if whole is None:
+        raise InputError("walras report", [Fault("command line", option, text, "a number from 0 with at most nine decimals")])
+    return whole

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from walras.commands.nodes import parse_address, parse_peers
 from walras.commands.summary import summary_table
-from walras.study.runner import Options, Run
+from walras.community import Community
+from walras.service.appointment import appointment
+from walras.service.clocks import FileClock
+from walras.service.gateway_node import Peer
+from walras.service.remote_metering import Nodes, RemoteMetering
+from walras.study.oracles import MeteringPath
+from walras.study.runner import Options, PathMaker, Run
 
 
-def run_command(
-    community: Path, out: Path, *, days: int | None, start: date | None, mechanism: str | None, chain: str | None, fresh: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """Gateway, oracles (comma list, by number) and the file with the clock that they read."""
+
+    gateway: str
+    oracles: str
+    clock: Path
+
+
+def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions | None) -> None:
     """Run, print a summary, and as last line `journal: HEADHASH`."""
     console = Console(soft_wrap=True, highlight=False)
     with Progress(
@@ -27,7 +42,7 @@ def run_command(
         transient=True,
     ) as progress:
         progress.add_task("setting up", total=None)
-        session = Run(community, out, Options(start=start, days=days, chain_url=chain, fresh=fresh, mechanism=mechanism))
+        session = Run(community, out, options, None if nodes is None else _remote(nodes))
         progress.remove_task(progress.task_ids[0])
         terms = session.terms
         console.print(
@@ -42,3 +57,13 @@ def run_command(
     summary_table(console, out)
     console.print(f"public record: {out / 'public.jsonl'}; check it with `walras audit {out}`")
     console.print(f"journal: {session.head}")
+
+
+def _remote(nodes: NodeOptions) -> PathMaker:
+    """The metering path over the nodes, once the run knows the members' secrets."""
+
+    def path(community: Community, secrets: Sequence[bytes]) -> MeteringPath:
+        where = Nodes(Peer("gateway", *parse_address(nodes.gateway)), tuple(parse_peers(nodes.oracles)))
+        return RemoteMetering(appointment(community), where, secrets, FileClock(nodes.clock))
+
+    return path

@@ -8,9 +8,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from walras.exchange.curtailment import recorded_wires
 from walras.exchange.journal import read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import opened_terms, settled_slots
+from walras.exchange.terms import Terms
 from walras.units import checked_sum, format_energy, format_money, format_price
 
 
@@ -18,6 +20,7 @@ def summary_table(console: Console, run: Path) -> None:
     """Print energy, prices, money, wires and chain of the run in `run`, from its public record."""
     entries = read_public_record(run / "public.jsonl")
     terms, _ = opened_terms(entries)
+    taken = located = returned = 0
     imported = exported = traded = pays = alone = gas = overloads = 0
     nano = np.zeros(terms.accounts, dtype=np.int64)
     value, worst = 0, (0, "")
@@ -33,6 +36,11 @@ def summary_table(console: Console, run: Path) -> None:
         gas += s.events[EventKind.SETTLED].public["gas"]
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
+        wires = recorded_wires(terms, s.slot, s.events)
+        if wires is not None:
+            taken += int(wires.curtailed_wh.sum())
+            located += checked_sum(s.accounts.bills.nano[:, -2])
+            returned -= checked_sum(s.accounts.bills.nano[:, -1])
         worst = max(worst, (flow["loading_ppm"][1], f"{terms.grid.local(s.slot):%d %b %H:%M}"))
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
@@ -41,9 +49,21 @@ def summary_table(console: Console, run: Path) -> None:
         ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
         ("gain of the members together", format_money(alone - pays, terms.currency)),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
+        *_on_wires(terms, taken, located, returned),
         ("gas", f"{gas:,} for all settlements"),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
         table.add_row(name, text)
     console.print(table)
+
+
+def _on_wires(terms: Terms, taken_wh: int, located_nano: int, returned_nano: int) -> list[tuple[str, str]]:
+    """The rows of a run in which the limits of the wires hold."""
+    if terms.wires is None:
+        return []
+    paid = format_money(located_nano, terms.currency)
+    return [
+        ("taken back by the wires", f"{format_energy(taken_wh, 1)} that members would have fed in"),
+        ("locational charges", f"{paid}; back to members {format_money(returned_nano, terms.currency)}"),
+    ]

@@ -31,6 +31,7 @@ from walras.community.sections import (
     read_member,
     read_metering,
     read_settlement,
+    read_wires,
 )
 from walras.errors import Fault, InputError
 from walras.slots import ALLOWED_MINUTES, SlotGrid
@@ -105,6 +106,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     head.close()
     data, prices = _read_files(root.table("data"), folder)
     market = read_market(root.table("market"))
+    wires = read_wires(root.table("wires", required=False))
     settlement = read_settlement(root.table("settlement"))
     gates = read_gates(root.table("gates"))
     forecast = read_forecast(root.table("forecast"))
@@ -132,6 +134,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         days=days,
         seed=seed,
         market=market,
+        wires=wires,
         settlement=settlement,
         gates=gates,
         forecast=forecast,

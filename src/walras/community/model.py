@@ -19,6 +19,8 @@ from walras.tariffs.records import Contract, FeedIn, LocalTariff
 
 LoadKind = Literal["household", "business", "farm", "ev", "heat_pump"]
 StrategyName = Literal["truthful", "zero_intelligence"]
+LimitsRule = Literal["watched", "nodal"]
+RentRule = Literal["members", "grid_operator"]
 SettlementRule = Literal["as_delivered", "firm"]
 
 
@@ -65,6 +67,22 @@ class MarketRules:
     mechanism: str
     conventions: Conventions
     strategy: StrategyName
+
+
+@dataclass(frozen=True, slots=True)
+class WiresRules:
+    """What the limits of the feeder mean in a run.
+
+    limits   `watched`: the power flow of what was metered is recorded with the limits it breaks; `nodal`: they hold: what the
+             wires cannot carry is taken back at the least loss, and every node has its price
+    rent     who gets what the nodal prices earn: `members` or `grid_operator`
+    import_limit_w, export_limit_w   most that the feeder may take from and give to the grid above; None: no limit
+    """
+
+    limits: LimitsRule = "watched"
+    rent: RentRule = "members"
+    import_limit_w: int | None = None
+    export_limit_w: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +137,7 @@ class Community:
     days: int
     seed: int
     market: MarketRules
+    wires: WiresRules
     settlement: SettlementRules
     gates: Gates
     forecast: ForecastModel

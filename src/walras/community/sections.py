@@ -14,15 +14,18 @@ from walras.community.fields import Table
 from walras.community.model import (
     ForecastModel,
     Gates,
+    LimitsRule,
     Load,
     LoadKind,
     MarketRules,
     Member,
     MeteringRules,
     Pv,
+    RentRule,
     SettlementRule,
     SettlementRules,
     StrategyName,
+    WiresRules,
 )
 from walras.devices.records import Battery
 from walras.errors import InputError
@@ -40,6 +43,8 @@ from walras.tariffs.records import (
 
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
+LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+RENTS: tuple[RentRule, ...] = get_args(RentRule)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
@@ -70,6 +75,22 @@ def _conventions(table: Table) -> Conventions:
         for fault in error.faults:
             table.fault(fault.field, fault.value, fault.expected)
         return Conventions()
+
+
+def read_wires(table: Table) -> WiresRules:
+    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export."""
+    rules = WiresRules(
+        limits=table.choice("limits", LIMITS, "watched"),
+        rent=table.choice("rent", RENTS, "members"),
+        import_limit_w=_limit(table, "import_limit_kw"),
+        export_limit_w=_limit(table, "export_limit_kw"),
+    )
+    table.close()
+    return rules
+
+
+def _limit(table: Table, name: str) -> int | None:
+    return table.scaled(name, 3, 0, MAX_KW) if table.has(name) else None
 
 
 def read_settlement(table: Table) -> SettlementRules:

@@ -96,6 +96,9 @@ k = 0.5                        # where between the marginal ask (0) and bid (1) 
 price_between = "supporting"
 tie = "pro_rata"
 
+[wires]
+limits = "watched"             # or "nodal": then the limits of the feeder hold, and every node has its price
+
 [settlement]
 rule = "as_delivered"          # or "firm": then deviations are bought and sold at the imbalance price
 imbalance_short_ct_per_kwh = 35.0
@@ -147,11 +150,14 @@ levies = [
 """
 
 
-def community_text(name: str, data: CommunityData, members: tuple[Member, ...], start: date, file: str) -> str:
-    """The whole file as TOML text; `file` is how it names the data file."""
-    head = HEAD.format(name=f"SimBench {name}", code=data.code, source=data.source)
-    rules = RULES.format(name=f"SimBench {name}", start=start.isoformat(), file=file, prices=PRICE_FILE)
-    return head + rules + _tariffs() + "\n".join(_member(member) for member in members)
+def community_text(
+    name: str, data: CommunityData, members: tuple[Member, ...], start: date, file: str, *, head: str | None = None
+) -> str:
+    """The whole file as TOML text; `file` is how it names the data file. `head` is what stands above (default: SimBench's)."""
+    title = f"SimBench {name}" if head is None else name
+    above = HEAD.format(name=title, code=data.code, source=data.source) if head is None else head
+    rules = RULES.format(name=title.replace("\\", "").replace('"', ""), start=start.isoformat(), file=file, prices=PRICE_FILE)
+    return above + rules + _tariffs() + "\n".join(_member(member) for member in members)
 
 
 def _tariffs() -> str:
@@ -177,8 +183,10 @@ def _levies(items: tuple[tuple[str, str], ...]) -> str:
 
 
 def _member(member: Member) -> str:
-    lines = ["[[member]]", f'id = "{member.id}"', f'node = "{member.node}"', f'contract = "{member.contract}"']
-    lines += ["loads = [", *(f"  {_load(load)}," for load in member.loads), "]"]
+    node = member.node.replace("\\", "\\\\").replace('"', '\\"')
+    lines = ["[[member]]", f'id = "{member.id}"', f'node = "{node}"', f'contract = "{member.contract}"']
+    if member.loads:
+        lines += ["loads = [", *(f"  {_load(load)}," for load in member.loads), "]"]
     if member.pv:
         lines += ["pv = [", *(f"  {_plant(plant)}," for plant in member.pv), "]"]
     if member.battery:

@@ -15,9 +15,10 @@ import numpy as np
 from walras.errors import WalrasError
 from walras.exchange.settlement import Settled, positions_of, settle_as_delivered, settle_firm
 from walras.exchange.terms import FIRM, SYSTEM_ACCOUNTS, Terms
+from walras.exchange.wires import charges
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
-from walras.tariffs.bill import BillLayout, Bills, make_bills
+from walras.tariffs.bill import BillLayout, Bills, make_bills, with_location
 from walras.units import Int64, checked_sum
 
 SUPPLIER = SYSTEM_ACCOUNTS.index("supplier")
@@ -50,11 +51,20 @@ def settle_slot(
     clearing: Clearing,
     import_wh: Int64,
     export_wh: Int64,
+    wires: Clearing | None = None,
 ) -> SlotAccounts:
-    """Settle and bill one slot; `item_micro` [contracts, items] are its prices, `layout` is `terms.layout()`."""
+    """Settle and bill one slot; `item_micro` [contracts, items] are its prices, `layout` is `terms.layout()`.
+
+    `wires` is the clearing on the wires where the terms have any: it adds the locational charges.
+    """
     settled = settle_positions(terms, orders, clearing, import_wh, export_wh)
     table = terms.price_table(slot, item_micro)
     bills = make_bills(layout, table, range(slot, slot + 1), terms.contract_of, terms.feed_in_micro, settled)
+    if terms.wires is not None:
+        if wires is None:
+            raise WalrasError(f"slot {slot}: the wires were not cleared", thing=slot)
+        located = charges(terms.wires, wires, import_wh - export_wh)
+        bills = with_location(bills, layout, located.locational_nano, located.returned_nano)
     cash = np.concatenate([bills.total_nano, -bills.received_nano])
     energy = np.zeros(terms.accounts, dtype=np.int64)
     energy[: terms.members] = import_wh - export_wh

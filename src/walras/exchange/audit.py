@@ -20,9 +20,11 @@ import numpy as np
 
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
+from walras.exchange.acts import act_from_public
 from walras.exchange.commitment import commitments
+from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
 from walras.exchange.extras import extra_for
-from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_OPENED, ExchangeState, apply
+from walras.exchange.fold import ACT, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, ExchangeState, apply
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
@@ -46,6 +48,7 @@ from walras.ledger.keys import SIGNATURE_BYTES
 from walras.market.recheck import recheck
 from walras.market.registry import mechanism_named
 from walras.tariffs.bill import BillLayout
+from walras.units import Int64
 
 Public = Mapping[str, Any]
 Events = Mapping[EventKind, Entry]
@@ -105,6 +108,9 @@ class Audit:
         if entry.slot is None:
             if entry.kind == LEDGER_DEPLOYED:
                 self._connect(entry.public)
+            if entry.kind == ACT:
+                act_from_public(entry)
+                self.report.count("acts with the record")
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
             return
@@ -158,6 +164,32 @@ class Audit:
             raise AuditError(f"slot {slot}: the clearing breaks its rule: " + "; ".join(map(str, findings)), thing=slot)
         self.report.count("clearings against their rule")
 
+    def _check_curtailment(self, slot: int, events: Events) -> None:
+        wires = recorded_wires(self._terms, slot, events)
+        assert wires is not None
+        findings = check_wires(self._terms, wires)
+        if findings:
+            raise AuditError(f"slot {slot}: the wires were not cleared by the rule: " + "; ".join(map(str, findings)), thing=slot)
+        self.report.count("clearings on the wires")
+
+    def _check_wires_held(self, slot: int, events: Events, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
+        """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
+        admitted = events[EventKind.READINGS_ADMITTED].public
+        if admitted["admitted"] != admitted["devices"]:
+            self.report.count("slots with substitutes, their limits not checked")
+            return
+        allowed = np.maximum(-wires.intended.net_wh, 0) - wires.curtailed_wh
+        over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
+        if over.size:
+            who = int(over[0])
+            raise AuditError(
+                f"slot {slot}: account {who} fed in {int(exports[who])} Wh, the wires allowed {int(allowed[who])}", thing=slot
+            )
+        broken = limits_broken(self._terms, imports - exports, wires.intended.reactive_var)
+        if broken and not np.asarray(wires.clearing.certificate["limit_short_ppm"]).any():
+            raise AuditError(f"slot {slot}: a limit is broken and nobody said so: " + "; ".join(broken), thing=slot)
+        self.report.count("slots within the limits of the wires")
+
     def _check_attestation(self, slot: int, events: Events) -> None:
         attested = events[EventKind.ATTESTED].public
         if attested["root"] != events[EventKind.READINGS_ADMITTED].public["root"]:
@@ -181,7 +213,11 @@ class Audit:
         clearing = clearing_from_public(events[EventKind.CLEARED].public)
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
-        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports)
+        wires = recorded_wires(self._terms, slot, events)
+        on_wires = None if wires is None else wires.clearing
+        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, on_wires)
+        if wires is not None:
+            self._check_wires_held(slot, events, wires, imports, exports)
         for name, computed in (("cash_nano", again.cash_nano), ("energy_wh", again.energy_wh)):
             stated = column(public, name)
             wrong = np.flatnonzero(stated != computed) if stated.shape == computed.shape else np.array([0])
@@ -220,7 +256,7 @@ class Audit:
 
     def _check_end(self, state: ExchangeState, entries: list[Entry]) -> None:
         if state.closed:
-            last = entries[-1].public
+            last = next(entry.public for entry in reversed(entries) if entry.kind == RUN_CLOSED)
             root = self._chain.head().state_root.hex()
             if self._given_chain is None and last["state_root"] != root:
                 raise AuditError(f"the chain ends in state {root[:16]}…, the record says {last['state_root'][:16]}…")
@@ -245,6 +281,7 @@ class Audit:
 _SLOT_CHECKS: dict[EventKind, Callable[[Audit, int, Events], None]] = {
     EventKind.ORDERS_REVEALED: Audit._check_commitments,
     EventKind.CLEARED: Audit._check_clearing,
+    EventKind.CURTAILED: Audit._check_curtailment,
     EventKind.ATTESTED: Audit._check_attestation,
     EventKind.SETTLEMENT_SUBMITTED: Audit._check_settlement,
     EventKind.SETTLED: Audit._check_receipt,

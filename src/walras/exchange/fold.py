@@ -23,6 +23,8 @@ RUN_OPENED = "run_opened"
 LEDGER_DEPLOYED = "ledger_deployed"
 ESCROW_PAID = "escrow_paid"
 RUN_CLOSED = "run_closed"
+ACT = "act"
+ACT_FIELDS = {"act", "at", "by", "account", "detail"}
 
 Public = Mapping[str, Any]
 
@@ -62,6 +64,8 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
     """The state after `entry`; PhaseError or JournalError (naming the entry) where it cannot follow."""
     if entry.slot is not None:
         return _apply_to_slot(state, entry, entry.slot)
+    if entry.kind == ACT and state.opened is not None and set(entry.public) == ACT_FIELDS:
+        return state  # what is done with the record changes nothing in the exchange (`acts`)
     if entry.kind == RUN_OPENED and state.opened is None:
         accounts = len(entry.public["accounts"])
         nothing = np.zeros(accounts, dtype=np.int64)

@@ -1,26 +1,30 @@
 """The append-only journal: every event is recorded before it takes effect, each entry carries the hash of the one before.
 
 An entry is one canonical line of JSON (sorted keys, no spaces, whole numbers and strings only) and, where there is something
-that only the operator may keep, a private part of which the line holds a salted commitment:
+that the public may not see, a private part, by member and sealed, of which the line holds a salted commitment (`sealed`):
 
-    line = {"kind", "prev", "private", "public", "seq", "slot"}     hash = sha256(line)      private = sha256(salt || bytes)
+    line = {"kind", "prev", "private", "public", "seq", "slot"}     hash = sha256(line)
 
-So the lines alone are the public record: they can be published, re-hashed and checked, and a private part can be erased
+So the lines alone are the public record: they can be published, re-hashed and checked, and a member's private parts can be erased
 without breaking the chain. Stored in SQLite in WAL mode with synchronous=FULL: an entry that was appended survives a kill
-at any instruction.
+at any instruction. With secure_delete, so that what was erased is overwritten.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from walras.errors import JournalError
+from walras.errors import Fault, InputError, JournalError
+from walras.exchange.sealed import KeySource, Private, Sealer, without
+from walras.metering.vault import KeyRing, add_member, forget
 
 GENESIS = "0" * 64
 NO_PRIVATE = ""
@@ -40,7 +44,7 @@ class Entry:
     private_commitment: str
     line: bytes
     hash: str
-    private: bytes | None = None
+    private: Private | None = None
 
 
 def canonical(value: object) -> bytes:
@@ -65,11 +69,10 @@ def _refuse_floats(value: object) -> None:
                 _refuse_floats(item)
 
 
-def make_entry(seq: int, prev: str, kind: str, slot: int | None, public: Public, private: bytes | None, salt: bytes) -> Entry:
-    """The entry that follows `prev`; `salt` (32 bytes) hides the private part."""
-    commitment = NO_PRIVATE if private is None else hashlib.sha256(salt + private).hexdigest()
-    line = canonical({"seq": seq, "kind": kind, "slot": slot, "prev": prev, "private": commitment, "public": public})
-    return Entry(seq, kind, slot, prev, public, commitment, line, hashlib.sha256(line).hexdigest(), private)
+def make_entry(seq: int, prev: str, kind: str, slot: int | None, public: Public, committed: str) -> Entry:
+    """The entry that follows `prev`; `committed` is the commitment to its private part, NO_PRIVATE without one."""
+    line = canonical({"seq": seq, "kind": kind, "slot": slot, "prev": prev, "private": committed, "public": public})
+    return Entry(seq, kind, slot, prev, public, committed, line, hashlib.sha256(line).hexdigest())
 
 
 def read_line(line: bytes, where: str) -> Entry:
@@ -117,20 +120,25 @@ def check_chain(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
         prev, seq = entry.hash, seq + 1
 
 
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT;
+CREATE TABLE IF NOT EXISTS member_key (account INTEGER PRIMARY KEY, wrapped BLOB NOT NULL) STRICT;
+"""
+
+
 class Journal:
     """The journal of one run in a SQLite file. One writer."""
 
-    def __init__(self, path: Path, salt_key: bytes) -> None:
-        """Open or create. `salt_key` (32 bytes, the operator's secret) derives the salt of each private part."""
+    def __init__(self, path: Path, keys: KeySource) -> None:
+        """Open or create. `keys` wraps the members' keys and, in a new journal, makes them (`make_keys`)."""
         self._path = path
-        self._salt_key = salt_key
+        self._keys = keys
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT"
-            )
+            self._db.execute("PRAGMA secure_delete=ON")
+            self._db.executescript(_SCHEMA)
             row = self._db.execute("SELECT seq, line FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
         except sqlite3.DatabaseError as cause:
             raise JournalError(
@@ -138,6 +146,27 @@ class Journal:
             ) from cause
         self._next = 0 if row is None else int(row[0]) + 1
         self._head = GENESIS if row is None else hashlib.sha256(row[1]).hexdigest()
+        self._sealer = Sealer(self._ring(), keys.master)
+
+    def _ring(self) -> KeyRing:
+        return KeyRing(MappingProxyType(dict(self._db.execute("SELECT account, wrapped FROM member_key"))))
+
+    def make_keys(self, accounts: int) -> None:
+        """A key for each account that has none, while the journal is empty; afterwards a key that is gone stays gone."""
+        if self._next:
+            return
+        ring = self._ring()
+        for account in range(accounts):
+            if account not in ring.wrapped:
+                ring = add_member(ring, self._keys.master, account, self._keys.fresh(account))
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR IGNORE INTO member_key VALUES (?, ?)", list(ring.wrapped.items()))
+        self._sealer = Sealer(ring, self._keys.master)
+
+    def leaf_secrets(self, accounts: int) -> tuple[bytes, ...]:
+        """The secret of each account's leaf salts; JournalError where one was forgotten."""
+        return tuple(self._sealer.secret(account) for account in range(accounts))
 
     @property
     def head(self) -> str:
@@ -149,44 +178,61 @@ class Journal:
         """Number of entries."""
         return self._next
 
-    def append(self, kind: str, slot: int | None, public: Public, private: bytes | None = None) -> Entry:
+    def append(self, kind: str, slot: int | None, public: Public, private: Private | None = None) -> Entry:
         """Record durably; only then does the event take effect."""
-        entry = make_entry(self._next, self._head, kind, slot, public, private, self._salt(self._next))
+        committed = NO_PRIVATE if private is None else self._sealer.commitment(self._next, private)
+        stored = None if private is None else self._sealer.stored(self._next, private, os.urandom)
+        entry = make_entry(self._next, self._head, kind, slot, public, committed)
         try:
-            self._db.execute("INSERT INTO entries VALUES (?, ?, ?)", (entry.seq, entry.line, private))
+            self._db.execute("INSERT INTO entries VALUES (?, ?, ?)", (entry.seq, entry.line, stored))
         except sqlite3.Error as cause:
             raise JournalError(f"{self._path}: entry {entry.seq} could not be recorded: {cause}", thing=self._path) from cause
         self._next += 1
         self._head = entry.hash
-        return entry
+        return replace(entry, private=private)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries with their private parts, the chain and the commitments checked on the way."""
+        """All entries with the private parts that are still there, the chain and the commitments checked on the way."""
         return check_chain(self._read(), str(self._path))
 
     def _read(self) -> Iterator[Entry]:
         cursor = self._db.execute("SELECT seq, line, private FROM entries ORDER BY seq")
-        for seq, line, private in cursor:
+        for seq, line, stored in cursor:
             where = f"{self._path}, entry {seq}"
             entry = read_line(line, where)
-            if private is not None:
-                commitment = hashlib.sha256(self._salt(entry.seq) + private).hexdigest()
-                if commitment != entry.private_commitment:
-                    raise JournalError(f"{where} ({entry.kind}): the private part is not the one committed to", thing=where)
-            yield Entry(
-                entry.seq,
-                entry.kind,
-                entry.slot,
-                entry.prev,
-                entry.public,
-                entry.private_commitment,
-                entry.line,
-                entry.hash,
-                private,
-            )
+            if stored is None:
+                yield entry
+                continue
+            name = f"{where} ({entry.kind})"
+            yield replace(entry, private=self._sealer.opened(entry.seq, stored, entry.private_commitment, name))
 
-    def _salt(self, seq: int) -> bytes:
-        return hashlib.sha256(self._salt_key + seq.to_bytes(8, "big")).digest()
+    def forget(self, account: int) -> int:
+        """Erase the key and every private part of an account, on disk too; returns how many parts went.
+
+        InputError where the account has no key: it was never there, or is forgotten already.
+        """
+        if account not in self._ring().wrapped:
+            raise InputError("forget", [Fault("journal", "account", account, "one with a key: never added, or forgotten already")])
+        forget(self._ring(), account)
+        return self._erase("true", (), [account], f"DELETE FROM member_key WHERE account = {int(account)}")
+
+    def erase_before(self, slot: int) -> int:
+        """Erase every member's private parts of the slots before `slot`; returns how many entries had some."""
+        return self._erase("json_extract(line, '$.slot') < ?", (slot,), None, "")
+
+    def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:
+        """In one transaction, then compacted, so that no page and no write-ahead log keeps what went."""
+        rows = self._db.execute(f"SELECT seq, private FROM entries WHERE private IS NOT NULL AND {where}", values).fetchall()
+        changed = [(after, seq) for seq, stored in rows if (after := without(stored, accounts)) != stored]
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("UPDATE entries SET private = ? WHERE seq = ?", changed)
+            if also:
+                self._db.execute(also)
+        self._db.execute("VACUUM")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._sealer = Sealer(self._ring(), self._keys.master)
+        return len(changed)
 
     def close(self) -> None:
         """Close the file."""

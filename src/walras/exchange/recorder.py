@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from walras.errors import JournalError
-from walras.exchange.fold import ExchangeState, Public, apply
+from walras.exchange.fold import ACT, ExchangeState, Public, apply
 from walras.exchange.journal import Entry, Journal
+from walras.exchange.sealed import Private
 
-Decision = tuple[Public, bytes | None]
-"""The public part and, where the operator keeps one, the private part."""
+Decision = tuple[Public, Private | None]
+"""The public part and, where something is kept from the public, the private part."""
 
 
 class Recorder:
@@ -58,10 +59,17 @@ class Recorder:
             )
         else:
             self.replayed += 1
+            self._state = apply(self._state, entry)
             self._look_ahead()
+            return entry
         self._state = apply(self._state, entry)
         return entry
 
     def _look_ahead(self) -> None:
+        """The next recorded event; acts (`acts`) are passed over, in their place."""
         assert self._recorded is not None
         self._ahead = next(self._recorded, None)
+        while self._ahead is not None and self._ahead.kind == ACT:
+            self._state = apply(self._state, self._ahead)
+            self.replayed += 1
+            self._ahead = next(self._recorded, None)

@@ -7,24 +7,25 @@ a statement can check it with `check_statement` and the public record, and witho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cbor2
 import numpy as np
 
 from walras.errors import AuditError, Fault, InputError, JournalError
 from walras.exchange.accounting import SlotAccounts, bills_without_market, settle_slot
+from walras.exchange.curtailment import recorded_wires
 from walras.exchange.fold import RUN_OPENED
 from walras.exchange.journal import Entry
+from walras.exchange.parts import leaves_tree, member_ids, salted_leaf
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms, terms_from_public
 from walras.exchange.trades import trades_of
-from walras.metering import KECCAK_SORTED, SHA256_RFC6962, Proof, decode_reading, tree_over, verify_inclusion
-from walras.metering.reading import Reading
+from walras.metering import KECCAK_SORTED, SHA256_RFC6962, Proof, verify_inclusion
+from walras.metering.slot_readings import energy_of_leaf
+from walras.metering.vault import SALT_BYTES
 from walras.tariffs.bill import BillLayout, Bills
 
 ENERGY_COLUMNS = ("import_wh", "export_wh", "bought_wh", "sold_wh", "supplied_wh", "exported_wh")
@@ -46,7 +47,7 @@ class SettledSlot:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A leaf with its proof: `root` is public, `data` is the member's."""
+    """A leaf with its proof: `root` is public, `data` is the member's (a reading's leaf with its 16 bytes of salt before it)."""
 
     kind: str
     slot: int
@@ -89,8 +90,7 @@ def opened_terms(entries: Iterable[Entry]) -> tuple[Terms, dict[str, int]]:
     first = next(iter(entries), None)
     if first is None or first.kind != RUN_OPENED:
         raise JournalError("the journal is empty", way_out="`walras run` makes one")
-    members = {} if first.private is None else json.loads(first.private)["members"]
-    return terms_from_public(first.public), members
+    return terms_from_public(first.public), member_ids(first)
 
 
 def settled_slots(terms: Terms, entries: Iterable[Entry]) -> Iterable[SettledSlot]:
@@ -112,7 +112,9 @@ def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventK
     clearing = clearing_from_public(events[EventKind.CLEARED].public)
     item_micro = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
     imports, exports = column(public, "import_wh"), column(public, "export_wh")
-    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports)
+    wires = recorded_wires(terms, slot, events)
+    on_wires = None if wires is None else wires.clearing
+    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports, on_wires)
     alone = bills_without_market(terms, layout, slot, item_micro, imports, exports)
     return SettledSlot(slot, item_micro, clearing.price_micro_per_kwh, imports, exports, accounts, alone, events)
 
@@ -156,12 +158,11 @@ def make_statement(entries: list[Entry], member: str) -> Statement:
 
 def _leaves(s: SettledSlot, account: int) -> list[Leaf]:
     admitted = s.events[EventKind.READINGS_ADMITTED]
-    if admitted.private is None:
-        raise JournalError(f"slot {s.slot}: the readings were erased; there is nothing left to prove them with", thing=s.slot)
-    kept = cbor2.loads(admitted.private)
-    data = readings_leaves(kept)
-    readings = tree_over(data)
-    found = [Leaf("reading", s.slot, data[account], readings.proof(account), readings.root)]
+    data = None if admitted.private is None else salted_leaf(admitted, account)
+    found = []
+    if data is not None:
+        readings = leaves_tree(admitted)
+        found.append(Leaf("reading", s.slot, data, readings.proof(account), readings.root))
     done = s.accounts.settled
     trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
     mine = np.flatnonzero((trades.buyer == account) | (trades.seller == account)).tolist()
@@ -169,15 +170,6 @@ def _leaves(s: SettledSlot, account: int) -> list[Leaf]:
         lines, tree = trades.leaves(), trades.tree()
         found += [Leaf("trade", s.slot, lines[row], tree.proof(row), tree.root) for row in mine]
     return found
-
-
-def readings_leaves(kept: Mapping[str, Any]) -> list[bytes]:
-    """The leaves of a slot's readings tree, one a device in order, from what the operator keeps of a slot."""
-    substituted: dict[int, bytes] = kept["substituted"]
-    if not substituted:
-        return list(kept["batch"])
-    rest = iter(kept["batch"])
-    return [substituted[i] if i in substituted else next(rest) for i in range(len(kept["batch"]) + len(substituted))]
 
 
 def check_statement(statement: Statement, public: Iterable[Entry]) -> int:
@@ -198,10 +190,8 @@ def check_statement(statement: Statement, public: Iterable[Entry]) -> int:
         scheme = SHA256_RFC6962 if leaf.kind == "reading" else KECCAK_SORTED
         if roots.get((leaf.kind, leaf.slot)) != leaf.root.hex() or not verify_inclusion(leaf.data, leaf.proof, leaf.root, scheme):
             raise AuditError(f"{statement.member}, slot {leaf.slot}: the {leaf.kind} is not under the public root", thing=leaf)
-        if leaf.kind == "reading":
-            reading = decode_reading(leaf.data)
-            if isinstance(reading, Reading) and (reading.import_wh, reading.export_wh) != metered[leaf.slot]:
-                raise AuditError(f"{statement.member}, slot {leaf.slot}: billed energy is not the signed reading", thing=leaf)
+        if leaf.kind == "reading" and energy_of_leaf(leaf.data[SALT_BYTES:]) != metered[leaf.slot]:
+            raise AuditError(f"{statement.member}, slot {leaf.slot}: billed energy is not that of the reading", thing=leaf)
     return len(statement.leaves)
 
 

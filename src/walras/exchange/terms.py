@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from walras.errors import Fault, InputError
+from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
 from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
@@ -35,6 +36,7 @@ class Terms:
     first, last    slots of the run
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
+    wires          the feeder, where its limits hold in the run; None where they are only watched
     """
 
     name: str
@@ -56,6 +58,7 @@ class Terms:
     metering_deadline_s: int
     oracles: tuple[str, ...]
     quorum: int
+    wires: Wires | None = None
 
     @property
     def members(self) -> int:
@@ -79,12 +82,13 @@ class Terms:
     def layout(self) -> BillLayout:
         """The items of a bill under these terms."""
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
-        return bill_layout(self.price_table(0, nothing), self.local)
+        return bill_layout(self.price_table(0, nothing), self.local, located=self.wires is not None)
 
 
 def terms_to_public(terms: Terms) -> dict[str, Any]:
     """Plain whole numbers and strings, for the journal."""
-    return {
+    wires = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
+    return wires | {
         "format": 1,
         "name": terms.name,
         "currency": terms.currency,
@@ -132,6 +136,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             metering_deadline_s=public["gates"]["metering_s"],
             oracles=tuple(public["oracles"]["addresses"]),
             quorum=public["oracles"]["quorum"],
+            wires=wires_from_public(public["wires"]) if "wires" in public else None,
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause

@@ -84,10 +84,9 @@ def dispatch_conic(slot: FeederSlot, groups: Groups) -> ConicOptimum:
     for k in range(1, n):
         matrix.add([(at(3, k), 1.0)], work.v_max[k] ** 2)
         matrix.add([(at(3, k), -1.0)], -(work.v_min[k] ** 2))
-    root = [(i, float(groups.side[i])) for i in range(orders) if groups.place[i] == 0]
-    for limit, sign in ((slot.import_limit_kw, -1.0), (slot.export_limit_kw, 1.0)):
-        if np.isfinite(limit):
-            matrix.add([(i, sign * side) for i, side in root], (limit + sign * work.base_kw) / BASE_KVA)
+    for at_root, own, bound in zip(work.totals.at_root, work.totals.own, work.totals.bound, strict=True):
+        weight = at_root * work.totals.root_side + own
+        matrix.add([(int(i), float(weight[i])) for i in np.flatnonzero(weight)], bound / BASE_KVA)
     cones.append(clarabel.NonnegativeConeT(len(matrix.right) - before))
     for k in range(1, n):
         cones += _branch_cones(matrix, work, at, turn, k)

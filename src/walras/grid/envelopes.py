@@ -1,32 +1,35 @@
 """Dynamic operating envelopes: how much each member may take and feed in, so that any use within is safe.
 
-The rule: on a radial feeder more import lowers every voltage and more export raises it, and a branch is loaded most when all behind
-it do the same, so a box of limits is safe when its two corners are: everyone at the import limit, everyone at the export limit.
-Each corner is judged by a full AC power flow. Fairness is a named choice:
+The rule: a box of limits is safe when its worst corners are, and which those are follows from a radial feeder's physics.
+* Every voltage falls with what anyone takes and rises with what anyone feeds in: the two corners where all do the same.
+* What flows through a branch is largest when all behind it do the same. When they take, the current (power over voltage) is
+  largest when the others take as well: a corner already. When they *feed in*, it is largest when the others take, because that
+  lowers the voltage at which the power leaves: one corner more for each branch with a rating.
+Every one of these corners is judged by a full AC power flow. Fairness is a named choice:
 
 equal         the same kW for everyone (no more than the connection), as much as is safe
 proportional  the same part of everyone's connection, as much as is safe
 welfare       the largest sum that the feeder carries, whoever it is: near the transformer gets all, the far end what is left
+
+Import and export are found each for itself; where both together break a corner of a branch, both shrink by one part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from walras.errors import Fault, GridError, InputError
-from walras.grid.congestion import is_safe
-from walras.grid.feeder import FeederSlot, group_orders
-from walras.grid.network import Float, Int
-from walras.grid.optimum import dispatch
-from walras.market.orders import BUY, SELL, make_orders
-from walras.units import MAX_ENERGY_WH
+from walras.grid.congestion import is_safe, largest_part, most_valuable
+from walras.grid.feeder import FeederSlot
+from walras.grid.network import Float, Int, Network
+from walras.market.orders import BUY, SELL
 
 Fairness = Literal["equal", "proportional", "welfare"]
 
-_STEPS = 40
 _VALUE = 1_000_000
 
 
@@ -60,48 +63,37 @@ def operating_envelopes(slot: FeederSlot, bus: Int, import_cap_kw: Float, export
             thing=slot,
             way_out="relieve the feeder first: no envelope can make it safe",
         )
-    taken, fed = (_corner(slot, place, cap, side, fairness) for cap, side in zip(caps, (BUY, SELL), strict=True))
-    return Envelopes(taken, fed)
+    taken, fed = (_shape(slot, place, cap, side, fairness) for cap, side in zip(caps, (BUY, SELL), strict=True))
+    most_taken = largest_part(lambda part: is_safe(slot, place, taken(part)))
+    most_fed = largest_part(lambda part: is_safe(slot, place, -fed(part)))
+    behind = members_behind(slot.network, place)
+    both = largest_part(lambda part: is_safe(slot, place, worst_uses(taken(part * most_taken), fed(part * most_fed), behind)))
+    return Envelopes(taken(both * most_taken), fed(both * most_fed))
 
 
-def _corner(slot: FeederSlot, bus: Int, cap: Float, side: int, fairness: Fairness) -> Float:
-    if is_safe(slot, bus, side * cap):
-        return cap.copy()
-    if fairness == "welfare":
-        return _largest_sum(slot, bus, cap, side)
-    most = float(cap.max())
-
-    def box(part: float) -> Float:
-        return np.minimum(cap, part * most) if fairness == "equal" else part * cap
-
-    low, high = 0.0, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if is_safe(slot, bus, side * box(middle)):
-            low = middle
-        else:
-            high = middle
-    return box(low)
+def members_behind(network: Network, bus: Int) -> np.ndarray:
+    """[branches, members] True where the branch feeds the member; only branches with a rating, and members on both its sides."""
+    feeds = np.zeros((network.branches, network.buses), dtype=np.bool_)
+    for k in range(network.branches - 1, -1, -1):
+        below = network.branch_from == network.branch_to[k]
+        feeds[k] = feeds[below].any(axis=0)
+        feeds[k, network.branch_to[k]] = True
+    of_member = feeds[:, bus]
+    both_sides = of_member.any(axis=1) & ~of_member.all(axis=1)
+    return np.asarray(np.unique(of_member[both_sides & np.isfinite(network.branch_rating)], axis=0))
 
 
-def _largest_sum(slot: FeederSlot, bus: Int, cap: Float, side: int) -> Float:
-    """Everyone wants all of its connection at one price; the root gives or takes anything for nothing."""
-    wh = np.floor(cap / slot.kw_per_wh).astype(np.int64)
-    members = bus.size
-    book = make_orders(
-        np.append(np.full(members, side), -side),
-        np.append(wh, MAX_ENERGY_WH),
-        np.append(np.full(members, _VALUE if side == BUY else -_VALUE), 0),
-        node=np.append(bus, slot.network.root),
-    )
-    groups = group_orders(book, slot.network)
-    optimum = dispatch(slot, groups)
-    by_group = optimum.fill_kw[groups.of_order[:members]]
-    room = np.bincount(groups.of_order[:members], weights=cap, minlength=groups.price.size)[groups.of_order[:members]]
-    limits = np.minimum(np.divide(by_group * cap, room, out=np.zeros(members), where=room > 0), cap)
-    # the optimum sits on a limit to the last digit: step back until it is within
-    for _ in range(_STEPS):
-        if is_safe(slot, bus, side * limits):
-            break
-        limits = limits * (1 - 1e-7)
-    return limits
+def worst_uses(taken_kw: Float, fed_kw: Float, behind: np.ndarray) -> Float:
+    """[uses, members] kW taken: all take, all feed in, and for each row of `behind` those feed in while the others take."""
+    return np.vstack([taken_kw, -fed_kw, np.where(behind, -fed_kw, taken_kw)])
+
+
+def _shape(slot: FeederSlot, bus: Int, cap: Float, side: int, fairness: Fairness) -> Callable[[float], Float]:
+    """The limits [members] as a function of one number in [0, 1]; at 1 as large as this fairness could give."""
+    if fairness == "equal":
+        most = float(cap.max(initial=0.0))
+        return lambda part: np.minimum(cap, part * most)
+    full = cap
+    if fairness == "welfare" and not is_safe(slot, bus, side * cap):
+        full = most_valuable(slot, bus, cap, side, np.full(bus.size, _VALUE))
+    return lambda part: part * full

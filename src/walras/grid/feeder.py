@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from walras.errors import Fault, InputError
 from walras.grid.network import BASE_KVA, Float, Network
+from walras.grid.requirements import NOTHING_REQUIRED, Requirements
 from walras.market.orders import BUY, SELL, Orders, make_orders
 from walras.units import MAX_ENERGY_WH, WH_PER_KWH, Int64
 
@@ -29,6 +32,7 @@ class FeederSlot:
     fixed_p_kw       [buses] taken by those outside the market, positive when taken (default none)
     fixed_q_kvar     [buses] reactive power of everything, positive when taken (default none)
     import_limit_kw  most that may flow in at the root, export_limit_kw most that may flow out (default no limit)
+    requirements     emissions cap and reserve (default none)
     """
 
     network: Network
@@ -37,6 +41,7 @@ class FeederSlot:
     fixed_q_kvar: Float | None = None
     import_limit_kw: float = math.inf
     export_limit_kw: float = math.inf
+    requirements: Requirements = NOTHING_REQUIRED
 
     def __post_init__(self) -> None:
         faults = []
@@ -115,6 +120,8 @@ class Groups:
 
     Sorted by node, side, price, so the groups do not depend on the sequence of the orders. Columns [groups]: `place` in the
     sweep, `side` +1.0 buy, -1.0 sell, `price` micro per kWh, `quantity_wh`; `of_order` [orders] is the group of each order.
+    `g_per_kwh` (0 for bids) and `flexible` are there when the groups were made for a slot with requirements; orders that differ
+    in them are not alike.
     """
 
     place: Int64
@@ -122,23 +129,37 @@ class Groups:
     price: Float
     quantity_wh: Int64
     of_order: Int64
+    g_per_kwh: Float | None = None
+    flexible: NDArray[np.bool_] | None = None
 
 
-def group_orders(orders: Orders, network: Network) -> Groups:
-    """The groups of a book; InputError for a node outside the network."""
+def group_orders(orders: Orders, where: Network | FeederSlot) -> Groups:
+    """The groups of a book; InputError for a node outside the network. Only a slot brings its requirements into the groups."""
+    network = where if isinstance(where, Network) else where.network
     check_nodes(orders, network)
-    order = np.lexsort((orders.price_micro_per_kwh, orders.side, orders.node))
-    node, side, price = orders.node[order], orders.side[order], orders.price_micro_per_kwh[order]
+    required = NOTHING_REQUIRED if isinstance(where, Network) else where.requirements
+    keys: list[NDArray[Any]] = [orders.node, orders.side, orders.price_micro_per_kwh]
+    if required.caps_emissions:
+        keys.append(required.intensity(orders, network.root))
+    if required.wants_reserve:
+        keys.append(required.can_be_called(orders, network.root))
+    order = np.lexsort(keys[::-1])
+    sorted_keys = [key[order] for key in keys]
     first = np.ones(order.size, dtype=np.bool_)
     if order.size:
-        first[1:] = (node[1:] != node[:-1]) | (side[1:] != side[:-1]) | (price[1:] != price[:-1])
+        first[1:] = False
+        for key in sorted_keys:
+            first[1:] |= key[1:] != key[:-1]
     of_order = np.empty(order.size, dtype=np.int64)
     of_order[order] = np.cumsum(first) - 1
     quantity = np.add.reduceat(orders.quantity_wh[order], np.flatnonzero(first)) if order.size else np.zeros(0, dtype=np.int64)
+    node, side, price = (key[first] for key in sorted_keys[:3])
     return Groups(
-        network.wires.place[node[first]],
-        side[first].astype(np.float64),
-        price[first].astype(np.float64),
+        network.wires.place[node],
+        side.astype(np.float64),
+        price.astype(np.float64),
         quantity.astype(np.int64),
         of_order,
+        sorted_keys[3][first].astype(np.float64) if required.caps_emissions else None,
+        sorted_keys[-1][first].astype(np.bool_) if required.wants_reserve else None,
     )

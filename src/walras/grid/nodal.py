@@ -2,15 +2,18 @@
 
 Volume    fills maximise sum(bids) - sum(asks) subject to the AC power flow, the voltage band, the rating of each line and
           transformer, and the import and export limits (`optimum.py`). Equal orders at a node share by the tie convention.
-Price     lambda_b = energy + losses + voltage + congestion, micro per kWh, whole numbers that add up exactly:
-          energy      what one more kWh at the root is worth
-          losses      energy * (dP_root/dp_b - 1): the marginal losses of taking at b
+Price     lambda_b = energy + losses + voltage + congestion + emissions + reserve, micro per kWh, whole numbers that add up exactly:
+          energy      what the grid above is paid for one more kWh at the root (no import limit binding)
+          emissions   what the cap on carbon adds to that import
+          reserve     what import headroom is worth as reserve, inside the feeder (0 at the root)
+          losses      (energy + emissions + reserve) * (dP_root/dp_b - 1): the marginal losses of taking at b
           voltage     sum over binding voltage limits of multiplier * dv/dp_b
           congestion  the same over lines, transformers, import and export
 Not unique: where a step is used up exactly, the energy price is low + floor(k * (high - low)) of the interval that supports the
           fills with the multipliers of the limits held; where only one end is bounded, it is that end.
-Payments  every order trades at its node's price: bought + losses = sold, and the operator keeps the difference (losses and
-          congestion), `surplus_nano`. No buyer pays above its bid, no seller gets below its ask.
+Payments  every order trades at its node's price; an ask pays for its carbon, reserve is paid (`nodal_payments.py`). The operator
+          keeps the difference, `surplus_nano`, published by what it is for. No buyer pays above its bid, no seller gets below
+          its ask.
 Impossible cases still clear: every limit has a slack at a penalty far beyond the book, and the certificate says what stays
           broken and by how much.
 
@@ -25,15 +28,26 @@ import numpy as np
 from walras.errors import ClearingError
 from walras.grid.feeder import FeederSlot, Groups, group_orders
 from walras.grid.network import Float, Network
+from walras.grid.nodal_payments import OrderTerms, Scarcity, emitted_mg, order_terms, payments, split_rents
 from walras.grid.optimum import Dispatch, dispatch
+from walras.grid.requirements import total_rows
 from walras.grid.rounding import WholeFlow, round_fills
-from walras.grid.rows import HIGH_VOLTAGE, LOW_VOLTAGE, LimitRows, limit_unit
+from walras.grid.rows import (
+    EMISSIONS_CAP,
+    HIGH_VOLTAGE,
+    IMPORT_LIMIT,
+    LOW_VOLTAGE,
+    RESERVE_DOWN,
+    RESERVE_UP,
+    LimitRows,
+    limit_unit,
+)
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.mechanism import Claim, Mechanism
 from walras.market.orders import BUY, Orders
 from walras.market.terms import Terms, ration, terms
-from walras.units import MAX_PRICE_MICRO_PER_KWH, Int64, checked_product
+from walras.units import MAX_PRICE_MICRO_PER_KWH, Int64
 
 PPM = 1_000_000
 _ATTEMPTS = 6
@@ -68,19 +82,27 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
             way_out="set lot_wh = 1",
         )
     book = terms(orders, conventions)
-    groups = group_orders(_as_matched(orders, book), network.network)
+    matched = _as_matched(orders, book)
+    groups = group_orders(matched, network)
     optimum, filled, losses = _settle(network, groups)
     energy = _energy_price(optimum, conventions)
     fills = _divide(orders, book, groups, filled, conventions)
-    price = _whole_prices(optimum, energy, groups, filled, network.network)
-    fee = conventions.grid_fee_micro_per_kwh
-    at_node = price[orders.node]
-    buys = orders.side == BUY
-    pays = np.where(buys, np.minimum(at_node, book.price_micro_per_kwh) + fee, np.maximum(at_node, book.price_micro_per_kwh))
-    pay = checked_product(fills * orders.side, pays, "pay_nano")
-    return Clearing(
-        "nodal", fills, pay, None, price, losses, certificate=_evidence(optimum, energy, price, network, conventions, book)
-    )
+    scarcity = _scarcity(optimum)
+    own = order_terms(orders, network, scarcity)
+    price = _whole_prices(optimum, energy, matched, fills, own)
+    pay, held = payments(orders, book, fills, price, own, conventions)
+    evidence = _evidence(optimum, energy, price, network, conventions, book)
+    evidence |= _split(evidence, price, scarcity, network)
+    if network.requirements.caps_emissions:
+        evidence["emitted_mg"] = emitted_mg(orders, fills, network)
+        evidence["carbon_price_micro_per_kg"] = scarcity.carbon_micro_per_kg
+    if network.requirements.wants_reserve:
+        evidence["reserve_up_price_micro_per_kwh"] = scarcity.up_micro_per_kwh
+        evidence["reserve_down_price_micro_per_kwh"] = scarcity.down_micro_per_kwh
+        evidence["reserve_pay_nano"] = held
+    rents = split_rents(orders, fills, pay, held, own, evidence, scarcity, network, conventions)
+    evidence |= {f"{name}_rent_nano": rent for name, rent in rents.items()}
+    return Clearing("nodal", fills, pay, None, price, losses, certificate=evidence)
 
 
 def _as_matched(orders: Orders, book: Terms) -> Orders:
@@ -95,6 +117,7 @@ def _settle(slot: FeederSlot, groups: Groups) -> tuple[Dispatch, Int64, int]:
         filled, losses = round_fills(flow, optimum)
         lost = optimum.short > 0
         kinds, places, excess = flow.broken((optimum.limit_kind[lost], optimum.limit_place[lost]))
+        kinds, places, excess = _with_totals(slot, groups, optimum, filled, kinds, places, excess)
         if not kinds.size:
             break
         margins = LimitRows(optimum.limit_kind.tolist(), optimum.limit_place.tolist(), optimum.margin.tolist())
@@ -103,6 +126,29 @@ def _settle(slot: FeederSlot, groups: Groups) -> tuple[Dispatch, Int64, int]:
             margins.keep(int(kind), int(place), 1.5 * amount)
         optimum = dispatch(slot, groups, margins)
     return optimum, filled, losses
+
+
+def _with_totals(
+    slot: FeederSlot, groups: Groups, optimum: Dispatch, filled: Int64, kinds: Int64, places: Int64, excess: Float
+) -> tuple[Int64, Int64, Float]:
+    """What whole fills break, with emissions and reserve among it: those are kept to the Wh (exchange to a few)."""
+    if not (slot.requirements.caps_emissions or slot.requirements.wants_reserve):
+        return kinds, places, excess
+    totals = total_rows(slot, groups, optimum.base_kw)
+    over = totals.excess(np.asarray(filled * slot.kw_per_wh, dtype=np.float64))
+    lost = optimum.limit_kind[optimum.short > 0]
+    rows = np.flatnonzero((over > 1e-9) & (totals.kind >= EMISSIONS_CAP) & ~np.isin(totals.kind, lost))
+    more = np.zeros(rows.size, dtype=np.int64)
+    return np.append(kinds, totals.kind[rows]), np.append(places, more), np.append(excess, over[rows])
+
+
+def _scarcity(optimum: Dispatch) -> Scarcity:
+    """Whole prices of carbon and reserve, rounded down: what is published never makes an order pay more than the optimum asks."""
+
+    def price(kind: int) -> int:
+        return int(min(float(optimum.multiplier[optimum.limit_kind == kind].sum()), float(MAX_PRICE_MICRO_PER_KWH)))
+
+    return Scarcity(price(EMISSIONS_CAP), price(RESERVE_UP), price(RESERVE_DOWN))
 
 
 def _energy_price(optimum: Dispatch, conventions: Conventions) -> float:
@@ -126,43 +172,60 @@ def _divide(orders: Orders, book: Terms, groups: Groups, filled: Int64, conventi
     return np.asarray(fills, dtype=np.int64)
 
 
-def _whole_prices(optimum: Dispatch, energy: float, groups: Groups, filled: Int64, network: Network) -> Int64:
+def _whole_prices(optimum: Dispatch, energy: float, matched: Orders, fills: Int64, own: OrderTerms) -> Int64:
     """[buses] whole prices: rounded, then moved by what rounding took so that no order filled at the node is worse off."""
     limit = float(MAX_PRICE_MICRO_PER_KWH)
     price = np.rint(np.clip(optimum.node_price(energy), -limit, limit))
-    node = network.wires.order[groups.place]
     lowest, highest = np.full(price.size, -np.inf), np.full(price.size, np.inf)
-    sells, buys = (groups.side < 0) & (filled > 0), (groups.side > 0) & (filled > 0)
-    np.maximum.at(lowest, node[sells], groups.price[sells])
-    np.minimum.at(highest, node[buys], groups.price[buys])
+    sells, buys = (matched.side != BUY) & (fills > 0), (matched.side == BUY) & (fills > 0)
+    np.maximum.at(lowest, matched.node[sells], (matched.price_micro_per_kwh + own.add)[sells])
+    np.minimum.at(highest, matched.node[buys], (matched.price_micro_per_kwh - own.add)[buys])
     possible = lowest <= highest
     return np.where(possible, np.clip(price, lowest, highest), price).astype(np.int64)
+
+
+def _split(evidence: dict[str, int | Int64], price: Int64, scarcity: Scarcity, slot: FeederSlot) -> dict[str, int | Int64]:
+    """Energy, emissions and reserve out of what a kWh is worth inside the feeder; rounding is in the losses."""
+    inside = int(np.asarray(evidence["energy_micro_per_kwh"]))
+    carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
+    headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if slot.requirements.headroom_counts else 0
+    reserve = np.full(price.size, headroom, dtype=np.int64)
+    reserve[slot.network.root] = 0
+    energy = inside - carbon - headroom
+    others = np.asarray(evidence["voltage_micro_per_kwh"]) + np.asarray(evidence["congestion_micro_per_kwh"])
+    return {
+        "energy_micro_per_kwh": energy,
+        "emissions_micro_per_kwh": carbon,
+        "reserve_micro_per_kwh": reserve if headroom else 0,
+        "losses_micro_per_kwh": price - energy - carbon - reserve - others,
+    }
 
 
 def _evidence(
     optimum: Dispatch, energy: float, price: Int64, slot: FeederSlot, conventions: Conventions, book: Terms
 ) -> dict[str, int | Int64]:
-    """The split of every node's price, and each limit in play with its price. Whole numbers.
+    """Parts of every node's price (`energy`: inside the feeder), and each limit in play with its price. Whole numbers.
 
     limit_price  micro per hour for one published unit more of the limit: 1 kVA of a rating, 0.01 pu of voltage, 1 kW of exchange
-    limit_short  how far it stays broken in millionths: of the rating, of nominal voltage, of a kW
+                 or reserve, 1 kg/h of carbon
+    limit_short  how far it stays broken in millionths: of the rating, of nominal voltage, of a kW, of a kg/h
     """
     network = slot.network
     limit = float(MAX_PRICE_MICRO_PER_KWH)
     voltage_rows = (optimum.limit_kind == LOW_VOLTAGE) | (optimum.limit_kind == HIGH_VOLTAGE)
     voltage = _whole(optimum.multiplier[voltage_rows] @ optimum.gradient[voltage_rows], limit)
-    congestion = _whole(optimum.multiplier[~voltage_rows] @ optimum.gradient[~voltage_rows], limit)
+    congested = ~voltage_rows & (optimum.limit_kind < EMISSIONS_CAP)
+    congestion = _whole(optimum.multiplier[congested] @ optimum.gradient[congested], limit)
     energy_whole = round(min(max(energy, -limit), limit))
     place = optimum.limit_place
     units = np.array([limit_unit(network, int(k), int(p)) for k, p in zip(optimum.limit_kind, place, strict=True)])
     buses = np.where(voltage_rows, network.wires.order[place], place - 1) if place.size else place
     evidence: dict[str, int | Int64] = {
         "energy_micro_per_kwh": energy_whole,
-        "losses_micro_per_kwh": price - energy_whole - voltage - congestion,
         "voltage_micro_per_kwh": voltage,
         "congestion_micro_per_kwh": congestion,
         "limit_kind": optimum.limit_kind,
-        "limit_index": np.where(optimum.limit_kind > HIGH_VOLTAGE, 0, buses).astype(np.int64),
+        "limit_index": np.where(optimum.limit_kind >= IMPORT_LIMIT, 0, buses).astype(np.int64),
         "limit_price_micro_per_hour": _whole(optimum.multiplier * units, 1e18),
         "limit_short_ppm": _whole(np.ceil(optimum.short * PPM), 1e18),
         "rounds": optimum.rounds,

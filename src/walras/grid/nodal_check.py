@@ -4,15 +4,19 @@ The rule: nothing is believed. Fills go through `power_flow`, prices are rebuilt
 those fills, and every order is held against the price of its node. That is the first-order optimality of the clearing:
 
 1. balance        sold less bought is what the AC flow loses beyond the losses without trade, to the Wh
-2. limits         no line, transformer, voltage, import or export beyond its limit, except what the certificate reports as short
-3. split          energy + losses + voltage + congestion = price, at every node, exactly
+2. limits         no line, transformer, voltage, import, export, emissions cap or reserve beyond its limit, except what the
+                  certificate reports as short
+3. split          energy + losses + voltage + congestion + emissions + reserve = price, at every node, exactly
 4. multipliers    none negative; a limit with a price is reached
 5. prices         energy * dP_root/dp_b + sum of multipliers * dlimit/dp_b, to 0.001 ct/kWh (10 micro) of the published price
-6. orders         dearer bids and cheaper asks than the node's price are filled, the others are not: what is lost by the exceptions
+6. payments       every payment from the published prices, the surplus from the rents, to the nano
+7. orders         dearer bids and cheaper asks than the node's price are filled, the others are not: what is lost by the exceptions
                   is worth no more than a few Wh (whole numbers), at the spread of the book
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -20,7 +24,19 @@ from walras.grid.feeder import FeederSlot
 from walras.grid.flow import Flow, power_flow
 from walras.grid.limits import LOADING_TOLERANCE, VOLTAGE_TOLERANCE_PU, find_violations
 from walras.grid.network import Float
-from walras.grid.rows import EXPORT_LIMIT, HIGH_VOLTAGE, IMPORT_LIMIT, LIMIT_NAMES, LOW_VOLTAGE, TRANSFORMER_LIMIT, limit_unit
+from walras.grid.nodal_payments import RENT_NAMES, Scarcity, cap_mg, emitted_mg, order_terms, payments, split_rents
+from walras.grid.rows import (
+    EMISSIONS_CAP,
+    EXPORT_LIMIT,
+    HIGH_VOLTAGE,
+    IMPORT_LIMIT,
+    LIMIT_NAMES,
+    LOW_VOLTAGE,
+    RESERVE_DOWN,
+    RESERVE_UP,
+    TRANSFORMER_LIMIT,
+    limit_unit,
+)
 from walras.grid.sensitivity import sensitivities
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
@@ -29,6 +45,7 @@ from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
 from walras.units import MAX_PRICE_MICRO_PER_KWH, Int64
 
+PARTS = ("energy", "losses", "voltage", "congestion", "emissions", "reserve")
 PRICE_TOLERANCE_MICRO = 10.0
 _REACHED = 2e-4
 _SPARE_WH = 12
@@ -49,9 +66,12 @@ def check_nodal(orders: Orders, clearing: Clearing, slot: FeederSlot, convention
         np.asarray(evidence[name]) for name in ("limit_kind", "limit_index", "limit_price_micro_per_hour", "limit_short_ppm")
     )
     findings = _check_balance(orders, clearing, slot, flow)
-    findings += _check_limits(orders, clearing, slot, flow, kinds, index, short)
+    book = terms(orders, conventions)
+    matched = replace_quantity(orders, book.quantity_wh)
+    findings += _check_limits(matched, clearing, slot, flow, kinds, index, short)
     findings += _check_split(clearing, price)
-    value = _limit_values(orders, clearing, slot, flow, kinds, index)
+    findings += _check_payments(orders, clearing, slot, conventions, price, kinds, limit_price)
+    value = _limit_values(matched, clearing, slot, flow, kinds, index)
     for row in range(kinds.size):
         name = f"{LIMIT_NAMES[kinds[row]]} {index[row]}"
         if limit_price[row] < 0:
@@ -65,7 +85,7 @@ def check_nodal(orders: Orders, clearing: Clearing, slot: FeederSlot, convention
             findings.append(Finding("multipliers", f"{name} has a price but {-value[row]:.2g} to spare"))
     if not short.any():
         findings += _check_prices(clearing, slot, p, price, kinds, index, limit_price)
-        findings += _check_orders(orders, clearing, conventions, price)
+        findings += _check_orders(orders, clearing, slot, conventions, price)
     return findings
 
 
@@ -105,15 +125,92 @@ def _check_limits(
     for kind, excess in ((IMPORT_LIMIT, flow_in - slot.import_limit_kw), (EXPORT_LIMIT, -flow_in - slot.export_limit_kw)):
         if excess > hair + allowed.get((kind, 0), 0.0):
             findings.append(Finding("limits", f"{LIMIT_NAMES[kind]} limit exceeded by {excess:.4f} kW"))
+    for kind, missing in _reserve_missing(orders, clearing, slot, flow_in).items():
+        short_by = allowed.get((kind, 0), 0.0)  # what is not kept anyway is not kept to the Wh either
+        if missing > short_by + 1e-9 + (2 * hair if slot.requirements.headroom_counts or short_by else 0.0):
+            findings.append(Finding("limits", f"{LIMIT_NAMES[kind]}: {missing:.4f} kW are missing"))
+    if slot.requirements.caps_emissions:
+        emitted, spare = emitted_mg(orders, clearing.filled_wh, slot), allowed.get((EMISSIONS_CAP, 0), 0.0)
+        if emitted > cap_mg(slot) + math.ceil(spare * slot.hours * 1e6 * 1.01):
+            findings.append(Finding("limits", f"{emitted} mg are emitted, the cap is {cap_mg(slot)} mg"))
+        if emitted != evidence_of(clearing, "emitted_mg"):
+            findings.append(Finding("limits", f"{emitted} mg are emitted, published are {evidence_of(clearing, 'emitted_mg')}"))
     return findings
+
+
+def replace_quantity(orders: Orders, quantity_wh: Int64) -> Orders:
+    """The book with what may trade of each order (after netting of own orders)."""
+    price = orders.price_micro_per_kwh
+    return Orders(orders.id, orders.participant, orders.side, quantity_wh, price, orders.time, orders.node)
+
+
+def evidence_of(clearing: Clearing, name: str) -> int:
+    """A published whole number, 0 where there is none."""
+    return int(np.asarray(clearing.certificate.get(name, 0)))
+
+
+def _reserve_missing(orders: Orders, clearing: Clearing, slot: FeederSlot, flow_in: float) -> dict[int, float]:
+    """By how many kW each required reserve is missed (negative: to spare), counted order by order."""
+    required = slot.requirements
+    if not required.wants_reserve:
+        return {}
+    called = required.can_be_called(orders, slot.network.root)
+    filled = np.where(called, clearing.filled_wh, 0) * slot.kw_per_wh
+    idle = np.where(called, orders.quantity_wh - clearing.filled_wh, 0) * slot.kw_per_wh
+    buys = orders.side == BUY
+    up = float(np.sum(np.where(buys, filled, idle)))
+    down = float(np.sum(np.where(buys, idle, filled)))
+    if required.headroom_counts:
+        up += slot.import_limit_kw - flow_in
+        down += slot.export_limit_kw + flow_in
+    found = ((RESERVE_UP, required.reserve_up_kw, up), (RESERVE_DOWN, required.reserve_down_kw, down))
+    return {kind: wanted - held for kind, wanted, held in found if wanted > 0}
 
 
 _FLOW_COLUMNS = ("v_pu", "angle_rad", "loading", "slack_p_kw", "slack_q_kvar", "losses_kw", "sweeps")
 
 
+def _check_payments(
+    orders: Orders, clearing: Clearing, slot: FeederSlot, conventions: Conventions, price: Int64, kinds: Int64, limit_price: Int64
+) -> list[Finding]:
+    """Payments and rents follow from the published prices; the prices of carbon and reserve are those of their limits."""
+    scarcity = _scarcity(clearing)
+    findings = []
+    for kind, published in (
+        (EMISSIONS_CAP, scarcity.carbon_micro_per_kg),
+        (RESERVE_UP, scarcity.up_micro_per_kwh),
+        (RESERVE_DOWN, scarcity.down_micro_per_kwh),
+    ):
+        found = min(int(limit_price[kinds == kind].sum()), MAX_PRICE_MICRO_PER_KWH)
+        if abs(found - published) > 1:
+            findings.append(Finding("payments", f"{LIMIT_NAMES[kind]} is priced {found} as a limit and {published} in payments"))
+    headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if slot.requirements.headroom_counts else 0
+    reserve = np.where(np.arange(price.size) == slot.network.root, 0, headroom)
+    if evidence_of(clearing, "emissions_micro_per_kwh") != int(scarcity.carbon_of(slot.requirements.import_g_per_kwh)):
+        findings.append(Finding("split", "the emissions part is not the price of carbon times the intensity of import"))
+    if (np.asarray(clearing.certificate["reserve_micro_per_kwh"]) != reserve).any():
+        findings.append(Finding("split", "the reserve part is not the price of reserve inside the feeder"))
+    own, book = order_terms(orders, slot, scarcity), terms(orders, conventions)
+    pay, held = payments(orders, book, clearing.filled_wh, price, own, conventions)
+    for row in np.flatnonzero(pay != clearing.pay_nano):
+        findings.append(Finding("payments", f"order {orders.id[row]} pays {clearing.pay_nano[row]}, by the prices {pay[row]}"))
+    if slot.requirements.wants_reserve and (held != clearing.certificate["reserve_pay_nano"]).any():
+        findings.append(Finding("payments", "the published payments for reserve are not those of the prices"))
+    parts, fills = clearing.certificate, clearing.filled_wh
+    rents = split_rents(orders, fills, clearing.pay_nano, held, own, parts, scarcity, slot, conventions)
+    for name in RENT_NAMES:
+        if (published := evidence_of(clearing, f"{name}_rent_nano")) != rents[name]:
+            findings.append(Finding("payments", f"the rent of {name} is {rents[name]} nano, published is {published}"))
+    return findings
+
+
+def _scarcity(clearing: Clearing) -> Scarcity:
+    names = ("carbon_price_micro_per_kg", "reserve_up_price_micro_per_kwh", "reserve_down_price_micro_per_kwh")
+    return Scarcity(*(evidence_of(clearing, name) for name in names))
+
+
 def _check_split(clearing: Clearing, price: Int64) -> list[Finding]:
-    parts = [np.asarray(clearing.certificate[f"{name}_micro_per_kwh"]) for name in ("energy", "losses", "voltage", "congestion")]
-    total = parts[0] + parts[1] + parts[2] + parts[3]
+    total = sum(np.asarray(clearing.certificate[f"{name}_micro_per_kwh"]) for name in PARTS) + np.zeros_like(price)
     wrong = np.flatnonzero(total != price)
     return [Finding("split", f"node {b}: parts add to {total[b]}, the price is {price[b]}") for b in wrong]
 
@@ -121,6 +218,7 @@ def _check_split(clearing: Clearing, price: Int64) -> list[Finding]:
 def _limit_values(orders: Orders, clearing: Clearing, slot: FeederSlot, flow: Flow, kinds: Int64, index: Int64) -> Float:
     """How far each limit is exceeded (negative: to spare), in its own unit."""
     network, flow_in = slot.network, _flow_in(orders, clearing, slot, flow)
+    missing = _reserve_missing(orders, clearing, slot, flow_in)
     values = np.zeros(kinds.size)
     for row, (kind, i) in enumerate(zip(kinds, index, strict=True)):
         if kind <= TRANSFORMER_LIMIT:
@@ -128,8 +226,14 @@ def _limit_values(orders: Orders, clearing: Clearing, slot: FeederSlot, flow: Fl
         elif kind <= HIGH_VOLTAGE:
             v = flow.v_pu[0, i]
             values[row] = network.v_min_pu[i] - v if kind == LOW_VOLTAGE else v - network.v_max_pu[i]
+        elif kind == IMPORT_LIMIT:
+            values[row] = flow_in - slot.import_limit_kw
+        elif kind == EXPORT_LIMIT:
+            values[row] = -flow_in - slot.export_limit_kw
+        elif kind == EMISSIONS_CAP:
+            values[row] = (emitted_mg(orders, clearing.filled_wh, slot) - cap_mg(slot)) / 1e6 / slot.hours
         else:
-            values[row] = flow_in - slot.import_limit_kw if kind == IMPORT_LIMIT else -flow_in - slot.export_limit_kw
+            values[row] = missing[int(kind)]
     return values
 
 
@@ -139,7 +243,11 @@ def _check_prices(
     network = slot.network
     assert slot.fixed_q_kvar is not None
     at = sensitivities(network, p, slot.fixed_q_kvar)
-    rebuilt = float(np.asarray(clearing.certificate["energy_micro_per_kwh"])) * at.slack_power()[0]
+    scarcity, counts = _scarcity(clearing), slot.requirements.headroom_counts
+    headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if counts else 0
+    carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
+    inside = evidence_of(clearing, "energy_micro_per_kwh") + carbon + headroom
+    rebuilt = float(inside) * at.slack_power()[0]
     for kind, i, amount in zip(kinds, index, limit_price, strict=True):
         if amount == 0:
             continue
@@ -150,7 +258,8 @@ def _check_prices(
             gradient = at.voltage(int(i))[0] * (-1.0 if kind == LOW_VOLTAGE else 1.0)
             place = int(network.wires.place[i])
         else:
-            gradient = np.where(np.arange(network.buses) == network.root, -1.0 if kind == IMPORT_LIMIT else 1.0, 0.0)
+            at_root = {IMPORT_LIMIT: -1.0, EXPORT_LIMIT: 1.0, RESERVE_UP: -float(counts), RESERVE_DOWN: float(counts)}
+            gradient = np.where(np.arange(network.buses) == network.root, at_root.get(int(kind), 0.0), 0.0)
             place = 0
         rebuilt += amount / limit_unit(network, int(kind), place) * gradient
     tolerance = PRICE_TOLERANCE_MICRO + 2 * kinds.size + 2e-5 * np.abs(rebuilt)
@@ -162,9 +271,10 @@ def _check_prices(
     ]
 
 
-def _check_orders(orders: Orders, clearing: Clearing, conventions: Conventions, price: Int64) -> list[Finding]:
+def _check_orders(orders: Orders, clearing: Clearing, slot: FeederSlot, conventions: Conventions, price: Int64) -> list[Finding]:
     book = terms(orders, conventions)
-    gain = (book.price_micro_per_kwh - price[orders.node]) * orders.side.astype(np.int64)
+    own = order_terms(orders, slot, _scarcity(clearing))
+    gain = (book.price_micro_per_kwh - price[orders.node]) * orders.side.astype(np.int64) - own.add - own.hold
     left = book.quantity_wh - clearing.filled_wh
     tolerance = PRICE_TOLERANCE_MICRO + 2e-5 * np.abs(price[orders.node])
     lost = np.where(gain > tolerance, gain * left, 0) + np.where(gain < -tolerance, -gain * clearing.filled_wh, 0)

@@ -28,7 +28,8 @@ from walras.grid.merit import (
     slack_weights,
 )
 from walras.grid.network import BASE_KVA, Float, Int
-from walras.grid.rows import EXPORT_LIMIT, IMPORT_LIMIT, LimitRows, limit_bounds, linearise, worst_limits
+from walras.grid.requirements import total_rows
+from walras.grid.rows import IMPORT_LIMIT, LimitRows, limit_bounds, linearise, worst_limits
 from walras.grid.simplex import OPTIMAL, solve_rows
 from walras.grid.split import branch_curvature, curvature_of, rows_times, solve_split, times_rows
 from walras.grid.sweep import MAX_SWEEPS, TOLERANCE_PU, branch_losses, solve, start_flat
@@ -60,6 +61,7 @@ class Dispatch:
     weight       [buses] what the root delivers for one more kW taken at the bus (network order)
     limit_kind, limit_place, multiplier   the limits in play; multiplier >= 0 in micro per kWh per unit of the limit
     gradient     [limits, buses] of each limit to the power taken (network order), turned so that the limit is an upper bound
+    own          [limits, groups] what a kW of the order itself adds to the limit, wherever it is (emissions, reserve; else 0)
     short        [limits] by how much the limit stays broken because nothing in the book can mend it (else 0)
     margin       [limits] the distance that was to be kept
     base_kw      what the root delivers without any trade, base_losses_kw of it lost; losses_kw that trade adds
@@ -75,6 +77,7 @@ class Dispatch:
     limit_place: Int
     multiplier: Float
     gradient: Float
+    own: Float
     short: Float
     margin: Float
     base_kw: float
@@ -89,9 +92,12 @@ class Dispatch:
 
 
 class Work:
-    """The moving parts of one clearing: the point, its flow and its linearisation (not shared, not kept)."""
+    """The moving parts of one clearing: the point, its flow and its linearisation (not shared, not kept).
 
-    def __init__(self, slot: FeederSlot, groups: Groups) -> None:
+    `taken_kw` [buses] is traded beside the orders: fixed as to power, but delivered and paid for by the market.
+    """
+
+    def __init__(self, slot: FeederSlot, groups: Groups, taken_kw: Float | None = None) -> None:
         w = slot.network.wires
         n = slot.network.buses
         self.slot, self.groups, self.w = slot, groups, w
@@ -103,15 +109,21 @@ class Work:
         self.weight = np.zeros(n)
         self.v_min, self.v_max = limit_bounds(slot.network)
         self.x = np.zeros(groups.price.size)
-        start_flat(w.parent, w.data, w.slack_v_pu, self.vr, self.vi)
-        if solve(w.parent, w.data, self.p, self.q, self.vr, self.vi, self.state, TOLERANCE_PU, MAX_SWEEPS) < 0:
-            raise ClearingError(
-                "the feeder has no AC power flow even without trade: what is fixed is more than the wires carry",
-                thing=slot,
-                way_out="check fixed_p_kw and fixed_q_kvar (kW and kvar taken at each bus)",
-            )
+        self._start("the feeder has no AC power flow even without trade: what is fixed is more than the wires carry")
         self.base_kw = slack_power(self.vr, self.vi, self.state)
         self.base_losses = branch_losses(w.parent, w.data, self.vr, self.vi, self.state)
+        self.totals = total_rows(slot, groups, self.base_kw)
+        if taken_kw is not None:
+            self.fixed = self.fixed + taken_kw[w.order] / BASE_KVA
+            self.p = self.fixed.copy()
+            self._start("the feeder has no AC power flow with what is taken beside the orders")
+
+    def _start(self, complaint: str) -> None:
+        w = self.w
+        start_flat(w.parent, w.data, w.slack_v_pu, self.vr, self.vi)
+        if solve(w.parent, w.data, self.p, self.q, self.vr, self.vi, self.state, TOLERANCE_PU, MAX_SWEEPS) < 0:
+            way_out = "check fixed_p_kw and fixed_q_kvar (kW and kvar taken at each bus)"
+            raise ClearingError(complaint, thing=self.slot, way_out=way_out)
 
     def step(self, new: Float) -> tuple[float, float]:
         """Move to the fills `new`: the part of the way that has a flow, and the largest movement of a bus in kW."""
@@ -151,16 +163,15 @@ class Work:
             w.parent, w.data, self.p, self.vr, self.vi, self.state, self.factor, self.v_min, self.v_max, kind, place,
             gradient, slackness,
         )  # fmt: skip
-        at_root = np.where(g.place == 0, g.side, 0.0)
+        own = self.own(kind)
         for row in np.flatnonzero(kind >= IMPORT_LIMIT):
-            flow_in = self.base_kw - float(at_root @ self.x)
-            importing = kind[row] == IMPORT_LIMIT
-            gradient[row, 0] = -1.0 if importing else 1.0
-            slackness[row] = self.slot.import_limit_kw - flow_in if importing else self.slot.export_limit_kw + flow_in
+            total = self.totals.row_of(int(kind[row]))
+            gradient[row, 0] = self.totals.at_root[total]
+            slackness[row] = -self.totals.excess(self.x)[total]
         slackness -= np.array(limits.margin)
         coefficients = np.empty((1 + kind.size, g.price.size))
         coefficients[0] = g.side * self.weight[g.place]
-        coefficients[1:] = gradient[:, g.place] * g.side
+        coefficients[1:] = gradient[:, g.place] * g.side + own
         right = np.empty(1 + kind.size)
         right[0] = self.base_kw - slack_power(self.vr, self.vi, self.state)
         right[1:] = slackness
@@ -177,15 +188,17 @@ class Work:
         kinds, places, _ = worst_limits(
             w.parent, w.data, self.vr, self.vi, self.state, self.v_min, self.v_max, *limits.columns(), LIMIT_TOLERANCE
         )
-        flow_in = self.base_kw - float(np.sum(self.x[self.groups.place == 0] * self.groups.side[self.groups.place == 0]))
-        extra = []
-        if flow_in > self.slot.import_limit_kw + 1e-7:
-            extra.append(IMPORT_LIMIT)
-        if -flow_in > self.slot.export_limit_kw + 1e-7:
-            extra.append(EXPORT_LIMIT)
-        return np.concatenate([kinds, np.array(extra, dtype=np.int64)]), np.concatenate(
-            [places, np.zeros(len(extra), dtype=np.int64)]
-        )
+        if not self.totals.kind.size:
+            return kinds, places
+        over = self.totals.kind[self.totals.excess(self.x) > 1e-7]
+        return np.concatenate([kinds, over]), np.concatenate([places, np.zeros(over.size, dtype=np.int64)])
+
+    def own(self, kind: Int) -> Float:
+        """[limits, groups] the part of each limit's coefficients that belongs to the order, not to its place."""
+        own = np.zeros((kind.size, self.groups.price.size))
+        for row in np.flatnonzero(kind >= IMPORT_LIMIT):
+            own[row] = self.totals.own[self.totals.row_of(int(kind[row]))]
+        return own
 
 
 def penalty_of(groups: Groups) -> float:
@@ -194,12 +207,13 @@ def penalty_of(groups: Groups) -> float:
     return 1e4 * max(spread, 1e5)
 
 
-def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None) -> Dispatch:
-    """The welfare-maximal fills within the limits. `margins` (from an earlier clearing) are limits with a distance to keep.
+def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None, taken_kw: Float | None = None) -> Dispatch:
+    """The welfare-maximal fills within the limits. `margins` (from an earlier clearing) are limits with a distance to keep;
+    `taken_kw` [buses] is taken beside the orders (stores, blocks) and must be supplied by them, losses included.
 
     Raises ClearingError where no AC flow exists, even without trade.
     """
-    work = Work(slot, groups)
+    work = Work(slot, groups, taken_kw)
     g, w = groups, work.w
     limits = LimitRows() if margins is None else LimitRows(list(margins.kind), list(margins.place), list(margins.margin))
     if not limits.kind:
@@ -207,7 +221,8 @@ def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None)
             w.parent, w.data, work.fixed, work.q, work.v_min, work.v_max, g.place, g.side, g.price, work.upper, work.base_kw,
             slot.import_limit_kw, slot.export_limit_kw, work.x, work.p, work.vr, work.vi, work.state, work.factor, work.weight,
         )  # fmt: skip
-        if status == CONVERGED:
+        required = groups.g_per_kwh is not None or groups.flexible is not None
+        if status == CONVERGED and not (required and (work.totals.excess(work.x) > 1e-7).any()):
             work.linearise_slack()
             return _result(work, limits, np.zeros(0), np.zeros((0, w.parent.size)), low, high, rounds, 0.0)
         limits.enter(*work.broken(limits))
@@ -256,7 +271,7 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
         multipliers = guess
     mu = np.maximum(-multipliers[1:], 0.0) / (old_scale if multipliers.size == 1 + old_scale.size else scale)
     mu = np.concatenate([mu, np.zeros(len(limits.kind) - mu.size)])
-    low, high = _support(work, -float(multipliers[0]), mu, gradient)
+    low, high = _support(work, -float(multipliers[0]), mu, gradient, limits.columns()[0])
     return _result(work, limits, mu, gradient, low, high, rounds, still)
 
 
@@ -304,11 +319,11 @@ def _linear(g: Groups, coefficients: Float, right: Float, upper: Float, penalty:
     return x, multipliers
 
 
-def _support(work: Work, energy: float, mu: Float, gradient: Float) -> tuple[float, float]:
+def _support(work: Work, energy: float, mu: Float, gradient: Float, kind: Int) -> tuple[float, float]:
     """The interval of the energy price that, with the multipliers of the limits held, supports the fills."""
     g = work.groups
     weight = work.weight[g.place]
-    rank = (g.price - (mu @ gradient)[g.place]) / weight
+    rank = (g.price - (mu @ gradient)[g.place] - g.side * (mu @ work.own(kind))) / weight
     hair = np.maximum(1e-9, 1e-9 * work.upper)
     full, empty, some = work.x >= work.upper - hair, work.x <= hair, work.upper > 0
     buys = g.side > 0
@@ -328,14 +343,14 @@ def _result(
     kind, place = limits.columns()
     finite = [value for value in (low, high) if np.isfinite(value)]
     energy = sum(finite) / len(finite) if finite else 0.0
-    short = np.zeros(kind.size)
+    short, own = np.zeros(kind.size), work.own(kind)
     if kind.size:
         _, _, right, scale = work.rows(limits)
-        coefficients = gradient[:, work.groups.place] * work.groups.side
+        coefficients = gradient[:, work.groups.place] * work.groups.side + own
         short = np.maximum(coefficients @ work.x - right[1:] * scale - np.array(limits.margin), 0.0)
-        short[short <= 10 * LIMIT_TOLERANCE] = 0.0
+        short[short <= np.where(kind >= IMPORT_LIMIT, 2 * QP_STILL_KW, 10 * LIMIT_TOLERANCE)] = 0.0
     losses = branch_losses(w.parent, w.data, work.vr, work.vi, work.state) - work.base_losses
     return Dispatch(
-        work.x.copy(), energy, low, high, work.weight[w.place], kind, place, mu, gradient[:, w.place], short,
+        work.x.copy(), energy, low, high, work.weight[w.place], kind, place, mu, gradient[:, w.place], own, short,
         np.array(limits.margin), work.base_kw, work.base_losses * BASE_KVA, losses * BASE_KVA, rounds, still,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """Limits as linear rows: value, bound and exact AC gradient of each limit that matters at an operating point.
 
 The rule: a limit enters the problem only once a flow breaks it (the worst few of each kind at a time), and from then on its row
-is linearised afresh at every new point. `LIMIT_NAMES` are the kinds; import and export are plain sums of orders at the root.
+is linearised afresh at every new point. `LIMIT_NAMES` are the kinds; from import on they are plain sums of orders
+(`requirements.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,21 @@ HIGH_VOLTAGE = 3
 IMPORT_LIMIT = 4
 EXPORT_LIMIT = 5
 
-LIMIT_NAMES = ("line", "transformer", "low voltage", "high voltage", "import", "export")
+EMISSIONS_CAP = 6
+RESERVE_UP = 7
+RESERVE_DOWN = 8
+
+LIMIT_NAMES = (
+    "line",
+    "transformer",
+    "low voltage",
+    "high voltage",
+    "import",
+    "export",
+    "emissions",
+    "reserve up",
+    "reserve down",
+)
 
 PER_KIND = 3
 """How many limits of a kind enter at a time."""
@@ -30,7 +45,7 @@ PER_KIND = 3
 
 @dataclass(slots=True)
 class LimitRows:
-    """The limits in play, in the order they entered. `place` is a place in the sweep (0 for import and export).
+    """The limits in play, in the order they entered. `place` is a place in the sweep (0 for sums of orders).
 
     A limit is kept with its `margin` (unit of the limit) in hand.
     """
@@ -103,7 +118,7 @@ def linearise(
 ) -> None:  # fmt: skip
     """For each limit: `gradient` [limits, n] to the power taken at each place (per kW) and `slackness` = bound - value.
 
-    Both are turned so that the limit reads gradient . dp <= slackness. Import and export rows are not touched here.
+    Both are turned so that the limit reads gradient . dp <= slackness. Rows of sums are not touched here.
     """
     n = parent.size
     c, dq = np.zeros(n, dtype=np.complex128), np.empty(n)
@@ -135,7 +150,9 @@ def limit_name(network: Network, kind: int, place: int) -> str:
 
 
 def limit_unit(network: Network, kind: int, place: int) -> float:
-    """What one published unit of the limit is in its own unit: 1 kVA of a branch, 0.01 pu of voltage, 1 kW of exchange."""
+    """What one published unit of the limit is in its own unit: 1 kVA of a branch, 0.01 pu of voltage, 1 kW of exchange or
+    reserve, 1 kg of carbon an hour.
+    """
     if kind <= TRANSFORMER_LIMIT:
         branch = place - 1
         rating = float(network.branch_rating[branch])

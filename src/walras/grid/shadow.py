@@ -1,7 +1,8 @@
 """Shadow prices as a product: over many slots, which limits bound, for how long, and what one more unit would have been worth.
 
 The rule: only published numbers count. Each nodal clearing carries, for each limit, its price per hour for one more unit (1 kVA of
-a branch, 0.01 pu of voltage, 1 kW of import or export); the worth over a period is the sum of price times slot length.
+a branch, 0.01 pu of voltage, 1 kW of import, export or reserve, 1 kg/h of carbon); the worth over a period is the sum of price
+times slot length.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from walras.grid.network import Network
 from walras.grid.rows import HIGH_VOLTAGE, LIMIT_NAMES, TRANSFORMER_LIMIT
 from walras.market.clearing import Clearing
 
-UNITS = ("kVA", "kVA", "0.01 pu", "0.01 pu", "kW", "kW")
+UNITS = ("kVA", "kVA", "0.01 pu", "0.01 pu", "kW", "kW", "kg/h", "kW", "kW")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
     minimise cost . x    subject to    rows x <= right (row 0: =),   0 <= x <= upper
 
-Every row is elastic: what it cannot keep is bought at `penalty`, so there is always an optimum and its multipliers say which
-row was broken. The rule: the start is dual feasible (the marginal column of row 0 is basic, every other column sits at the
-bound its reduced cost asks for), each step repairs the most broken basic variable, and the ratio test walks past breakpoints
-as long as the dual objective rises (bound flipping), so that a step moves many orders at once.
+Every row is elastic: what it cannot keep is bought at `penalty` (row 0, the balance, at `BALANCE_FACTOR` times it: no limit is
+kept by inventing energy), so there is always an optimum and its multipliers say which row was broken. The rule: the start is dual
+feasible (the marginal column of row 0 is basic, every other column sits at the bound its reduced cost asks for), each step
+repairs the most broken basic variable, and the ratio test walks past breakpoints as long as the dual objective rises (bound
+flipping), so that a step moves many orders at once.
 Sources: Koberstein, "The dual simplex method, techniques for a fast and stable implementation", PhD thesis, Paderborn 2005,
 chapters 3 and 4; Maros, "A generalized dual phase-2 simplex algorithm", EJOR 149 (2003).
 
@@ -27,6 +28,8 @@ STOPPED = 1
 
 TIE_HAIR = 1e-2
 """Added to the costs, at most: in micro per kWh a hundredth of the smallest price step."""
+
+BALANCE_FACTOR = 100.0
 
 _PRIMAL_TOLERANCE = 1e-9
 _PIVOT = 1e-9
@@ -55,8 +58,8 @@ def solve_rows(
     for i in range(m):
         a[i, n + 2 * i] = 1.0
         a[i, n + 2 * i + 1] = -1.0
-        c[n + 2 * i] = penalty if i == 0 else 0.0
-        c[n + 2 * i + 1] = penalty
+        c[n + 2 * i] = BALANCE_FACTOR * penalty if i == 0 else 0.0
+        c[n + 2 * i + 1] = BALANCE_FACTOR * penalty if i == 0 else penalty
     basis = np.empty(m, dtype=np.int64)
     basic = np.zeros(total, dtype=np.bool_)
     for i in range(m):

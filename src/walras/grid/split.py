@@ -174,7 +174,8 @@ def solve_split(
         for i in range(m):
             for j in range(i + 1):
                 schur[i, j] = schur[j, i] = _dot(rows[i], inverse_rows[j])
-        schur[0, 0] += 1e-13 * (1 + schur[0, 0])  # the equality has no slack of its own
+        for i in range(m):  # the equality has no slack of its own, and two limits on the same sum are parallel rows
+            schur[i, i] += 1e-13 * (1 + schur[i, i])
         for i in range(1, m):
             schur[i, i] += slack[i] / nu[i] + excess[i] / gap[i]
         c_low, c_high, c_nu, c_gap = -low * y, -high * room, -slack * nu, -excess * gap

@@ -35,6 +35,14 @@ CONTRACTS = (
     "SignedQuotes",
     "RightsMarket",
     "EnergyPool",
+    "BatchSettlement",
+    "DeviceRegistry",
+    "Disputes",
+    "FlexibilityBond",
+    "ListGate",
+    "Council",
+    "Timelock",
+    "ProofVerifier",
 )
 
 _PANIC = bytes.fromhex("4e487b71")

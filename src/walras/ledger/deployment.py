@@ -31,6 +31,8 @@ class LedgerAddresses:
     currency: str
     registry: str
     settlement: str
+    council: str | None = None
+    timelock: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class LedgerTerms:
     currency and put into escrow for account i: whole token units of 1,000. Delays are in seconds. A settled
     slot can be corrected until `correction_window_slots` further slots are past (2,880: thirty days of quarter hours).
     `currency` is the address of a real ERC-20 token of at most nine decimals; members then pay in by themselves.
+    With a `council` (addresses; a majority, `council_threshold`, acts) the admin's role is offered to a timelock of
+    `timelock_s` seconds that the council alone proposes to; the council accepts it (`governance.accept_admin`).
     """
 
     members: tuple[str, ...]
@@ -52,6 +56,9 @@ class LedgerTerms:
     correction_window_slots: int = 2_880
     currency: str | None = None
     admin_delay_s: int = 0
+    council: tuple[str, ...] = ()
+    council_threshold: int = 0
+    timelock_s: int = 0
 
     def __post_init__(self) -> None:
         faults = []
@@ -66,7 +73,12 @@ class LedgerTerms:
             faults.append(Fault("ledger terms", "deposits_nano", "not zero", "zero: a real currency cannot be minted"))
         if not len(self.oracles) / 2 < self.threshold <= len(self.oracles):
             faults.append(Fault("ledger terms", "threshold", self.threshold, f"a majority of {len(self.oracles)} oracles"))
-        for field in ("members", "oracles"):
+        if self.council and not len(self.council) / 2 < self.council_threshold <= len(self.council):
+            expected = f"a majority of {len(self.council)} seats"
+            faults.append(Fault("ledger terms", "council_threshold", self.council_threshold, expected))
+        if not self.council and (self.council_threshold or self.timelock_s):
+            faults.append(Fault("ledger terms", "council", "nobody", "the addresses of its members"))
+        for field in ("members", "oracles", "council"):
             if len(set(getattr(self, field))) != len(getattr(self, field)):
                 faults.append(Fault("ledger terms", field, "an address twice", "every address once"))
         if faults:
@@ -136,16 +148,29 @@ def plan_deployment(
     settlement, create_settlement = admin.create(
         artifact("Settlement"), currency, registry, terms.withdrawal_delay_s, terms.correction_window_slots
     )
-    addresses = LedgerAddresses(chain_id, currency, registry, settlement)
     set_oracles = artifact("Registry").call("setOracles", list(terms.oracles), terms.threshold)
+    oracle_step = admin.sign("set oracles", registry, set_oracles, 150_000 + 30_000 * len(terms.oracles))
+    council, timelock, governance = _governance(admin, registry, terms)
+    addresses = LedgerAddresses(chain_id, currency, registry, settlement, council, timelock)
     steps += [
         create_registry,
         create_settlement,
-        admin.sign("set oracles", registry, set_oracles, 150_000 + 30_000 * len(terms.oracles)),
+        oracle_step,
+        *governance,
         *_registrations(operator, addresses, terms.members),
         *_first_deposits(operator, addresses, terms.deposits_nano),
     ]
     return DeploymentPlan(addresses, tuple(steps))
+
+
+def _governance(admin: _Sender, registry: str, terms: LedgerTerms) -> tuple[str | None, str | None, list[PlannedTransaction]]:
+    """Council and timelock, and the offer of the admin's role to the timelock; nothing where the terms name no council."""
+    if not terms.council:
+        return None, None, []
+    council, create_council = admin.create(artifact("Council"), list(terms.council), terms.council_threshold)
+    timelock, create_timelock = admin.create(artifact("Timelock"), terms.timelock_s, council)
+    offer = artifact("Registry").call("beginDefaultAdminTransfer", timelock)
+    return council, timelock, [create_council, create_timelock, admin.sign("offer the admin's role", registry, offer, 150_000)]
 
 
 def carry_out(chain: Chain, plan: DeploymentPlan, *, timestamp: int) -> Deployment:

@@ -93,7 +93,8 @@ class JsonRpcChain:
         sent = read_transaction(raw)
         found = self.receipt(sent.hash)
         if found is None:
-            self._submit(raw, sent)
+            if self._included(sent.hash) is None:  # it may be in a block that does not count yet
+                self._submit(raw, sent)
             found = self._wait(sent)
         nonce = sent.transaction.nonce + 1
         self._nonces[sent.sender] = max(nonce, self._nonces.get(sent.sender, 0))
@@ -121,9 +122,8 @@ class JsonRpcChain:
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """From the node; None where it does not know the transaction or has not included it."""
-        try:
-            found = self._ask("receipt", lambda: self._eth.get_transaction_receipt(transaction_hash))  # type: ignore[arg-type]
-        except _NotThere:
+        found = self._included(transaction_hash)
+        if found is None:
             return None
         if self._settings.confirmations and self.head().number < found["blockNumber"] + self._settings.confirmations:
             return None
@@ -166,13 +166,20 @@ class JsonRpcChain:
         tip = int(self._ask("priority fee", lambda: self._eth.max_priority_fee))
         return Fees(max_fee_per_gas=2 * block.get("baseFeePerGas", 0) + tip, max_priority_fee_per_gas=tip)
 
+    def _included(self, transaction_hash: bytes) -> Any:
+        """The node's own receipt, whether its block counts already or not; None where it is in no block."""
+        try:
+            return self._ask("receipt", lambda: self._eth.get_transaction_receipt(transaction_hash))  # type: ignore[arg-type]
+        except _NotThere:
+            return None
+
     def _submit(self, raw: bytes, sent: SentTransaction) -> None:
         try:
             self._eth.send_raw_transaction(raw)
         except Web3RPCError as cause:
             if any(text in str(cause).lower() for text in _ALREADY):
                 return
-            if self.receipt(sent.hash) is not None:  # included between our look and our submission
+            if self._included(sent.hash) is not None:  # included between our look and our submission
                 return
             raise self._error(f"transaction 0x{sent.hash.hex()}", cause) from cause
         except (Web3Exception, RequestException, OSError) as cause:

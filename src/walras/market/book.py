@@ -61,9 +61,13 @@ def parse_book(text: str) -> dict[str, object]:
     return book
 
 
-def read_book(book: Mapping[str, object], mechanism: Mechanism) -> tuple[Orders, Conventions, dict[str, object]]:
-    """Orders, conventions and the mechanism's extra parts (IDS: the ids as written, by row). InputError with every fault."""
-    faults = _part_faults(book, mechanism)
+def read_book(
+    book: Mapping[str, object], mechanism: Mechanism, shelf: Mapping[str, Mechanism] = MECHANISMS
+) -> tuple[Orders, Conventions, dict[str, object]]:
+    """Orders, conventions and the mechanism's extra parts (IDS: the ids as written, by row). InputError with every fault; one
+    for a part that the mechanism does not take names those on `shelf` that do.
+    """
+    faults = _part_faults(book, mechanism, shelf)
     conventions = Conventions()
     given = book.get("conventions", {})
     if isinstance(given, Mapping):
@@ -77,7 +81,7 @@ def read_book(book: Mapping[str, object], mechanism: Mechanism) -> tuple[Orders,
     if not isinstance(rows, Sequence) or isinstance(rows, str):
         faults.append(Fault("book", "orders", rows, "a list of orders"))
         rows = []
-    faults += _order_faults(rows, mechanism)
+    faults += _order_faults(rows, mechanism, shelf)
     if faults:
         raise InputError("book", faults)
     extra: dict[str, object] = {name: book[name] for name, _ in mechanism.extra if name in book}
@@ -87,16 +91,16 @@ def read_book(book: Mapping[str, object], mechanism: Mechanism) -> tuple[Orders,
     return _columns(rows), conventions, extra
 
 
-def clear_book(book: Mapping[str, object], mechanism: str) -> dict[str, object]:
-    """Clear a book (parsed JSON) under the named mechanism.
+def clear_book(book: Mapping[str, object], mechanism: str, shelf: Mapping[str, Mechanism] = MECHANISMS) -> dict[str, object]:
+    """Clear a book (parsed JSON) under the mechanism of that name on `shelf`.
 
     >>> order = {"id": "a", "participant": "ann", "side": "buy", "quantity_wh": 500, "price_micro_per_kwh": 300_000}
     >>> offer = {"id": "b", "participant": "bob", "side": "sell", "quantity_wh": 800, "price_micro_per_kwh": 100_000}
     >>> clear_book({"orders": [order, offer]}, "uniform")["fills"][1]
     {'id': 'b', 'filled_wh': 500, 'pay_nano': -50000000}
     """
-    chosen = mechanism_named(mechanism)
-    orders, conventions, extra = read_book(book, chosen)
+    chosen = mechanism_named(mechanism, shelf)
+    orders, conventions, extra = read_book(book, chosen, shelf)
     clearing = run(chosen, orders, conventions, None, extra)
     rows = book["orders"]
     assert isinstance(rows, Sequence)
@@ -167,7 +171,7 @@ def describe_clearing(orders: Orders, clearing: Clearing, ids: Sequence[object])
     return result
 
 
-def describe_mechanisms() -> list[dict[str, object]]:
+def describe_mechanisms(shelf: Mapping[str, Mechanism] = MECHANISMS) -> list[dict[str, object]]:
     """Every mechanism with what it claims, the conventions it heeds and what its book carries beyond orders."""
     return [
         {
@@ -179,7 +183,7 @@ def describe_mechanisms() -> list[dict[str, object]]:
             "extra": dict(m.extra),
             "order_extra": dict(m.order_extra),
         }
-        for m in MECHANISMS.values()
+        for m in shelf.values()
     ]
 
 
@@ -191,19 +195,19 @@ def _price_of(money_nano: int, energy_wh: int) -> int | float | None:
     return int(price) if price.denominator == 1 else float(price)
 
 
-def _part_faults(book: Mapping[str, object], mechanism: Mechanism) -> list[Fault]:
+def _part_faults(book: Mapping[str, object], mechanism: Mechanism, shelf: Mapping[str, Mechanism]) -> list[Fault]:
     known = {"conventions", "orders", *(name for name, _ in mechanism.extra)}
     faults = []
     for name, value in book.items():
         if name in known:
             continue
-        able = sorted(m.name for m in MECHANISMS.values() if name in dict(m.extra))
+        able = sorted(m.name for m in shelf.values() if name in dict(m.extra))
         wanted = f"a mechanism that takes it: {', '.join(able)}" if able else "one of " + ", ".join(sorted(known))
         faults.append(Fault("book", name, value if not able else f"given to {mechanism.name}", wanted))
     return faults
 
 
-def _order_faults(rows: Sequence[object], mechanism: Mechanism) -> list[Fault]:
+def _order_faults(rows: Sequence[object], mechanism: Mechanism, shelf: Mapping[str, Mechanism]) -> list[Fault]:
     known = {*ORDER_FIELDS, *(name for name, _ in mechanism.order_extra)}
     faults: list[Fault] = []
     seen: set[object] = set()
@@ -230,7 +234,7 @@ def _order_faults(rows: Sequence[object], mechanism: Mechanism) -> list[Fault]:
                     faults.append(Fault(where, field, value, f"a whole number from {low} to {high}"))
         for field in row:
             if field not in known:
-                able = sorted(m.name for m in MECHANISMS.values() if field in dict(m.order_extra))
+                able = sorted(m.name for m in shelf.values() if field in dict(m.order_extra))
                 wanted = f"a mechanism that takes it: {', '.join(able)}" if able else "one of " + ", ".join(sorted(known))
                 faults.append(Fault(where, str(field), row[field], wanted))
     return faults

@@ -70,11 +70,12 @@ def check_quantities(orders: Orders, clearing: Clearing, conventions: Convention
 
 
 def check_money(orders: Orders, clearing: Clearing) -> list[Finding]:
-    """Payments and the operator's surplus sum to zero; where nothing is filled nothing is paid."""
+    """Payments and the operator's surplus sum to zero; where nothing is filled nothing is paid but published reserve held."""
     findings = []
     if clearing.surplus_nano != sum(clearing.pay_nano.tolist()):
         findings.append(Finding("money", f"surplus {clearing.surplus_nano} is not the sum of payments"))
-    idle = np.flatnonzero((clearing.filled_wh == 0) & (clearing.pay_nano != 0))
+    held = np.minimum(clearing.certificate.get("reserve_pay_nano", 0), 0)
+    idle = np.flatnonzero((clearing.filled_wh == 0) & (clearing.pay_nano != held))
     findings += [Finding("money", f"order {orders.id[r]} is not filled but pays {clearing.pay_nano[r]}") for r in idle]
     return findings
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from walras.errors import ClearingError
+from walras.market.blocks import BLOCKS
 from walras.market.cda import CDA
 from walras.market.concentrated import CONCENTRATED
 from walras.market.constant_product import CONSTANT_PRODUCT
@@ -10,6 +13,7 @@ from walras.market.constant_sum import CONSTANT_SUM
 from walras.market.dutch import DUTCH
 from walras.market.english import ENGLISH
 from walras.market.expiring import EXPIRING
+from walras.market.flexibility import FLEXIBILITY
 from walras.market.mcafee import MCAFEE
 from walras.market.mechanism import Mechanism
 from walras.market.muda import MUDA, MUDA_VICKREY
@@ -45,17 +49,19 @@ _SHELF: tuple[Mechanism, ...] = (
     RFQ,
     POSTED,
     RANDOM_PAIRS,
+    FLEXIBILITY,
+    BLOCKS,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}
 
 
-def mechanism_named(name: str) -> Mechanism:
-    """The mechanism called `name`; ClearingError lists the names there are.
+def mechanism_named(name: str, shelf: Mapping[str, Mechanism] = MECHANISMS) -> Mechanism:
+    """The mechanism called `name` on `shelf`; ClearingError lists the names there are.
 
     >>> mechanism_named("uniform").title
     'Uniform-price k-double auction'
     """
-    if name not in MECHANISMS:
-        raise ClearingError(f"no mechanism is called {name!r}", thing=name, way_out="one of: " + ", ".join(sorted(MECHANISMS)))
-    return MECHANISMS[name]
+    if name not in shelf:
+        raise ClearingError(f"no mechanism is called {name!r}", thing=name, way_out="one of: " + ", ".join(sorted(shelf)))
+    return shelf[name]

@@ -15,9 +15,9 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.admission import Admitted, Registry
-from walras.metering.identity import key_id
+from walras.metering.identity import KEY_ID_BYTES, key_id
 from walras.metering.merkle import SHA256_RFC6962, HashScheme, MerkleTree, tree_over
-from walras.metering.reading import encode_payload, unsigned_leaf
+from walras.metering.reading import encode_payload, read_payload, split_reading, unsigned_leaf
 from walras.metering.vault import leaf_salt
 from walras.units import Int64
 
@@ -55,6 +55,47 @@ class SlotReadings:
 def encode_substitute(device_key_id: bytes, slot: int, import_wh: int, export_wh: int, quality: int) -> bytes:
     """The leaf of a substituted value: canonical CBOR [key_id, {slot, import, export, counter 0, quality}], unsigned."""
     return unsigned_leaf(device_key_id, encode_payload(slot, import_wh, export_wh, 0, quality))
+
+
+def energy_of_leaf(leaf: bytes) -> tuple[int, int] | None:
+    """Import and export (Wh) that a leaf speaks of; None where it is no leaf of a slot's readings.
+
+    >>> energy_of_leaf(encode_substitute(bytes(16), 95, 250, 0, 18))
+    (250, 0)
+    """
+    numbers = _numbers_of_leaf(leaf)
+    return None if numbers is None else (numbers[1], numbers[2])
+
+
+def _numbers_of_leaf(leaf: bytes) -> tuple[int, int, int, int] | None:
+    """Slot, import, export and quality of a reading, signed alone or in a parcel, a substitute or a correction; else None."""
+    fields = split_reading(leaf)
+    if fields is not None:
+        return fields[1], fields[2], fields[3], fields[5]
+    head = leaf[:1]
+    if head not in (b"\x82", b"\x84") or leaf[1:2] != b"\x50":
+        return None
+    numbers = read_payload(leaf, 2 + KEY_ID_BYTES)
+    if numbers is None or (head == b"\x82" and numbers[5] != len(leaf)):
+        return None
+    return numbers[0], numbers[1], numbers[2], numbers[4]
+
+
+def readings_of_leaves(slot: int, leaves: Sequence[bytes]) -> SlotReadings:
+    """The slot's readings from their leaves alone; InputError naming every leaf that is none of this slot."""
+    numbers = [_numbers_of_leaf(leaf) for leaf in leaves]
+    faults = [
+        Fault(f"leaf {device}", "leaf", leaf.hex(), f"a reading, substitute or correction of slot {slot}")
+        for device, (leaf, row) in enumerate(zip(leaves, numbers, strict=True))
+        if row is None or row[0] != slot
+    ]
+    if faults:
+        raise InputError("leaves", faults)
+    table = np.array([row for row in numbers if row is not None], dtype=np.int64).reshape(-1, 4)
+    columns = [np.ascontiguousarray(table[:, at]) for at in (1, 2, 3)]
+    for column in columns:
+        column.flags.writeable = False
+    return SlotReadings(slot, columns[0], columns[1], columns[2], tuple(leaves))
 
 
 def missing_devices(registry: Registry, slot: int, admitted: Admitted) -> Int64:

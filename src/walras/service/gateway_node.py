@@ -29,7 +29,7 @@ from walras.metering.gateway import MAX_BATCH, Taken, in_order, look_at, seal_ba
 from walras.metering.identity import PrivateKey, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
-from walras.service.frames import ANSWER, BATCH, READINGS, SORRY, ask, read_frame, write_frame
+from walras.service.frames import ANSWER, BATCH, READINGS, SORRY, WAITING, ask, read_frame, write_frame
 from walras.service.reading_store import ReadingStore
 
 TAKEN, RATE_LIMITED = 0, 255
@@ -95,6 +95,12 @@ class GatewayNode:
             self._store.put_in_batch(waiting, number)
         return number
 
+    def waiting(self) -> bytes:
+        """Two bytes a peer, in their order: how many batches it has yet to acknowledge; what is not sealed yet is one more."""
+        unsealed = bool(self._store.unsealed(1))
+        counts = [len(self._store.unacknowledged(peer.name)) + unsealed for peer in self._peers]
+        return b"".join(min(count, 0xFFFF).to_bytes(2, "big") for count in counts)
+
     def batch(self, number: int) -> bytes:
         """The bytes of a sealed batch: the same on every call."""
         return seal_batch(self._key, number, self._store.batch_readings(number))
@@ -123,6 +129,9 @@ class GatewayNode:
         """Serve one meter's connection: frames of readings, answered by their codes."""
         try:
             while (frame := await read_frame(reader, MAX_READINGS_FRAME)) is not None:
+                if frame[0] == WAITING:
+                    await write_frame(writer, ANSWER, self.waiting())
+                    continue
                 readings = loads_strict(frame[1]) if frame[0] == READINGS else Refusal.WRONG_SHAPE
                 if isinstance(readings, list) and all(isinstance(item, bytes) for item in readings):
                     await write_frame(writer, ANSWER, self.take_readings(readings))

@@ -8,17 +8,22 @@ so an oracle that is killed and comes back cannot contradict itself.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
 
+import cbor2
 import numpy as np
 
 from walras.errors import MeteringError, PhaseError
+from walras.metering.access import AccessRefusal, Right, open_request
 from walras.metering.admission import (
     NEVER,
     AdmissionState,
     Admitted,
+    Refused,
     Registry,
     Rules,
     admit,
@@ -27,42 +32,57 @@ from walras.metering.admission import (
     frozen,
     revoke,
 )
+from walras.metering.feeder import Feeder, check_feeder, split_batch, transformer_net_wh
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
 from walras.metering.identity import PublicKey
+from walras.metering.merkle import root_of
 from walras.metering.oracle import Signer, Vote
 from walras.metering.reading import split_reading
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
-from walras.service.frames import ANSWER, BATCH, SORRY, VOTE, read_frame, write_frame
-from walras.service.reading_store import ReadingStore
+from walras.metering.vault import SALT_BYTES
+from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who issues access credentials to this node, and the name that requests must be made for."""
+
+    issuer: PublicKey
+    audience: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers."""
+
+    number: int
+    registry: Registry
+    rules: Rules
+    substitutes: SubstituteRule
+    gateways: Mapping[bytes, PublicKey]
+    feeder: Feeder | None = None
+    guard: Guard | None = None
+
+
 class OracleNode:
-    """What the process holds: number, registry, rules, gateways' keys, store, signer. One per process."""
+    """What the process holds: its duty, store, signer, clock. One per process."""
 
     def __init__(
-        self,
-        number: int,
-        registry: Registry,
-        rules: Rules,
-        substitute_rule: SubstituteRule,
-        gateways: Mapping[bytes, PublicKey],
-        store: ReadingStore,
-        sign: Signer,
-        clock: Callable[[], datetime],
-        pool: Executor | None = None,
+        self, duty: Duty, store: ReadingStore, sign: Signer, clock: Callable[[], datetime], pool: Executor | None = None
     ) -> None:
-        self._number, self._registry, self._rules, self._substitute_rule = number, registry, rules, substitute_rule
-        self._gateways, self._store, self._sign, self._clock, self._pool = gateways, store, sign, clock, pool
-        self._state = self._state_from_store()
+        self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
+        self._registry, self._rules = duty.registry, duty.rules
+        self._state = self._state_from_store(duty.registry)
 
-    def _state_from_store(self) -> AdmissionState:
+    def _state_from_store(self, registry: Registry) -> AdmissionState:
         """Last counter and slot of each device are those of its last stored reading: both only rise."""
-        devices = len(self._registry.keys)
+        devices = len(registry.keys)
         counters, slots = np.full(devices, NEVER, dtype=np.int64), np.full(devices, NEVER, dtype=np.int64)
         for kid, counter, slot in self._store.last_readings():
-            device = self._registry.index.get(kid, NEVER)
+            device = registry.index.get(kid, NEVER)
             if device >= 0:
                 counters[device], slots[device] = counter, slot
         return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
@@ -79,17 +99,24 @@ class OracleNode:
             if known != batch.root:
                 raise MeteringError(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
-        state, admitted, refused = admit(self._state, self._registry, self._rules, batch.readings, self._clock(), self._pool)
+        feeder, now = self._duty.feeder, self._clock()
+        homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
+        state, admitted, refused = admit(self._state, self._registry, self._rules, homes, now, self._pool)
+        taken = list(zip(admitted.encoded, admitted.counter, admitted.slot, strict=True))
+        if feeder is not None:
+            _, witness, _ = admit(self._state_from_store(feeder.registry), feeder.registry, self._rules, through, now)
+            taken += zip(witness.encoded, witness.counter, witness.slot, strict=True)
         with self._store.transaction():
-            for encoded_reading, counter, slot in zip(admitted.encoded, admitted.counter, admitted.slot, strict=True):
-                self._store.add(Taken(encoded_reading[8:24], int(counter), int(slot), encoded_reading))
-            self._store.count_refused({int(reason): count for reason, count in refused.counts().items()})
+            for reading, counter, slot in taken:
+                self._store.add(Taken(reading[8:24], int(counter), int(slot), reading))
+            for slot, reasons in _refused_by_slot(homes, refused).items():
+                self._store.count_refused(reasons, slot)
             self._store.note_received(batch.gateway, batch.number, batch.root)
         self._state = state
         return batch.number
 
     def _opened(self, encoded: bytes) -> Batch:
-        for key in self._gateways.values():
+        for key in self._duty.gateways.values():
             opened = open_batch(encoded, key)
             if isinstance(opened, Batch):
                 return opened
@@ -105,15 +132,17 @@ class OracleNode:
         history: dict[int, SlotReadings] = {}
         none = np.full(len(self._registry.keys), NO_FORECAST, dtype=np.int64)
         if missing_devices(self._registry, slot, admitted).size:
-            for earlier in like_slots(self._rules.grid, slot, self._substitute_rule):
-                zeros = substitutes(self._rules.grid, earlier, {}, none, none, self._substitute_rule)
+            for earlier in like_slots(self._rules.grid, slot, self._duty.substitutes):
+                zeros = substitutes(self._rules.grid, earlier, {}, none, none, self._duty.substitutes)
                 history[earlier] = close_slot(self._registry, earlier, self._admitted(earlier), *zeros)
-        return substitutes(self._rules.grid, slot, history, none, none, self._substitute_rule)
+        return substitutes(self._rules.grid, slot, history, none, none, self._duty.substitutes)
 
     def _admitted(self, slot: int) -> Admitted:
         rows: list[tuple[int, ...]] = []
         leaves = []
         for taken in self._store.readings("slot = ?", (slot,)):
+            if taken.key_id not in self._registry.index:
+                continue  # the feeder's own meter
             fields = split_reading(taken.encoded)
             if fields is None:
                 raise MeteringError(f"the store holds no canonical reading at counter {taken.counter}", thing=taken.key_id.hex())
@@ -121,18 +150,42 @@ class OracleNode:
             leaves.append(taken.encoded)
         return admitted_of(columns_of(rows, 7), tuple(leaves))
 
-    def vote(self, slot: int) -> Vote:
-        """This oracle's vote on a slot. PhaseError before its metering deadline: until then readings may still come."""
+    def vote(self, slot: int, salts: Sequence[bytes] | None = None) -> Vote:
+        """This oracle's vote on a slot, over leaves salted by `salts` where given. PhaseError before its metering deadline.
+
+        The first vote stands, whatever salts come later: an oracle never votes twice.
+        """
         given = self._store.vote(slot)
         if given is None:
-            deadline = self._rules.grid.end(slot) + self._rules.deadline
-            if self._clock() <= deadline:
-                raise PhaseError(f"slot {slot} takes readings until {deadline.isoformat()}", thing=slot)
-            root = self.readings_of(slot).tree().root
+            self._check_closed(slot)
+            leaves = self.readings_of(slot).leaves
+            if salts is not None:
+                leaves = tuple(salt + leaf for salt, leaf in zip(salts, leaves, strict=True))
+            root = root_of(leaves)
             given = (root, self._sign(slot, root))
             with self._store.transaction():
                 self._store.note_vote(slot, *given)
-        return Vote(self._number, slot, *given)
+        return Vote(self._duty.number, slot, *given)
+
+    def report(self, slot: int) -> bytes:
+        """What this oracle holds of a closed slot: leaves, refusals by reason, and the feeder's balance (CBOR)."""
+        self._check_closed(slot)
+        readings = self.readings_of(slot)
+        balance = None
+        feeder = self._duty.feeder
+        if feeder is not None:
+            (kid,) = feeder.registry.index
+            through = [taken.encoded for taken in self._store.readings("key_id = ? and slot = ?", (kid, slot))]
+            transformer = transformer_net_wh(feeder, self._rules, slot, through)
+            if transformer is not None:
+                check = check_feeder(feeder, self._rules.grid, readings, transformer)
+                balance = [check.residual_wh, check.tolerance_wh]
+        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance])
+
+    def _check_closed(self, slot: int) -> None:
+        deadline = self._rules.grid.end(slot) + self._rules.deadline
+        if self._clock() <= deadline:
+            raise PhaseError(f"slot {slot} takes readings until {deadline.isoformat()}", thing=slot)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: batches acknowledged by their number, votes by root and signature."""
@@ -152,10 +205,34 @@ class OracleNode:
     def _reply(self, kind: bytes, body: bytes) -> bytes:
         if kind == BATCH:
             return self.receive(body).to_bytes(8, "big")
-        if kind == VOTE and len(body) == 8:
+        if kind == REQUEST and self._duty.guard is not None:
+            return self._answer_request(self._duty.guard, body)
+        if kind == VOTE and len(body) == 8 and self._duty.guard is None:
             vote = self.vote(int.from_bytes(body, "big"))
             return vote.root + vote.signature
-        raise MeteringError("a batch or the question for a vote was expected", thing=kind)
+        raise MeteringError("a batch or a signed request was expected", thing=kind)
+
+    def _answer_request(self, guard: Guard, body: bytes) -> bytes:
+        """The answer to a request that a credential allows; every one is logged, also what is refused."""
+        now = self._clock()
+        asked = open_request(body, guard.issuer, guard.audience, now)
+        if isinstance(asked, AccessRefusal):
+            self._log(now, "unknown", asked.name, UNKNOWN_SLOT, False)
+            raise MeteringError(asked.value, thing=asked)
+        slot = int.from_bytes(asked.body[:8], "big")
+        salts = [asked.body[at : at + SALT_BYTES] for at in range(8, len(asked.body), SALT_BYTES)]
+        expected = len(self._registry.keys) if asked.right is Right.VOTE else 0
+        if len(asked.body) != 8 + SALT_BYTES * expected:
+            raise MeteringError(f"a slot and {expected} salts were expected", thing=asked.right)
+        self._log(now, asked.holder, asked.right.name, slot, True)
+        if asked.right is Right.READ:
+            return self.report(slot)
+        vote = self.vote(slot, salts)
+        return vote.root + vote.signature
+
+    def _log(self, now: datetime, holder: str, right: str, slot: int, allowed: bool) -> None:
+        with self._store.transaction():
+            self._store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until cancelled; `ready` is told the port."""
@@ -163,3 +240,12 @@ class OracleNode:
         ready(server.sockets[0].getsockname()[1])
         async with server:
             await server.serve_forever()
+
+
+def _refused_by_slot(batch: Sequence[bytes], refused: Refused) -> dict[int, Counter[int]]:
+    """Refusals by the slot that the refused bytes name, and reason."""
+    counts: dict[int, Counter[int]] = {}
+    for row, reason in zip(refused.row.tolist(), refused.reason.tolist(), strict=True):
+        fields = split_reading(batch[row])
+        counts.setdefault(UNKNOWN_SLOT if fields is None else fields[1], Counter())[reason] += 1
+    return counts

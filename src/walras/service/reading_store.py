@@ -32,8 +32,15 @@ create table if not exists acknowledged (batch integer not null, peer text not n
 create table if not exists received (sender blob not null, number integer not null, root blob not null,
     primary key (sender, number)) without rowid;
 create table if not exists vote (slot integer primary key, root blob not null, signature blob not null);
-create table if not exists refused (reason integer primary key, count integer not null);
+create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
+    primary key (slot, reason)) without rowid;
+create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
+    slot integer not null, allowed integer not null);
 """
+
+
+UNKNOWN_SLOT = -1
+"""In the counts of refusals: the refused bytes name no slot."""
 
 
 class ReadingStore:
@@ -170,16 +177,36 @@ class ReadingStore:
         """Once a slot, for ever: a second vote for a slot raises, so a restart cannot equivocate."""
         self._db.execute("insert into vote values (?, ?, ?)", (slot, root, signature))
 
-    def count_refused(self, reasons: Mapping[int, int]) -> None:
-        """Add to the counts of refusals by reason."""
+    def count_refused(self, reasons: Mapping[int, int], slot: int = UNKNOWN_SLOT) -> None:
+        """Add to the counts of refusals by reason, for a slot where the refused bytes name one."""
         self._db.executemany(
-            "insert into refused values (?, ?) on conflict (reason) do update set count = count + excluded.count",
-            list(reasons.items()),
+            "insert into refused values (?, ?, ?) on conflict (slot, reason) do update set count = count + excluded.count",
+            [(slot, reason, count) for reason, count in reasons.items()],
         )
+
+    def knows(self, member: int) -> bool:
+        """True where the member has a key here: has readings, and was not forgotten."""
+        return member in self._ring.wrapped
 
     def refused_counts(self) -> dict[int, int]:
         """Refusals by reason, ever."""
-        return {int(reason): int(count) for reason, count in self._db.execute("select reason, count from refused order by reason")}
+        rows = self._db.execute("select reason, sum(count) from refused group by reason order by reason")
+        return {int(reason): int(count) for reason, count in rows}
+
+    def refused_in(self, slot: int) -> dict[int, int]:
+        """Refusals by reason of bytes that named `slot`."""
+        rows = self._db.execute("select reason, count from refused where slot = ? order by reason", (slot,))
+        return {int(reason): int(count) for reason, count in rows}
+
+    def note_access(self, at: str, holder: str, right: str, slot: int, allowed: bool) -> None:
+        """Log who asked for what, and whether it was answered. Within a transaction."""
+        row = (at, holder, right, slot, int(allowed))
+        self._db.execute("insert into access (at, holder, right, slot, allowed) values (?, ?, ?, ?, ?)", row)
+
+    def accesses(self) -> list[tuple[str, str, str, int, bool]]:
+        """The log: when, who, which right, slot, answered or not."""
+        rows = self._db.execute("select at, holder, right, slot, allowed from access order by number")
+        return [(at, holder, right, int(slot), bool(allowed)) for at, holder, right, slot, allowed in rows]
 
     def forget_member(self, member: int, peers: Sequence[str] = ()) -> int:
         """Erase the member's key and readings; returns how many readings went.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from walras.community.model import Community
 from walras.exchange.extras import extra_for
@@ -19,12 +19,12 @@ from walras.market.comparison import Score, compare
 from walras.market.mechanism import Mechanism
 from walras.market.orders import Orders
 from walras.market.registry import MECHANISMS, mechanism_named
+from walras.market.uniform import UNIFORM
 from walras.study.replay import replay
+from walras.study.runner import NODAL, with_mechanism
 from walras.study.trading import Trading
 
 ALIASES = {"amm": "constant_product"}
-NEEDS_SLOTS = ("blocks",)
-"""Mechanisms whose books span several slots or name a requirement: they have no book of a single slot to be compared on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,26 @@ class Outcome:
     """One mechanism on the days: its score on the common books, and what came of it after delivery.
 
     `counted_wh` local energy that counts; `members_pay_nano` all members together, all bills included; `operator_nano` what the
-    operator's account received.
+    operator's account received; `broken` slots in which the metered flow breaks a limit, `curtailed_wh` what the wires took back.
     """
 
     score: Score
     counted_wh: int
     members_pay_nano: int
     operator_nano: int
+    broken: int
+    curtailed_wh: int
 
 
 def chosen(names: str) -> list[Mechanism]:
-    """Mechanisms from a comma list; `all` is every one that clears the book of a single slot."""
+    """Mechanisms from a comma list; `all` is every one there is.
+
+    `nodal` is the uniform auction with the limits of the wires holding at delivery: its books are the same.
+    """
+    shelf = {**MECHANISMS, NODAL: replace(UNIFORM, name=NODAL)}
     if names == "all":
-        return [mechanism for name, mechanism in MECHANISMS.items() if name not in NEEDS_SLOTS]
-    return [mechanism_named(ALIASES.get(name.strip(), name.strip())) for name in names.split(",") if name.strip()]
+        return list(shelf.values())
+    return [mechanism_named(ALIASES.get(name.strip(), name.strip()), shelf) for name in names.split(",") if name.strip()]
 
 
 def compare_days(
@@ -72,12 +78,15 @@ def compare_days(
     outcomes = []
     for mechanism, score in zip(mechanisms, scores, strict=True):
         progress(mechanism.name)
-        counted = pays = operator = 0
-        for day in replay(trading, terms, community.slots, mechanism=mechanism):
+        counted = pays = operator = broken = curtailed = 0
+        limited = terms_of(with_mechanism(community, NODAL), trading) if mechanism.name == NODAL else terms
+        for day in replay(trading, limited, community.slots, mechanism=mechanism):
             counted += int(day.counted_wh.sum())
             pays += int(day.bills.total_nano.sum())
             operator += int(day.bills.received_nano[3])
-        outcomes.append(Outcome(score, counted, pays, operator))
+            broken += int((day.violations > 0).sum())
+            curtailed += int(day.curtailed_wh.sum())
+        outcomes.append(Outcome(score, counted, pays, operator, broken, curtailed))
     return outcomes
 
 

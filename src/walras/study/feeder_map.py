@@ -67,11 +67,23 @@ def radial_layout(network: Network) -> Float64:
 
 
 def known_positions(network: Network) -> Float64 | None:
-    """The positions that the data give, [buses, 2], or None where one is unknown or most buses share theirs."""
+    """The positions that the data give, [buses, 2], or None where one is unknown or most buses share theirs.
+
+    A root drawn on top of another bus (a substation) is moved out beyond the bus below it, so that its transformer is seen.
+    """
     xy = network.bus_xy
     if not np.isfinite(xy).all() or 2 * len(np.unique(xy, axis=0)) < network.buses:
         return None
-    return xy
+    below = network.branch_to[network.branch_from == network.root]
+    size = float(np.ptp(xy, axis=0).max())
+    others = np.delete(xy, network.root, axis=0)
+    if not below.size or float(np.hypot(*(others - xy[network.root]).T).min()) > 0.02 * size:
+        return xy
+    away = xy[below[0]] - others.mean(axis=0)
+    length = float(np.hypot(*away))
+    moved = xy.copy()
+    moved[network.root] = xy[below[0]] + 0.12 * size * (away / length if length > 0 else np.array([0.0, 1.0]))
+    return moved
 
 
 def feeder_map(
@@ -83,7 +95,7 @@ def feeder_map(
 
     The voltage scale spans the narrowest allowed band of the buses below the root, symmetric around 1 pu.
     """
-    xy = _fit(radial_layout(network) if positions is None else positions)
+    xy = fit_positions(radial_layout(network) if positions is None else positions)
     below = np.arange(network.buses) != network.root
     span = min(float((network.v_max_pu[below] - 1).min(initial=0.1)), float((1 - network.v_min_pu[below]).min(initial=0.1)))
     added = [""] * network.buses if notes is None else notes
@@ -138,7 +150,7 @@ def feeder_map(
     }
 
 
-def _fit(xy: Float64) -> Float64:
+def fit_positions(xy: Float64) -> Float64:
     """Centred, the longer side from -1 to 1."""
     low, high = xy.min(axis=0), xy.max(axis=0)
     half = float((high - low).max()) / 2

@@ -10,9 +10,21 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
+
 from walras.community.model import Community, Member
-from walras.metering import MeterCredential, Registry, derive_key, did_of, issue, registry_of_credentials
+from walras.metering import (
+    MeterCredential,
+    Registry,
+    derive_key,
+    did_of,
+    issue,
+    registry_of_credentials,
+    sign_reading,
+    sign_readings,
+)
 from walras.metering.identity import PrivateKey
+from walras.units import Int64
 
 LEAST_CONNECTION_W = 22_000
 """What a house connection carries at least: 3 x 32 A at 230 V."""
@@ -23,11 +35,23 @@ VALIDITY = timedelta(days=8 * 365)
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """Keys and credentials by member, and the registry that admission works with."""
+    """Keys and credentials by member, and the registry that admission works with; and those of the feeder's own meter."""
 
     keys: tuple[PrivateKey, ...]
     credentials: tuple[str, ...]
     registry: Registry
+    feeder_key: PrivateKey
+    feeder: Registry
+
+    def sign(self, slot: int, counter: int, net_wh: Int64) -> list[bytes]:
+        """What every member's meter sends of `slot`; `net_wh` [members], positive taken from the grid."""
+        same = len(self.keys)
+        imports, exports = np.maximum(net_wh, 0), np.maximum(-net_wh, 0)
+        return sign_readings(self.keys, range(same), [slot] * same, imports, exports, [counter] * same, [0] * same)
+
+    def sign_feeder(self, slot: int, counter: int, net_wh: int) -> bytes:
+        """What the transformer's meter sends; positive into the feeder."""
+        return sign_reading(self.feeder_key, slot, max(net_wh, 0), max(-net_wh, 0), counter)
 
 
 def run_seed(community: Community) -> bytes:
@@ -43,7 +67,29 @@ def make_meters(community: Community, seed: bytes) -> Meters:
         issue(operator, _credential(community, index, member, did_of(key.public_key())))
         for index, (member, key) in enumerate(zip(community.members, keys, strict=True))
     )
-    return Meters(keys, credentials, registry_of_credentials(credentials, operator.public_key(), community.grid))
+    homes = registry_of_credentials(credentials, operator.public_key(), community.grid)
+    feeder_key = derive_key(seed, "meter of the feeder")
+    vouched = issue(operator, _feeder_credential(community, homes, did_of(feeder_key.public_key())))
+    feeder = registry_of_credentials([vouched], operator.public_key(), community.grid)
+    return Meters(keys, credentials, homes, feeder_key, feeder)
+
+
+def _feeder_credential(community: Community, homes: Registry, device: str) -> MeterCredential:
+    """The transformer's meter: it may carry what all connections together may."""
+    per_hour = 60 // community.grid.minutes
+    start = community.grid.origin
+    return MeterCredential(
+        device=device,
+        member=len(community.members),
+        node="transformer",
+        technology="transformer",
+        max_import_w=int(homes.max_import_wh.sum()) * per_hour,
+        max_export_w=int(homes.max_export_wh.sum()) * per_hour,
+        calibrated_until=start + VALIDITY,
+        valid_from=start - timedelta(days=1),
+        valid_until=start + VALIDITY,
+        status_index=len(community.members),
+    )
 
 
 def _credential(community: Community, index: int, member: Member, device: str) -> MeterCredential:

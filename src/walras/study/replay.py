@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.exchange.accounting import settle_positions
+from walras.exchange.curtailment import WiresSlot
 from walras.exchange.extras import extra_for
 from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms
+from walras.exchange.wires import charges
 from walras.grid import find_violations
 from walras.market.clearing import Clearing, welfare_nano
 from walras.market.conventions import Conventions
@@ -23,7 +25,7 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.study.physics import bus_flow
 from walras.study.trading import Day, Trading
-from walras.tariffs.bill import Bills, make_bills
+from walras.tariffs.bill import Bills, make_bills, with_location
 from walras.units import Float64, Int64
 
 NO_PRICE = np.iinfo(np.int64).min
@@ -36,7 +38,8 @@ class ReplayedDay:
     price_micro       the one price, NO_PRICE where there is none
     volume_wh         cleared; `counted_wh` what counts after delivery
     welfare_nano      reported welfare of the clearing; `surplus_nano` what the operator keeps of it
-    net_wh            metered net energy of each member; `bought_wh`, `sold_wh`, `local_nano` what counts of its trades
+    net_wh            metered net energy of each member; `curtailed_wh` what the wires took back
+    bought_wh         what counts of its trades, as do `sold_wh`, `local_nano`
     soc_uwh           stored energy at the end of the day, by battery
     loading           highest branch loading (fraction of rating); `v_min`, `v_max` pu; `violations` how many limits are broken
     """
@@ -48,6 +51,7 @@ class ReplayedDay:
     welfare_nano: Int64
     surplus_nano: Int64
     net_wh: Int64
+    curtailed_wh: Int64
     bought_wh: Int64
     sold_wh: Int64
     local_nano: Int64
@@ -61,14 +65,20 @@ class ReplayedDay:
 
 Clear = Callable[[Orders, Conventions], Clearing]
 Watch = Callable[[int, Orders, Clearing], None]
+WatchWires = Callable[[int, WiresSlot], None]
 
 
 def replay(
-    trading: Trading, terms: Terms, slots: range, watch: Watch | None = None, mechanism: Mechanism | None = None
+    trading: Trading,
+    terms: Terms,
+    slots: range,
+    watch: Watch | None = None,
+    mechanism: Mechanism | None = None,
+    watch_wires: WatchWires | None = None,
 ) -> Iterator[ReplayedDay]:
     """Replay `slots` (whole local days) in order, a day at a time, under `mechanism` (default: that of the terms).
 
-    `watch` sees every clearing.
+    `watch` sees every clearing, `watch_wires` every clearing on the wires (where the terms have any).
     """
     soc = trading.initial_soc
     mechanism = mechanism or mechanism_named(terms.mechanism)
@@ -76,18 +86,27 @@ def replay(
     while slot < slots.stop:
         day = trading.day(slot)
         part = range(slot, min(day.slots.stop, slots.stop))
-        done = _replay_day(trading, terms, mechanism, day, part, soc, watch)
+        done = _replay_day(trading, terms, mechanism, day, part, soc, (watch, watch_wires))
         soc = done.soc_uwh
         yield done
         slot = part.stop
 
 
 def _replay_day(
-    trading: Trading, terms: Terms, mechanism: Mechanism, day: Day, slots: range, soc: Int64, watch: Watch | None
+    trading: Trading,
+    terms: Terms,
+    mechanism: Mechanism,
+    day: Day,
+    slots: range,
+    soc: Int64,
+    watches: tuple[Watch | None, WatchWires | None],
 ) -> ReplayedDay:
+    watch, watch_wires = watches
     shape = (len(slots), terms.members)
     by_member = {name: np.zeros(shape, dtype=np.int64) for name in _SETTLED}
     net = np.zeros(shape, dtype=np.int64)
+    curtailed = np.zeros(shape, dtype=np.int64)
+    locational = returned = np.zeros(terms.members, dtype=np.int64)
     by_slot = np.zeros((5, len(slots)), dtype=np.int64)
     for row, slot in enumerate(slots):
         orders = trading.orders(slot, soc)
@@ -95,6 +114,14 @@ def _replay_day(
         if watch is not None:
             watch(slot, orders, clearing)
         done = trading.dispatched(slot, soc, positions_of(orders, clearing, terms.members))
+        if terms.wires is not None:
+            wires = trading.on_wires(terms, slot, done, orders, clearing)
+            done = trading.curtailed(soc, done, wires.curtailed_wh)
+            located = charges(terms.wires, wires.clearing, done.metered_wh)
+            locational, returned = locational + located.locational_nano, returned + located.returned_nano
+            curtailed[row] = wires.curtailed_wh
+            if watch_wires is not None:
+                watch_wires(slot, wires)
         soc = done.soc_uwh
         net[row] = done.metered_wh
         settled = settle_positions(terms, orders, clearing, np.maximum(net[row], 0), np.maximum(-net[row], 0))
@@ -108,7 +135,10 @@ def _replay_day(
             welfare_nano(orders, clearing),
             clearing.surplus_nano,
         )
-    bills = make_bills(terms.layout(), day.prices, slots, terms.contract_of, terms.feed_in_micro, _Columns(**by_member))
+    layout = terms.layout()
+    bills = make_bills(layout, day.prices, slots, terms.contract_of, terms.feed_in_micro, _Columns(**by_member))
+    if terms.wires is not None:
+        bills = with_location(bills, layout, locational, returned)
     first = slots.start - day.slots.start
     reactive = day.series.reactive_kvar[first : first + len(slots)]
     flow = bus_flow(trading.network, trading.bus, net, reactive, terms.grid.hours)
@@ -121,6 +151,7 @@ def _replay_day(
         welfare_nano=by_slot[3],
         surplus_nano=by_slot[4],
         net_wh=net,
+        curtailed_wh=curtailed,
         bought_wh=by_member["bought_wh"],
         sold_wh=by_member["sold_wh"],
         local_nano=by_member["local_nano"],

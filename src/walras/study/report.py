@@ -16,11 +16,14 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from walras import __version__
+from walras.ledger.costs import ASSUMED, CostTerms
 from walras.study import report_figures as figures
 from walras.study import report_people as people
 from walras.study import report_sections as sections
+from walras.study import report_wires as nodal
 from walras.study.feeder_map import feeder_map, known_positions
 from walras.study.report_books import books_json, chosen_books
+from walras.study.report_costs import chain_costs
 from walras.study.report_data import ReportData, read_report
 from walras.study.report_headlines import headlines, kind_of
 from walras.study.report_html import when
@@ -32,20 +35,22 @@ SECTIONS = (
     ("book", "Supply and demand"),
     ("trades", "Who supplied whom"),
     ("wires", "Wires"),
+    ("nodal", "Node prices"),
     ("members", "Members"),
     ("money", "Money"),
     ("trust", "Trust"),
+    ("chain", "Chain cost"),
     ("method", "Method"),
 )
 
 
-def write_report(run: Path, page: Path) -> None:
+def write_report(run: Path, page: Path, costs: CostTerms = ASSUMED) -> None:
     """Write the page of the run in folder `run` to `page`; JournalError where there is no run, or nothing settled yet."""
-    page.write_text(make_page(read_report(run)), encoding="utf-8")
+    page.write_text(make_page(read_report(run), costs), encoding="utf-8")
 
 
-def make_page(data: ReportData) -> str:
-    """The page as text: a pure function of the data."""
+def make_page(data: ReportData, costs: CostTerms = ASSUMED) -> str:
+    """The page as text: a pure function of the data and of what gas is taken to cost."""
     template = (PARTS / "page.html").read_text(encoding="utf-8")
     books, which = chosen_books(data.books, data.terms.grid)
     values = {
@@ -56,7 +61,7 @@ def make_page(data: ReportData) -> str:
         "plotly": get_plotlyjs(),
         "figures": as_json(_figures(data)),
         "books": as_json(books_json(books, data.terms.grid)),
-        "body": _body(data, which, [book.volume_wh for book in books]),
+        "body": _body(data, costs, which, [book.volume_wh for book in books]),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
 
@@ -77,6 +82,8 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "gains": figures.gains_figure(data, kinds),
         "map": _map(data),
     }
+    if data.wires:
+        made |= {"nodes": nodal.price_map(data), "split": nodal.split_figure(data, axis)}
     if data.traded_wh.any():
         made["matrix"] = figures.matrix_figure(data)
     return made
@@ -93,9 +100,10 @@ def _map(data: ReportData) -> dict[str, Any]:
     return feeder_map(data.network, flow.loading.max(axis=0, initial=0.0), extreme, notes, known_positions(data.network))
 
 
-def _body(data: ReportData, which: str, volumes: list[int]) -> str:
+def _body(data: ReportData, costs: CostTerms, which: str, volumes: list[int]) -> str:
     h = headlines(data)
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS)
+    shown = [pair for pair in SECTIONS if pair[0] != "nodal" or data.wires]
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in shown)
     parts = [
         sections.head(data, h),
         f'<nav aria-label="sections"><ul>{links}</ul></nav><main>',
@@ -103,9 +111,11 @@ def _body(data: ReportData, which: str, volumes: list[int]) -> str:
         sections.book(data, which, len(volumes), int(np.argmax(volumes))),
         sections.trades(data),
         sections.wires(data, h),
+        *([nodal.section(data)] if data.wires else []),
         people.members(data, h),
         people.money_section(data, h),
         people.trust(data),
+        chain_costs(data, costs),
         people.method(data),
         f"</main><footer>Made by walras {__version__} from the run's journal.</footer>",
     ]

@@ -15,7 +15,6 @@ Signs: energy positive when taken from the grid, money positive when the member 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +25,10 @@ from walras.community.file import load_community
 from walras.community.model import Community
 from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
+from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
 from walras.exchange.journal import Entry
+from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
@@ -94,6 +95,7 @@ class ReportData:
 
     price_micro is -1 where there is no one price; `retail_micro` [slots, 2] the lowest and highest all-in contract price;
     `traded_wh` [seller, buyer] over the run; `same_nano` [members] is what the same metered energy costs without trades;
+    `wires` the clearings on the wires, one a slot, none where their limits are only watched;
     `worse` counts (slot, member) pairs that paid more than that, `worse_nano` [members] by how much in all.
     """
 
@@ -121,6 +123,7 @@ class ReportData:
     worse_nano: Int64
     broken: Int64
     books: list[Book]
+    wires: list[WiresSlot]
     trust: Trust
 
     @property
@@ -197,13 +200,17 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
         traded=_zeros(n, n),
     )
     books: list[Book] = []
+    wires: list[WiresSlot] = []
     soc, alone_soc = trading.initial_soc, trading.initial_soc
     for s in settled_slots(terms, _tally(entries, trust)):
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, alone_soc)
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
+        on_wires = recorded_wires(terms, s.slot, s.events)
+        if on_wires is not None:
+            wires.append(on_wires)
     if not books:
         raise JournalError("no slot of this run is settled yet", way_out="let `walras run` go on")
-    return _finish(community, terms, trading, trust, sums, books, (soc, alone_soc))
+    return _finish(community, terms, trading, trust, sums, (books, wires), (soc, alone_soc))
 
 
 def _zeros(*shape: int) -> Int64:
@@ -262,9 +269,7 @@ def _add_slot(
     sums.retail_nano += int((done.bought_wh * all_in[terms.contract_of]).sum())
     sums.feed_in_nano += int((done.sold_wh * terms.feed_in_micro).sum())
     delivered = s.events[EventKind.DELIVERED]
-    if delivered.private is None:
-        raise JournalError(f"slot {s.slot}: what the devices did was erased; the report needs it", thing=s.slot)
-    soc = np.array(json.loads(delivered.private)["soc"], dtype=np.int64)
+    _, soc = delivered_from(delivered, trading.fleet.member)
     day = trading.day(s.slot)
     row = s.slot - day.slots.start
     price = -1 if s.price_micro_per_kwh is None else s.price_micro_per_kwh
@@ -289,7 +294,13 @@ def _add_slot(
 
 
 def _finish(
-    community: Community, terms: Terms, trading: Trading, trust: Trust, sums: _Sums, books: list[Book], stored: tuple[Int64, Int64]
+    community: Community,
+    terms: Terms,
+    trading: Trading,
+    trust: Trust,
+    sums: _Sums,
+    cleared: tuple[list[Book], list[WiresSlot]],
+    stored: tuple[Int64, Int64],
 ) -> ReportData:
     column = {name: np.array(values, dtype=np.int64) for name, values in sums.rows.items()}
     imports, exports = np.maximum(column["net"], 0), np.maximum(-column["net"], 0)
@@ -333,7 +344,8 @@ def _finish(
         worse=sums.worse,
         worse_nano=sums.worse_nano,
         broken=column["broken"],
-        books=books,
+        books=cleared[0],
+        wires=cleared[1],
         trust=trust,
     )
 

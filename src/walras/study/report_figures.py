@@ -63,7 +63,8 @@ def make_axis(data: ReportData) -> Axis:
     return Axis([grid.local(slot).strftime("%Y-%m-%d %H:%M") for slot in starts], group, group * grid.minutes)
 
 
-def _line(axis: Axis, y: list[float | None], name: str, colour: str, **more: Any) -> dict[str, Any]:
+def time_line(axis: Axis, y: list[float | None], name: str, colour: str, **more: Any) -> dict[str, Any]:
+    """A column over time, drawn as steps."""
     width, dash, shape = more.pop("width", 2), more.pop("dash", "solid"), more.pop("shape", "hv")
     line = {"color": colour, "width": width, "dash": dash, "shape": shape}
     return {"type": "scatter", "mode": "lines", "x": axis.x, "y": y, "name": name, "line": line} | more
@@ -72,10 +73,11 @@ def _line(axis: Axis, y: list[float | None], name: str, colour: str, **more: Any
 def _steps(axis: Axis, y: list[float | None], name: str, colour: str, **more: Any) -> dict[str, Any]:
     """A line whose steps are drawn to their ends also before a gap."""
     ends = [end for pair in zip(axis.x[:-1], axis.x[1:], strict=True) for end in pair]
-    return _line(axis, [v for v in y[:-1] for _ in range(2)], name, colour, shape="linear", **more) | {"x": ends}
+    return time_line(axis, [v for v in y[:-1] for _ in range(2)], name, colour, shape="linear", **more) | {"x": ends}
 
 
-def _time_layout(title: str, **more: Any) -> dict[str, Any]:
+def time_layout(title: str, **more: Any) -> dict[str, Any]:
+    """The layout of a figure over time with `title` as the unit of its y axis."""
     return {"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": {"title": {"text": title}} | more.pop("yaxis", {})} | more
 
 
@@ -87,9 +89,9 @@ def energy_figure(data: ReportData, axis: Axis) -> Figure:
     form = {"hovertemplate": "%{y:.1f} kW"}
     return {
         "data": [
-            _line(axis, axis.mean(pv), "solar", "$solar", fill="tozeroy", fillcolor="$solar_fill", **form),
-            _line(axis, axis.mean(load), "load", "$load", fill="tozeroy", fillcolor="$load_fill", **form),
-            _line(
+            time_line(axis, axis.mean(pv), "solar", "$solar", fill="tozeroy", fillcolor="$solar_fill", **form),
+            time_line(axis, axis.mean(load), "load", "$load", fill="tozeroy", fillcolor="$load_fill", **form),
+            time_line(
                 axis,
                 axis.mean(data.local_wh * kw),
                 "traded between neighbours",
@@ -98,8 +100,8 @@ def energy_figure(data: ReportData, axis: Axis) -> Figure:
                 fillcolor="$traded_fill",
                 **form,
             ),
-            _line(axis, axis.mean(battery), "batteries (+ charge, − discharge)", "$battery", **form),
-            _line(
+            time_line(axis, axis.mean(battery), "batteries (+ charge, − discharge)", "$battery", **form),
+            time_line(
                 axis,
                 axis.mean(data.with_market.flow.slack_p_kw),
                 "transformer (+ import, − export)",
@@ -109,7 +111,7 @@ def energy_figure(data: ReportData, axis: Axis) -> Figure:
                 **form,
             ),
         ],
-        "layout": _time_layout("kW"),
+        "layout": time_layout("kW"),
     }
 
 
@@ -122,8 +124,8 @@ def price_figure(data: ReportData, axis: Axis) -> Figure:
     worth = (data.retail_micro[:, 1] - charges_micro(data)) / MICRO_PER_CT
     return {
         "data": [
-            _line(axis, axis.lowest(low), "lowest feed-in rate", "$solar", width=1.6, **form),
-            _line(
+            time_line(axis, axis.lowest(low), "lowest feed-in rate", "$solar", width=1.6, **form),
+            time_line(
                 axis,
                 axis.highest(retail[:, 1]),
                 "dearest retail contract",
@@ -133,11 +135,11 @@ def price_figure(data: ReportData, axis: Axis) -> Figure:
                 fillcolor="$band_fill",
                 **form,
             ),
-            _line(axis, axis.lowest(retail[:, 0]), "cheapest retail contract", "$load", width=1, dash="dot", **form),
-            _line(axis, axis.highest(worth), "dearest contract less local fees", "$muted", width=1.2, dash="dash", **form),
+            time_line(axis, axis.lowest(retail[:, 0]), "cheapest retail contract", "$load", width=1, dash="dot", **form),
+            time_line(axis, axis.highest(worth), "dearest contract less local fees", "$muted", width=1.2, dash="dash", **form),
             _steps(axis, axis.mean(data.mean_price_ct), "price between neighbours", "$traded", width=2.6, **form),
         ],
-        "layout": _time_layout("ct/kWh", yaxis={"rangemode": "tozero"}),
+        "layout": time_layout("ct/kWh", yaxis={"rangemode": "tozero"}),
     }
 
 
@@ -157,13 +159,13 @@ def loading_figure(data: ReportData, axis: Axis) -> Figure:
     full: list[float | None] = [100.0] * len(axis.x)
     return {
         "data": [
-            _line(axis, axis.highest(transformer), "transformer", "$traded", **form),
-            _line(axis, axis.highest(line), "most loaded line", "$warm", **form),
-            _line(axis, axis.highest(transformer0), "transformer without the market", "$traded", width=1.3, dash="dot", **form),
-            _line(axis, axis.highest(line0), "line without the market", "$warm", width=1.3, dash="dot", **form),
-            _line(axis, full, "limit", "$limit", width=1.6, dash="dash", hoverinfo="skip"),
+            time_line(axis, axis.highest(transformer), "transformer", "$traded", **form),
+            time_line(axis, axis.highest(line), "most loaded line", "$warm", **form),
+            time_line(axis, axis.highest(transformer0), "transformer without the market", "$traded", width=1.3, dash="dot", **form),
+            time_line(axis, axis.highest(line0), "line without the market", "$warm", width=1.3, dash="dot", **form),
+            time_line(axis, full, "limit", "$limit", width=1.6, dash="dash", hoverinfo="skip"),
         ],
-        "layout": _time_layout("% of rating", yaxis={"range": [0, top]}),
+        "layout": time_layout("% of rating", yaxis={"range": [0, top]}),
     }
 
 
@@ -180,14 +182,14 @@ def voltage_figure(data: ReportData, axis: Axis) -> Figure:
     limit = {"width": 1.6, "dash": "dash", "hoverinfo": "skip"}
     return {
         "data": [
-            _line(axis, axis.lowest(low), "lowest bus", "$traded", **form),
-            _line(axis, axis.highest(high), "highest bus", "$warm", fill="tonexty", fillcolor="$band_fill", **form),
-            _line(axis, axis.lowest(low0), "lowest without the market", "$traded", width=1.3, dash="dot", **form),
-            _line(axis, axis.highest(high0), "highest without the market", "$warm", width=1.3, dash="dot", **form),
-            _line(axis, [bottom] * len(axis.x), "limits", "$limit", **limit),
-            _line(axis, [top] * len(axis.x), "limits", "$limit", showlegend=False, **limit),
+            time_line(axis, axis.lowest(low), "lowest bus", "$traded", **form),
+            time_line(axis, axis.highest(high), "highest bus", "$warm", fill="tonexty", fillcolor="$band_fill", **form),
+            time_line(axis, axis.lowest(low0), "lowest without the market", "$traded", width=1.3, dash="dot", **form),
+            time_line(axis, axis.highest(high0), "highest without the market", "$warm", width=1.3, dash="dot", **form),
+            time_line(axis, [bottom] * len(axis.x), "limits", "$limit", **limit),
+            time_line(axis, [top] * len(axis.x), "limits", "$limit", showlegend=False, **limit),
         ],
-        "layout": _time_layout("pu", yaxis={"range": [least - 0.008, most + 0.008], "tickformat": ".2f"}),
+        "layout": time_layout("pu", yaxis={"range": [least - 0.008, most + 0.008], "tickformat": ".2f"}),
     }
 
 

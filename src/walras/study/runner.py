@@ -7,44 +7,62 @@ file the run was made from. Started again on a folder whose run was cut off, it 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from walras.community import Community, load_community, with_period
 from walras.errors import JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
+from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
+from walras.exchange.wires import Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.metering.feeder import Feeder
 from walras.study.meters import make_meters, run_seed
+from walras.study.oracles import InProcess, MeteringPath
 from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
 
+NODAL: Literal["nodal"] = "nodal"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line may change: first local day, number of days, the chain's URL, and whether to begin anew."""
+    """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
+
+    `secret` is the operator's, for the members' keys (`journal_keys`).
+    """
 
     start: date | None = None
     days: int | None = None
     chain_url: str | None = None
     fresh: bool = False
     mechanism: str | None = None
+    secret: bytes | None = None
+
+
+PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
+"""From the community and the secrets of its members' leaf salts to a metering path."""
 
 
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options) -> None:
+    def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
+        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
         community = load_community(community_path)
-        market = community.market if options.mechanism is None else replace(community.market, mechanism=options.mechanism)
-        self.community = with_period(replace(community, market=market), start=options.start, days=options.days)
+        if options.mechanism is not None:
+            community = with_mechanism(community, options.mechanism)
+        self.community = with_period(community, start=options.start, days=options.days)
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -58,10 +76,19 @@ class Run:
             chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
         else:
             chain = JsonRpcChain(options.chain_url)
-        self._journal = Journal(out / JOURNAL, _salt_key(seed))
+        self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
+        self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
         meters = make_meters(self.community, seed)
-        self._session = Session(Parts(self.community, self.terms, meters, keys, trading, chain, seed), self._recorder)
+        secrets = self._journal.leaf_secrets(self.terms.members)
+        self._pool = ThreadPoolExecutor(2)
+        if path is None:
+            feeder = Feeder(meters.feeder, trading.network, trading.bus)
+            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
+        else:
+            way = path(self.community, secrets)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
+        self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
 
@@ -86,9 +113,17 @@ class Run:
         return self._recorder.state
 
     def __iter__(self) -> Iterator[int]:
-        yield from self._session.run()
+        with self._pool:
+            yield from self._session.run()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+
+def with_mechanism(community: Community, name: str) -> Community:
+    """The community under another mechanism; `nodal` keeps its market and makes the limits of the wires hold."""
+    if name == NODAL:
+        return replace(community, wires=replace(community.wires, limits=NODAL))
+    return replace(community, market=replace(community.market, mechanism=name))
 
 
 def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Terms:
@@ -115,7 +150,14 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         metering_deadline_s=60 * community.gates.metering_deadline_minutes,
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
+        wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
     )
+
+
+def make_wires(community: Community, trading: Trading) -> Wires:
+    """The feeder with its limits, as public terms."""
+    rules = community.wires
+    return Wires(trading.network, trading.bus, rules.rent, rules.import_limit_w, rules.export_limit_w)
 
 
 def ledger_keys(seed: bytes) -> LedgerKeys:
@@ -123,14 +165,27 @@ def ledger_keys(seed: bytes) -> LedgerKeys:
     return LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
 
 
-def open_journal(run: Path) -> Journal:
-    """The journal of a finished or interrupted run; its salts follow from the community's seed."""
+def open_journal(run: Path, secret: bytes | None = None) -> Journal:
+    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`)."""
     community = load_community(run / COMMUNITY)
-    return Journal(run / JOURNAL, _salt_key(run_seed(community)))
+    return Journal(run / JOURNAL, journal_keys(run_seed(community), secret))
 
 
-def _salt_key(seed: bytes) -> bytes:
-    return hashlib.sha256(b"journal salts" + seed).digest()
+def journal_keys(seed: bytes, secret: bytes | None) -> KeySource:
+    """The members' keys of a run's journal.
+
+    With a secret of the operator (32 bytes): drawn from the operating system's generator and wrapped under it; erased is erased.
+    Without: derived from the community's seed, so that a replay ends in the same bytes everywhere; fit for trials.
+    """
+    if secret is not None:
+        return KeySource(secret, lambda account: os.urandom(32))
+    master = hashlib.sha256(b"journal master" + seed).digest()
+    return KeySource(master, lambda account: hashlib.sha256(b"member key" + seed + account.to_bytes(8, "big")).digest())
+
+
+def store_master(community: Path, secret: bytes | None) -> bytes:
+    """What wraps the members' keys in the stores of gateway and oracles: from the secret, else from the community's seed."""
+    return hashlib.sha256(b"store master" + (secret or run_seed(load_community(community)))).digest()
 
 
 def _remove_run(out: Path) -> None:

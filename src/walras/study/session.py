@@ -8,25 +8,32 @@ driver is a straight line; `Recorder.step` makes it one that can be killed anywh
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import cbor2
 import numpy as np
 
 from walras.community.model import Community
 from walras.errors import JournalError, MeteringError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
+from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
-from walras.exchange.journal import Entry, Public, canonical
+from walras.exchange.journal import Entry, Public
+from walras.exchange.parts import (
+    admitted_private,
+    closed_readings,
+    delivered_from,
+    delivered_private,
+    opened_private,
+    sent_batch,
+)
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, clearing_to_public, orders_from_public, orders_to_public
 from walras.exchange.recorder import Decision, Recorder
+from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms, terms_to_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
@@ -46,7 +53,6 @@ from walras.ledger import (
     recover_address,
     require_accepted,
     settlement_transaction,
-    sign_attestation,
 )
 from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
@@ -55,33 +61,17 @@ from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.metering import (
-    Disagreement,
-    OracleState,
-    Refusal,
-    Rules,
-    SlotReadings,
-    SubstituteRule,
-    Vote,
-    cast_vote,
-    close,
-    initial_oracle,
-    quorum,
-    receive,
-    sign_readings,
-    substitutes,
-)
-from walras.metering.oracle import Checker, Signer
+from walras.metering import Disagreement, SlotReadings, Vote, quorum
+from walras.metering.oracle import Checker
+from walras.strategies.dispatch import Dispatch
 from walras.study.meters import Meters
+from walras.study.oracles import MeteringPath
 from walras.study.physics import flow_to_public
 from walras.study.trading import Trading
 from walras.units import Int64
 
 ESCROW_NANO = 200 * 10**9
 """First deposit of every account, and what it is topped up by before it could run dry: 200 currency units."""
-
-KEPT_DAYS = 15
-"""How long closed readings are remembered as a source of substitutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +85,19 @@ class Parts:
     trading: Trading
     chain: Chain
     seed: bytes
+    leaf_secrets: tuple[bytes, ...]
+    path: MeteringPath
 
 
 def genesis_time(terms: Terms) -> int:
     """Unix time of the embedded chain's first block: two days before the first slot; contracts are deployed a day later."""
     return int(terms.grid.start(terms.first).timestamp()) - 2 * 86_400
+
+
+def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
+    """The terms of the run's contracts."""
+    members = tuple(keys.member(account).address for account in range(terms.accounts))
+    return LedgerTerms(members, terms.oracles, terms.quorum, (ESCROW_NANO,) * terms.accounts)
 
 
 class Session:
@@ -109,21 +107,16 @@ class Session:
         self._p = parts
         self._recorder = recorder
         self._layout = parts.terms.layout()
-        self._rules = Rules(parts.community.grid, deadline=timedelta(seconds=parts.terms.metering_deadline_s))
-        self._oracles = [initial_oracle(parts.meters.registry) for _ in parts.terms.oracles]
-        self._history: dict[int, SlotReadings] = {}
         self._soc = parts.trading.initial_soc
         self._operator = Sender(parts.keys.operator, 0)
         self._addresses: LedgerAddresses | None = None
-        self._pool = ThreadPoolExecutor(2)
 
     def run(self) -> Iterator[int]:
         """Open, deploy, trade every slot, close. Yields each slot's index when it is settled."""
         self._open()
-        with self._pool:
-            for slot in range(self._p.terms.first, self._p.terms.last + 1):
-                self._slot(slot)
-                yield slot
+        for slot in range(self._p.terms.first, self._p.terms.last + 1):
+            self._slot(slot)
+            yield slot
         self._recorder.step(RUN_CLOSED, None, self._closing)
 
     def _closing(self) -> Decision:
@@ -132,8 +125,7 @@ class Session:
 
     def _open(self) -> None:
         p = self._p
-        members = {m.id: index for index, m in enumerate(p.community.members)}
-        private = canonical({"members": members, "credentials": list(p.meters.credentials)})
+        private = opened_private([m.id for m in p.community.members], p.meters.credentials)
         opened = self._recorder.step(RUN_OPENED, None, lambda: (terms_to_public(p.terms), private))
         if opened.public != terms_to_public(p.terms):
             raise JournalError(
@@ -142,12 +134,7 @@ class Session:
                 way_out="give another --out folder, or --fresh to begin anew",
             )
         accounts = p.terms.accounts
-        ledger_terms = LedgerTerms(
-            members=tuple(p.keys.member(account).address for account in range(accounts)),
-            oracles=p.terms.oracles,
-            threshold=p.terms.quorum,
-            deposits_nano=(ESCROW_NANO,) * accounts,
-        )
+        ledger_terms = ledger_terms_of(p.terms, p.keys)
         time = genesis_time(p.terms) + 86_400
 
         def deployment() -> Decision:
@@ -216,18 +203,22 @@ class Session:
         )
         clearing = clearing_from_public(cleared.public)
 
+        wires = self._limits(slot, orders, clearing, at)
+
         def deliver() -> Decision:
-            net, soc = p.trading.dispatch(slot, self._soc, orders, clearing)
-            return flow_to_public(p.trading.flow(slot, net), p.trading.network), canonical(
-                {"net_wh": net.tolist(), "soc": soc.tolist()}
-            )
+            done = self._dispatched(slot, orders, clearing)
+            if wires is not None:
+                done = p.trading.curtailed(self._soc, done, wires.curtailed_wh)
+            net = done.metered_wh
+            kept = delivered_private(net, done.soc_uwh, p.trading.fleet.member)
+            return flow_to_public(p.trading.flow(slot, net), p.trading.network), kept
 
         delivered = at(EventKind.DELIVERED, deliver)
-        physical = json.loads(_kept(delivered))
-        net_wh = np.array(physical["net_wh"], dtype=np.int64)
-        self._soc = np.array(physical["soc"], dtype=np.int64)
-        readings, attested = self._meter(slot, net_wh, at)
-        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, readings.import_wh, readings.export_wh)
+        net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
+        readings, attested = self._meter(slot, net_wh, delivered.public["import_w"], at)
+        on_wires = None if wires is None else wires.clearing
+        metered = readings.import_wh, readings.export_wh
+        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, on_wires)
         self._top_up(slot, accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
         root = bytes.fromhex(attested.public["root"])
@@ -261,12 +252,31 @@ class Session:
             ),
         )
 
+    def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Dispatch:
+        return self._p.trading.dispatched(slot, self._soc, positions_of(orders, clearing, self._p.terms.members))
+
+    def _limits(
+        self, slot: int, orders: Orders, clearing: Clearing, at: Callable[[EventKind, Callable[[], Decision]], Entry]
+    ) -> WiresSlot | None:
+        """Clear what members are about to do on the wires, where the terms have any."""
+        p = self._p
+        if p.terms.wires is None:
+            return None
+
+        def decide() -> Decision:
+            done = self._dispatched(slot, orders, clearing)
+            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, done, orders, clearing)), None
+
+        sold = positions_of(orders, clearing, p.terms.members).sold_wh
+        public = at(EventKind.CURTAILED, decide).public
+        return wires_slot_from_public(p.terms, public, sold, clearing, orders, p.trading.item_micro(slot))
+
     def _clear(self, mechanism: Mechanism, orders: Orders) -> Clearing:
         extra = extra_for(mechanism, orders)
         return run_mechanism(mechanism, orders, self._p.terms.conventions, self._p.trading.network, extra)
 
     def _meter(
-        self, slot: int, net_wh: Int64, at: Callable[[EventKind, Callable[[], Decision]], Entry]
+        self, slot: int, net_wh: Int64, transformer_w: int, at: Callable[[EventKind, Callable[[], Decision]], Entry]
     ) -> tuple[SlotReadings, Entry]:
         """Sign, admit by each oracle, close the slot, vote; the readings of the slot and the attestation."""
         p = self._p
@@ -274,33 +284,27 @@ class Session:
         outcome: list[SlotReadings] = []
 
         def gather() -> Decision:
-            device = range(len(p.meters.keys))
-            counter = slot - p.terms.first + 1
-            same = len(device)
-            imports, exports = np.maximum(net_wh, 0), np.maximum(-net_wh, 0)
-            batch = sign_readings(p.meters.keys, device, [slot] * same, imports, exports, [counter] * same, [0] * same)
-            self._oracles, readings, refused = self._admit(slot, batch)
-            outcome.append(readings[0])
-            if len({r.tree().root for r in readings}) != 1:
-                raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
+            batch = p.meters.sign(slot, slot - p.terms.first + 1, net_wh)
+            feeder = p.meters.sign_feeder(slot, slot - p.terms.first + 1, round(transformer_w * p.community.grid.hours))
+            readings, refused, check = p.path.take(slot, [*batch, feeder])
+            outcome.append(readings)
             public = {
-                "root": readings[0].tree().root.hex(),
-                "devices": same,
-                "admitted": same - int((readings[0].quality > 15).sum()),
+                "root": readings.salted_tree(p.leaf_secrets).root.hex(),
+                "devices": len(batch),
+                "admitted": len(batch) - int((readings.quality > 15).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
+                "feeder": feeder.hex(),
+                "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
             }
-            substituted = {device: readings[0].leaves[device] for device in np.flatnonzero(readings[0].quality > 15).tolist()}
-            return public, cbor2.dumps({"batch": batch, "substituted": substituted}, canonical=True)
+            return public, admitted_private(batch, p.meters.registry, readings, p.leaf_secrets)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
-            self._oracles, readings, _ = self._admit(slot, cbor2.loads(_kept(admitted))["batch"])
-            outcome.append(readings[0])
-        root = outcome[0].tree().root
+            outcome.append(closed_readings(slot, admitted))
+            p.path.taken_before(slot, sent_batch(admitted), outcome[0])
+        root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
             raise JournalError(f"slot {slot}: the readings kept do not have the root recorded", thing=admitted.seq)
-        self._history[slot] = outcome[0]
-        self._history.pop(slot - KEPT_DAYS * 24 * 60 // p.community.grid.minutes, None)
         assert self._addresses is not None
         chain_id, contract = self._addresses.chain_id, self._addresses.settlement
         addresses = p.terms.oracles
@@ -310,32 +314,11 @@ class Session:
             return recover_address(digest, vote.signature) == addresses[vote.oracle]
 
         def attest() -> Decision:
-            return _attest(slot, root, addresses, p.terms.quorum, self._signer, holds, int(due.timestamp()))
+            assert self._addresses is not None
+            votes = p.path.votes(slot, root, self._addresses)
+            return _attest(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp()))
 
         return outcome[0], at(EventKind.ATTESTED, attest)
-
-    def _admit(self, slot: int, batch: list[bytes]) -> tuple[list[OracleState], list[SlotReadings], dict[Refusal, int]]:
-        p = self._p
-        registry = p.meters.registry
-        due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
-        n = len(registry.keys)
-        unknown = np.full(n, -1, dtype=np.int64)
-        fill = substitutes(p.community.grid, slot, self._history, unknown, unknown, SubstituteRule())
-        states, readings = [], []
-        counts: dict[Refusal, int] = {}
-        for oracle in self._oracles:
-            state, refused = receive(oracle, registry, self._rules, batch, due, self._pool)
-            state, closed = close(state, registry, slot, fill)
-            states.append(state)
-            readings.append(closed)
-            counts = refused.counts()
-        return states, readings, counts
-
-    def _signer(self, oracle: int) -> Signer:
-        assert self._addresses is not None
-        chain_id, contract = self._addresses.chain_id, self._addresses.settlement
-        key = self._p.keys.oracle(oracle)
-        return lambda slot, root: sign_attestation(key, chain_id, contract, slot, root)[1]
 
     def _top_up(self, slot: int, cash_nano: Int64) -> None:
         """Before an account could fall below zero, its owner pays in again."""
@@ -366,22 +349,11 @@ class Session:
 
 
 def _attest(
-    slot: int, root: bytes, addresses: tuple[str, ...], threshold: int, signer: Callable[[int], Signer], holds: Checker, at: int
+    slot: int, root: bytes, addresses: tuple[str, ...], threshold: int, votes: list[Vote], holds: Checker, at: int
 ) -> Decision:
-    votes = [cast_vote(i, slot, root, signer(i)) for i in range(len(addresses))]
     result = quorum(votes, slot, range(len(addresses)), threshold, holds)
-    if isinstance(result, Disagreement):
+    if isinstance(result, Disagreement) or result.root != root:
         raise MeteringError(f"slot {slot}: no quorum of oracles for any root", thing=result)
     signatures = join_signatures([(addresses[vote.oracle], vote.signature) for vote in result.votes])
     public: Public = {"at": at, "root": root.hex(), "oracles": [v.oracle for v in result.votes], "signatures": signatures.hex()}
     return public, None
-
-
-def _kept(entry: Entry) -> bytes:
-    if entry.private is None:
-        raise JournalError(
-            f"entry {entry.seq} ({entry.kind}): its private part was erased",
-            thing=entry.seq,
-            way_out="a run whose private parts were erased can be audited, not continued",
-        )
-    return entry.private

@@ -16,11 +16,13 @@ from walras.community.model import Community
 from walras.community.series import Series, check_slots, member_bus, member_series, network, wholesale_micro_per_kwh
 from walras.devices.battery import fleet_from_records
 from walras.devices.battery_plan import ValueTable, plan_values
+from walras.exchange.curtailment import WiresSlot, clear_wires, make_intended
 from walras.exchange.settlement import Positions, positions_of
-from walras.exchange.terms import FIRM
+from walras.exchange.terms import FIRM, Terms
 from walras.grid import Flow
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
+from walras.strategies.curtailment import curtail
 from walras.strategies.dispatch import Dispatch, alone_dispatch, dispatch, firm_dispatch
 from walras.strategies.forecast import DAY_AHEAD, LOAD, PV, ErrorModel, forecast
 from walras.strategies.signals import Signals, make_signals
@@ -88,11 +90,6 @@ class Trading:
         price.flags.writeable = False
         return replace(orders, price_micro_per_kwh=price)
 
-    def dispatch(self, slot: int, soc_uwh: Int64, orders: Orders, clearing: Clearing) -> tuple[Int64, Int64]:
-        """Metered net energy [members] Wh and stored energy after the slot, uWh."""
-        done = self.dispatched(slot, soc_uwh, positions_of(orders, clearing, len(self.community.members)))
-        return done.metered_wh, done.soc_uwh
-
     def dispatched(self, slot: int, soc_uwh: Int64, positions: Positions) -> Dispatch:
         """What the batteries do once actual loads are known, by the settlement rule of the community."""
         day = self.day(slot)
@@ -103,6 +100,18 @@ class Trading:
             prices = rules.imbalance_short_micro_per_kwh, rules.imbalance_long_micro_per_kwh
             return firm_dispatch(signals, positions, *prices, self.fleet, soc_uwh, day.values, row)
         return dispatch(signals, positions, self.fleet, soc_uwh, day.values, row)
+
+    def on_wires(self, terms: Terms, slot: int, done: Dispatch, orders: Orders, clearing: Clearing) -> WiresSlot:
+        """What members are about to do in `slot`, cleared on the wires."""
+        reactive = self.day(slot).series.reactive_kvar[slot - self.day(slot).slots.start]
+        at_bus = np.rint(np.bincount(self.bus, weights=1e3 * reactive, minlength=self.network.buses)).astype(np.int64)
+        sold = positions_of(orders, clearing, terms.members).sold_wh
+        intended = make_intended(terms, done.metered_wh, sold, at_bus, clearing, orders, self.item_micro(slot))
+        return clear_wires(terms, intended)
+
+    def curtailed(self, soc_uwh: Int64, done: Dispatch, taken_wh: Int64) -> Dispatch:
+        """The same slot with `taken_wh` [members] less fed in."""
+        return curtail(done, taken_wh, self.fleet, soc_uwh)
 
     def alone(self, slot: int, soc_uwh: Int64) -> Dispatch:
         """The same slot without a market."""

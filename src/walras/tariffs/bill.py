@@ -17,6 +17,8 @@ Signs: positive is paid by the member, negative is paid to it (feed-in, local sa
     local_vat            bought_wh * VAT on the fees (+ on trade)   state
     feed_in              - exported_wh * feed-in rate               supplier
     imbalance            as settled (rule `firm`)                   balancing
+    locational           net metered energy * place in the network  grid_operator  (these two where the wires' limits hold)
+    rent_returned        share of the sum of the locational charges grid_operator
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ from walras.tariffs.records import BASIS_POINTS, LocalTariff
 from walras.units import Int64, checked_sum
 
 ACCOUNTS = ("supplier", "grid_operator", "state", "operator", "balancing")
+
+
+LOCATED = ("locational", "rent_returned")
+"""The last items of a bill where the limits of the wires hold."""
 
 
 class Delivered(Protocol):
@@ -77,10 +83,11 @@ class Bills:
         return np.asarray(self.nano.sum(axis=1), dtype=np.int64)
 
 
-def bill_layout(prices: PriceTable, local: LocalTariff) -> BillLayout:
-    """The items that the contracts of `prices` and the local tariff make."""
+def bill_layout(prices: PriceTable, local: LocalTariff, *, located: bool = False) -> BillLayout:
+    """The items that the contracts of `prices` and the local tariff make; with `located`, those of the wires as well."""
     levies = [f"local_{levy.name}" for levy in local.levies]
     items = (*prices.items, "local_trade", "local_network", *levies, "local_operator", "local_vat", "feed_in", "imbalance")
+    items = (*items, *LOCATED) if located else items
     receiver = {
         ENERGY: "supplier",
         NETWORK: "grid_operator",
@@ -89,6 +96,7 @@ def bill_layout(prices: PriceTable, local: LocalTariff) -> BillLayout:
         "local_operator": "operator",
         "feed_in": "supplier",
         "imbalance": "balancing",
+        **dict.fromkeys(LOCATED, "grid_operator"),
     }
     repeated = sorted({name for name in items if items.count(name) > 1})
     if repeated:
@@ -125,8 +133,10 @@ def make_bills(
         raise InputError("bill", [Fault("bill", "slots", slots, "slots within the price table")])
     _check_range(columns, layout, prices, feed_in_micro)
     nano = np.zeros((contract_of.size, len(layout.items)), dtype=np.int64)
+    last = layout.own + layout.local_micro.size + 2
     _add(
         nano,
+        last,
         prices.item_micro[row : row + len(slots)],
         contract_of,
         feed_in_micro,
@@ -135,6 +145,20 @@ def make_bills(
         layout.trade_vat_basis_points,
         *columns,
     )
+    return _bills(layout, nano)
+
+
+def with_location(bills: Bills, layout: BillLayout, locational_nano: Int64, returned_nano: Int64) -> Bills:
+    """The bills with what the wires add: both columns [members]; `layout` is one that is `located`."""
+    if bills.items[-len(LOCATED) :] != LOCATED:
+        raise InputError("bill", [Fault("bill", "items", bills.items[-2:], "a layout with the items of the wires")])
+    nano = bills.nano.copy()
+    nano[:, -2] += locational_nano
+    nano[:, -1] += returned_nano
+    return _bills(layout, nano)
+
+
+def _bills(layout: BillLayout, nano: Int64) -> Bills:
     received = np.zeros(len(ACCOUNTS), dtype=np.int64)
     np.add.at(received, layout.account, nano.sum(axis=0))
     return Bills(layout.items, nano, received)
@@ -143,6 +167,7 @@ def make_bills(
 @njit(cache=True)
 def _add(
     nano: Int64,
+    last: int,
     item_micro: Int64,
     contract_of: Int64,
     feed_in: Int64,
@@ -155,7 +180,6 @@ def _add(
     local_nano: Int64,
     imbalance: Int64,
 ) -> None:
-    last = nano.shape[1] - 1
     for t in range(supplied.shape[0]):
         for i in range(contract_of.size):
             c = contract_of[i]

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {AccessControlDefaultAdminRules} from
     "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {IGate} from "./IGate.sol";
 
 /// @notice What the registry asks of the contract that holds the oracles' stakes.
 interface IOracleBond {
@@ -40,6 +41,9 @@ contract Registry is AccessControlDefaultAdminRules {
     /// @notice Where oracles stake; zero where appointment needs no stake. It alone may eject.
     IOracleBond public oracleBond;
 
+    /// @notice Asked before somebody becomes a member or pays money in; zero where everybody may.
+    IGate public gate;
+
     mapping(address oracle => uint256 epoch) private _oracleEpoch;
     mapping(address owner => uint256 accountPlusOne) private _accountPlusOne;
     address[] private _owners;
@@ -50,8 +54,10 @@ contract Registry is AccessControlDefaultAdminRules {
 
     event OracleEjected(uint64 indexed epoch, address indexed oracle);
     event OracleBondChanged(IOracleBond indexed bond);
+    event GateChanged(IGate indexed gate);
 
     error NoAddress();
+    error GateClosed(address who, bytes32 reason);
     error NotBonded(address oracle);
     error NotOracleBond(address caller);
     error AlreadyMember(address owner, uint256 account);
@@ -110,9 +116,22 @@ contract Registry is AccessControlDefaultAdminRules {
     }
 
     /// @notice The owner of `account`.
-    function ownerOf(uint256 account) external view returns (address) {
+    function ownerOf(uint256 account) public view returns (address) {
         if (account >= _owners.length) revert NoSuchAccount(account);
         return _owners[account];
+    }
+
+    /// @notice From now on ask `gate_` (zero: nobody) who may come in. Members stay members, and their money stays theirs.
+    function setGate(IGate gate_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        gate = gate_;
+        emit GateChanged(gate_);
+    }
+
+    /// @notice Reverts where the gate keeps `who` out.
+    function checkGate(address who) public view {
+        if (address(gate) == address(0)) return;
+        bytes32 reason = gate.closedBy(who);
+        if (reason != 0) revert GateClosed(who, reason);
     }
 
     // --- operator and oracles --------------------------------------------------------------------------------------
@@ -182,6 +201,7 @@ contract Registry is AccessControlDefaultAdminRules {
 
     function _claim(address owner, uint256 account) private {
         if (owner == address(0)) revert NoAddress();
+        checkGate(owner);
         if (_accountPlusOne[owner] != 0) revert AlreadyMember(owner, _accountPlusOne[owner] - 1);
         _accountPlusOne[owner] = account + 1;
     }

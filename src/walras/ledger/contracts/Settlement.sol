@@ -140,9 +140,11 @@ contract Settlement is EIP712, Pausable, ReentrancyGuardTransient {
     function depositMany(uint256[] calldata accounts, uint256[] calldata tokenUnits) external nonReentrant whenNotPaused {
         if (accounts.length != tokenUnits.length) revert LengthMismatch(accounts.length, tokenUnits.length);
         uint256 members = registry.memberCount();
+        bool gated = address(registry.gate()) != address(0);
         uint256 total = 0;
         for (uint256 i = 0; i < accounts.length; ++i) {
             if (accounts[i] >= members) revert NoSuchAccount(accounts[i]);
+            if (gated) registry.checkGate(registry.ownerOf(accounts[i]));
             total += tokenUnits[i];
         }
         if (total == 0) revert NothingToDeposit();

@@ -1,0 +1,72 @@
+"""`walras limits`: what each limit of the wires cost over a run, and what one more unit of it would have been worth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from walras.errors import InputError
+from walras.exchange.curtailment import recorded_wires
+from walras.exchange.journal import read_public_record
+from walras.exchange.statement import opened_terms, settled_slots
+from walras.grid import limit_worths
+from walras.grid.shadow import LimitWorth
+from walras.units import format_energy, format_money, format_price
+
+HOURS_A_YEAR = 8_760
+
+
+def limits_command(run: Path, out: Path | None) -> None:
+    """Print every limit that bound, the most valuable first; write them as JSON where asked."""
+    entries = read_public_record(run / "public.jsonl")
+    terms, _ = opened_terms(entries)
+    if terms.wires is None:
+        raise InputError(
+            f"{run}: its limits were only watched, so none has a price",
+            [],
+            way_out='run it with --mechanism nodal, or [wires] limits = "nodal" in the community file',
+        )
+    slots = [recorded_wires(terms, s.slot, s.events) for s in settled_slots(terms, entries)]
+    cleared = [slot for slot in slots if slot is not None]
+    worths = limit_worths(terms.wires.network, (slot.clearing for slot in cleared), terms.grid.hours)
+    hours = len(cleared) * terms.grid.hours
+    taken = sum(int(slot.curtailed_wh.sum()) for slot in cleared)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{terms.name}: {hours:g} hours on the wires; {format_energy(taken, 1)} taken back of what members would have fed in"
+    )
+    if not worths:
+        console.print("no limit was reached: one more unit of any would have been worth nothing")
+    else:
+        console.print()
+        console.print(_table(worths, terms.currency))
+        console.print()
+        console.print("worth: what one more unit of the limit would have saved over the run, by the shadow prices of its clearings")
+        if hours < HOURS_A_YEAR:
+            console.print(f"the run is {hours:g} hours long; for a year's worth run a year")
+    if out is not None:
+        out.write_text(json.dumps([_row(w) for w in worths], indent=1) + "\n", encoding="utf-8")
+        console.print(f"figures: {out}")
+
+
+def _table(worths: list[LimitWorth], currency: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for head in ("limit", "hours bound", "hours broken", "one more", "was worth", "at most in an hour"):
+        table.add_column(head, justify="left" if head == "limit" else "right", overflow="fold")
+    for w in worths:
+        table.add_row(
+            f"{w.kind} {w.name}",
+            f"{w.bound_hours:g}",
+            f"{w.broken_hours:g}",
+            w.unit,
+            format_money(1000 * w.worth_micro, currency),
+            format_price(w.peak_micro_per_hour).replace("ct/kWh", "ct"),
+        )
+    return table
+
+
+def _row(w: LimitWorth) -> dict[str, object]:
+    return {name: getattr(w, name) for name in LimitWorth.__dataclass_fields__}

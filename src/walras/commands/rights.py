@@ -1,0 +1,92 @@
+"""`walras export`, `walras forget` and `walras consent`: a member's rights over their data, each use of them recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from walras.commands.secrets import read_secret
+from walras.errors import Fault, InputError, JournalError
+from walras.exchange.journal import Journal
+from walras.metering.purposes import NotAllowed, purpose_named
+from walras.service.data_protection import erase_before, export_for, export_member, forget_member, set_consent
+from walras.service.processing import processing_record
+from walras.study.runner import COMMUNITY, JOURNAL, open_journal, store_master
+
+OPERATOR = "operator"
+
+
+@contextmanager
+def _opened(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
+    """The run's journal, and the master key of the stores beside it."""
+    for name in (JOURNAL, COMMUNITY):
+        if not (run / name).exists():
+            raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
+    given = None if secret is None else read_secret(secret, command)
+    journal = open_journal(run, given)
+    try:
+        yield journal, store_master(run / COMMUNITY, given)
+    finally:
+        journal.close()
+
+
+def export_command(run: Path, member: str | None, out: Path | None, purpose: str | None, record: bool, secret: Path | None) -> None:
+    """Write a member's data, what a purpose may see of it, or the record of processing."""
+    now = datetime.now(UTC)
+    if record == (member is not None):
+        faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
+        raise InputError("walras export", faults)
+    with _opened(run, secret, "walras export") as (journal, master):
+        if member is None:
+            result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
+        elif purpose is None:
+            result = export_member(journal, run, member, master, now, OPERATOR)
+        else:
+            result = export_for(journal, run, member, purpose_named(purpose), now, OPERATOR)
+    if isinstance(result, NotAllowed):
+        raise JournalError(
+            f"{member} has not consented to {result.purpose}; the refusal is recorded",
+            thing=result,
+            way_out=f"`walras consent {run} {member} {result.purpose}` once the member has agreed",
+        )
+    text = json.dumps(result, indent=1) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
+        Console(soft_wrap=True, highlight=False).print(f"written: {out} ({len(text):,} bytes)")
+
+
+def forget_command(run: Path, member: str | None, older_than: int | None, secret: Path | None) -> None:
+    """Erase a member everywhere in the run's folder, or everybody's private parts older than some days."""
+    now = datetime.now(UTC)
+    console = Console(soft_wrap=True, highlight=False)
+    if (member is None) == (older_than is None) or (older_than is not None and older_than < 0):
+        faults = [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS (0 or more)")]
+        raise InputError("walras forget", faults)
+    with _opened(run, secret, "walras forget") as (journal, master):
+        if member is None:
+            assert older_than is not None
+            gone = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR)
+            console.print(f"private parts of {gone} entries erased; the bills stay, the proofs of those readings are gone")
+            return
+        done = forget_member(journal, run, member, master, now, OPERATOR)
+    console.print(f"{member}: key and {done.parts} sealed parts of the journal erased")
+    for name, count in done.readings.items():
+        console.print(f"{member}: {count} readings erased from {name}")
+    for name in done.files:
+        console.print(f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
+    console.print(f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
+
+
+def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:
+    """Record consent, or its withdrawal."""
+    with _opened(run, secret, "walras consent") as (journal, _):
+        left = set_consent(journal, run, member, purpose_named(purpose), not withdraw, datetime.now(UTC), OPERATOR)
+    Console(soft_wrap=True, highlight=False).print(f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")

@@ -1,0 +1,201 @@
+"""What the wires say at delivery: who takes back how much of what it is about to feed in, and the price at each node.
+
+Positions are agreed at gate closure as if there were no wires. At delivery the feeder's controller knows what everybody is about to
+take and feed in, and clears it on the wires (`grid.nodal`), as a real-time market follows a forward one:
+
+    takes     what members take is served: it is outside the market of this step
+    feeds in  an ask for every Wh that a member is about to feed in, at what the kWh is worth at the root less what its owner
+              loses without it: its own feed-in rate for what it did not sell, the trade price (under `firm` the short price) for
+              what it did. So what is curtailed is what loses least, and only where a limit is reached
+    root      the supplier gives and takes any amount at the trade price; where nothing traded, at the cheapest contract's energy
+              price of the slot
+
+Curtailed energy stays in the owner's battery where there is room, and is not produced otherwise. What a limit broken by taking
+alone needs, nobody here can give: the clearing then says what stays broken and by how much.
+
+Source: Schweppe, Caramanis, Tabors and Bohn, "Spot Pricing of Electricity", 1988, chapter 6; Kirschen and Strbac, "Fundamentals
+of Power System Economics", 2018, chapter 5 (two settlements).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from walras.errors import ClearingError
+from walras.exchange.journal import Entry
+from walras.exchange.phases import EventKind
+from walras.exchange.public import clearing_from_public, clearing_to_public, column, orders_from_public
+from walras.exchange.settlement import positions_of
+from walras.exchange.terms import FIRM, Terms
+from walras.exchange.wires import Wires
+from walras.grid import FeederSlot, add_supplier, check_nodal, find_violations, power_flow
+from walras.grid.nodal import clear as clear_nodal
+from walras.market.clearing import Clearing
+from walras.market.conventions import Conventions
+from walras.market.laws import Finding
+from walras.market.orders import BUY, SELL, Orders, make_orders
+from walras.tariffs.prices import ENERGY
+from walras.units import Int64
+
+CONVENTIONS = Conventions()
+
+
+@dataclass(frozen=True, eq=False)
+class Intended:
+    """What members are about to do in a slot, before the wires have their say.
+
+    net_wh         [members] net energy, positive taken; `sold_wh` [members] sold at gate closure
+    reactive_var   [buses] reactive power, positive taken
+    root_micro     worth of a kWh at the root, `sold_micro` what a seller loses by a kWh sold and not delivered, micro/kWh
+    """
+
+    net_wh: Int64
+    sold_wh: Int64
+    reactive_var: Int64
+    root_micro: int
+    sold_micro: int
+
+
+@dataclass(frozen=True, eq=False)
+class WiresSlot:
+    """One slot on the wires: what was intended, the nodal clearing, and `curtailed_wh` [members] taken back."""
+
+    intended: Intended
+    clearing: Clearing
+    curtailed_wh: Int64
+
+
+def root_price(trade: Clearing, orders: Orders, energy_micro: Int64) -> int:
+    """Worth of a kWh at the root, micro/kWh: the trade price (where there are many, what buyers pay on average, rounded down);
+    where nothing traded, the cheapest of `energy_micro` [contracts].
+    """
+    if trade.price_micro_per_kwh is not None:
+        return trade.price_micro_per_kwh
+    buys = orders.side == BUY
+    bought = int(trade.filled_wh[buys].sum())
+    return int(trade.pay_nano[buys].sum()) // bought if bought else int(energy_micro.min())
+
+
+def make_intended(
+    terms: Terms, net_wh: Int64, sold_wh: Int64, reactive_var: Int64, trade: Clearing, orders: Orders, item_micro: Int64
+) -> Intended:
+    """What members are about to do; `item_micro` [contracts, items] are the slot's prices."""
+    price = root_price(trade, orders, item_micro[:, terms.items.index(ENERGY)])
+    return Intended(net_wh, sold_wh, reactive_var, price, max(price, terms.short_micro_per_kwh) if terms.rule == FIRM else price)
+
+
+def clear_wires(terms: Terms, intended: Intended) -> WiresSlot:
+    """The nodal clearing of what members are about to do."""
+    book, feeder = wires_book(terms, intended)
+    clearing = clear_nodal(book, CONVENTIONS, feeder)
+    return WiresSlot(intended, clearing, _curtailed(intended, book, clearing))
+
+
+def wires_book(terms: Terms, intended: Intended) -> tuple[Orders, FeederSlot]:
+    """The book of this step, the supplier's two rows last, and the feeder as it is without anybody feeding in.
+
+    An owner of a plant has up to two rows, in the order of the members: what it sold, then the rest.
+    """
+    wires = wires_of(terms)
+    fed = np.maximum(-intended.net_wh, 0)
+    sold = np.minimum(fed, intended.sold_wh)
+    who = np.repeat(np.arange(fed.size), 2)
+    quantity = np.column_stack([sold, fed - sold]).ravel()
+    lost = np.column_stack([np.full(fed.size, intended.sold_micro), terms.feed_in_micro]).ravel()
+    rows = np.flatnonzero(quantity)
+    asks = make_orders(
+        np.full(rows.size, SELL),
+        quantity[rows],
+        intended.root_micro - lost[rows],
+        participant=who[rows],
+        time=np.zeros(rows.size),
+        node=wires.bus[who[rows]],
+    )
+    price = intended.root_micro
+    book = add_supplier(asks, wires.network, price + 1, price, participant=fed.size)
+    taken_kw = np.maximum(intended.net_wh, 0) / (1e3 * terms.grid.hours)
+    return book, FeederSlot(
+        wires.network,
+        terms.grid.hours,
+        fixed_p_kw=np.asarray(np.bincount(wires.bus, weights=taken_kw, minlength=wires.network.buses), dtype=np.float64),
+        fixed_q_kvar=intended.reactive_var / 1e3,
+        import_limit_kw=np.inf if wires.import_limit_w is None else wires.import_limit_w / 1e3,
+        export_limit_kw=np.inf if wires.export_limit_w is None else wires.export_limit_w / 1e3,
+    )
+
+
+def check_wires(terms: Terms, slot: WiresSlot) -> list[Finding]:
+    """Everything that does not hold of a wires clearing, by an AC power flow of its own; empty for a good one."""
+    book, feeder = wires_book(terms, slot.intended)
+    filled = slot.clearing.filled_wh
+    if slot.clearing.mechanism != "nodal" or filled.shape != book.quantity_wh.shape:
+        return [Finding("book", f"{filled.size} fills by {slot.clearing.mechanism}, {book.count} orders on the wires")]
+    outside = np.flatnonzero((filled < 0) | (filled > book.quantity_wh))
+    if outside.size:
+        row = int(outside[0])
+        return [Finding("fills", f"order {row} is filled with {int(filled[row])} of {int(book.quantity_wh[row])} Wh")]
+    return check_nodal(book, slot.clearing, feeder, CONVENTIONS)
+
+
+def limits_broken(terms: Terms, net_wh: Int64, reactive_var: Int64) -> list[str]:
+    """What an AC power flow of the metered energy [members] breaks, in words."""
+    wires = wires_of(terms)
+    p = np.bincount(wires.bus, weights=net_wh / (1e3 * terms.grid.hours), minlength=wires.network.buses)
+    broken = find_violations(wires.network, power_flow(wires.network, p, reactive_var / 1e3))
+    return [broken.describe(wires.network, row) for row in range(len(broken))]
+
+
+def wires_slot_to_public(slot: WiresSlot) -> dict[str, Any]:
+    """What anybody needs to check it, together with the terms, the orders and the trade."""
+    return {
+        "net_wh": slot.intended.net_wh.tolist(),
+        "reactive_var": slot.intended.reactive_var.tolist(),
+        "clearing": clearing_to_public(slot.clearing),
+    }
+
+
+def wires_slot_from_public(
+    terms: Terms, public: Mapping[str, Any], sold_wh: Int64, trade: Clearing, orders: Orders, item_micro: Int64
+) -> WiresSlot:
+    """The inverse, with what follows from the trade taken from the trade."""
+    net, reactive = column(public, "net_wh"), column(public, "reactive_var")
+    intended = make_intended(terms, net, sold_wh, reactive, trade, orders, item_micro)
+    clearing = clearing_from_public(public["clearing"])
+    book, _ = wires_book(terms, intended)
+    return WiresSlot(intended, clearing, _curtailed(intended, book, clearing))
+
+
+def recorded_wires(terms: Terms, slot: int, events: Mapping[EventKind, Entry]) -> WiresSlot | None:
+    """The slot on the wires from its events as far as recorded; None where the terms have no wires.
+
+    Raises ClearingError where the terms have wires and the slot no such event, or the other way round.
+    """
+    if terms.wires is None and EventKind.CURTAILED not in events:
+        return None
+    wires_of(terms)
+    if EventKind.CURTAILED not in events:
+        raise ClearingError(f"slot {slot}: the wires were not cleared", thing=slot)
+    orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
+    trade = clearing_from_public(events[EventKind.CLEARED].public)
+    prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
+    sold = positions_of(orders, trade, terms.members).sold_wh
+    return wires_slot_from_public(terms, events[EventKind.CURTAILED].public, sold, trade, orders, prices)
+
+
+def wires_of(terms: Terms) -> Wires:
+    """The wires of terms that have them."""
+    if terms.wires is None:
+        raise ClearingError("the terms of this run have no wires", thing=terms.name, way_out='set [wires] limits = "nodal"')
+    return terms.wires
+
+
+def _curtailed(intended: Intended, book: Orders, clearing: Clearing) -> Int64:
+    if clearing.filled_wh.shape != book.quantity_wh.shape:
+        raise ClearingError(f"{clearing.filled_wh.size} fills for {book.count} orders on the wires", thing=clearing)
+    taken = np.zeros(intended.net_wh.size, dtype=np.int64)
+    np.add.at(taken, book.participant[:-2], (book.quantity_wh - clearing.filled_wh)[:-2])
+    return taken

@@ -1,0 +1,127 @@
+"""What the private part of each event holds, member by member, and back.
+
+    run_opened          the member's id and their meter's credential
+    delivered           metered net energy and the energy in the member's batteries after the slot
+    readings_admitted   what the member's meter sent, and the salted leaf they are billed by; common: the digests of all leaves
+
+So each member's data stand alone: they can be handed out, or erased, without touching another's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cbor2
+import numpy as np
+
+from walras.errors import JournalError
+from walras.exchange.journal import Entry, canonical
+from walras.exchange.sealed import Private
+from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
+from walras.metering.merkle import tree_over_digests
+from walras.metering.reading import split_reading
+from walras.metering.slot_readings import readings_of_leaves
+from walras.metering.vault import SALT_BYTES
+from walras.units import Int64
+
+DIGEST_BYTES = 32
+
+
+def opened_private(ids: Sequence[str], credentials: Sequence[str]) -> Private:
+    """The private part of `run_opened`."""
+    return Private(b"", tuple(canonical({"id": i, "credential": c}) for i, c in zip(ids, credentials, strict=True)))
+
+
+def member_ids(opened: Entry) -> dict[str, int]:
+    """Member ids and their accounts, of those that were not forgotten; empty without the private part."""
+    if opened.private is None:
+        return {}
+    return {json.loads(part)["id"]: account for account, part in enumerate(opened.private.members) if part is not None}
+
+
+def delivered_private(net_wh: Int64, soc_uwh: Int64, owner: Int64) -> Private:
+    """The private part of `delivered`: `net_wh` [members], `soc_uwh` [batteries] of the members `owner` [batteries]."""
+    soc: list[list[int]] = [[] for _ in range(net_wh.size)]
+    for battery, member in enumerate(owner.tolist()):
+        soc[member].append(int(soc_uwh[battery]))
+    return Private(b"", tuple(canonical({"net_wh": n, "soc": s}) for n, s in zip(net_wh.tolist(), soc, strict=True)))
+
+
+def delivered_from(entry: Entry, owner: Int64) -> tuple[Int64, Int64]:
+    """The inverse of `delivered_private`; JournalError where a part was erased."""
+    parts = [json.loads(part) for part in _private(entry).whole(_where(entry))]
+    net = np.array([part["net_wh"] for part in parts], dtype=np.int64)
+    waiting = [iter(part["soc"]) for part in parts]
+    return net, np.array([next(waiting[member]) for member in owner.tolist()], dtype=np.int64)
+
+
+def admitted_private(batch: Sequence[bytes], registry: Registry, readings: SlotReadings, secrets: Sequence[bytes]) -> Private:
+    """The private part of `readings_admitted`: `batch` as the meters sent it, `readings` as they were closed.
+
+    What no registered meter can have sent belongs to nobody and is not kept.
+    """
+    sent: list[list[bytes]] = [[] for _ in readings.leaves]
+    for encoded in batch:
+        fields = split_reading(encoded)
+        device = -1 if fields is None else registry.index.get(fields[0], -1)
+        if device >= 0:
+            sent[device].append(encoded)
+    salted = [readings.salted_leaf(secret, device) for device, secret in enumerate(secrets)]
+    parts = []
+    for mine, leaf in zip(sent, salted, strict=True):
+        bare = leaf[SALT_BYTES:]
+        parts.append(cbor2.dumps([leaf[:SALT_BYTES], mine, mine.index(bare) if bare in mine else bare]))
+    return Private(b"".join(SHA256_RFC6962.leaf(leaf) for leaf in salted), tuple(parts))
+
+
+def sent_batch(entry: Entry) -> list[bytes]:
+    """What the meters sent, by device; JournalError where a part was erased."""
+    parts = _private(entry).whole(_where(entry))
+    return [encoded for part in parts for encoded in cbor2.loads(part)[1]]
+
+
+def leaves_tree(entry: Entry) -> MerkleTree:
+    """The tree of all salted leaves of `readings_admitted`, from their digests; JournalError where they were erased."""
+    common = _private(entry).common
+    return tree_over_digests([common[at : at + DIGEST_BYTES] for at in range(0, len(common), DIGEST_BYTES)])
+
+
+def salted_leaf(entry: Entry, account: int) -> bytes | None:
+    """The salted leaf a member is billed by; None where it was erased."""
+    part = _private(entry).part(account)
+    if part is None:
+        return None
+    salt, sent, leaf = cbor2.loads(part)
+    return bytes(salt) + bytes(sent[leaf] if isinstance(leaf, int) else leaf)
+
+
+def closed_readings(slot: int, entry: Entry) -> SlotReadings:
+    """The readings of the slot as they were closed, from the leaves kept; JournalError where one was erased or is none."""
+    parts = _private(entry).whole(_where(entry))
+    salted = (salted_leaf(entry, account) for account in range(len(parts)))
+    return readings_of_leaves(slot, [leaf[SALT_BYTES:] for leaf in salted if leaf is not None])
+
+
+def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:
+    """A member's part in plain JSON values, bytes as hex: what a member is shown of what is kept about them."""
+    if kind != "readings_admitted":
+        return dict(json.loads(part))
+    salt, sent, leaf = cbor2.loads(part)
+    billed = sent[leaf] if isinstance(leaf, int) else leaf
+    return {"salt": salt.hex(), "sent": [encoded.hex() for encoded in sent], "leaf": billed.hex()}
+
+
+def _private(entry: Entry) -> Private:
+    if entry.private is None:
+        raise JournalError(
+            f"{_where(entry)}: its private part was erased",
+            thing=entry.seq,
+            way_out="a run whose private parts were erased can be audited and billed, not continued",
+        )
+    return entry.private
+
+
+def _where(entry: Entry) -> str:
+    return f"entry {entry.seq} ({entry.kind})" + ("" if entry.slot is None else f" of slot {entry.slot}")

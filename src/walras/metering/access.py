@@ -1,0 +1,134 @@
+"""Access: who may ask a node for what is decided by a credential, and every request is signed by its holder.
+
+An access credential is a verifiable credential (as `credential`): the operator's word that the holder of a key has certain rights
+for some time. A request names the node it is for, the right it uses, when it was made, and the digest of what it asks; the holder
+signs it. So a request cannot be sent to another node, used for another question, or kept for later; what a node answers is the
+same however often one is repeated within its few minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from hashlib import sha256
+
+import cbor2
+
+from walras.errors import Fault, InputError, MeteringError
+from walras.metering.credential import VC_CONTEXT, is_utc_second, moment_of, stamp
+from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of
+from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt
+from walras.metering.refusals import Refusal
+from walras.metering.strict_cbor import loads_strict
+
+MAX_AGE = timedelta(minutes=5)
+_REQUEST_TYPE = "walras-request+jwt"
+
+
+class Right(Enum):
+    """What a node can be asked for by those who may."""
+
+    VOTE = "ask for the vote on a slot"
+    READ = "read the readings of a slot"
+
+
+class AccessRefusal(Enum):
+    """Why a request is not answered."""
+
+    MALFORMED = "not a request"
+    CREDENTIAL = "the credential does not hold: not by this issuer, changed, or not valid now"
+    NOT_SIGNED = "not signed by the credential's holder, or changed since"
+    NOT_FOR_THIS = "made for another node, another question, or another time"
+    NO_RIGHT = "the credential does not give this right"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A request that holds: who asks, by which right, and for what."""
+
+    holder: str
+    right: Right
+    body: bytes
+
+
+def issue_access(issuer: PrivateKey, holder: str, rights: Collection[Right], valid_from: datetime, valid_until: datetime) -> str:
+    """The operator's word that `holder` (did:key) has `rights` from and until (UTC, whole seconds); InputError for bad times."""
+    faults = [
+        Fault("access credential", name, moment, "UTC, whole seconds, in order")
+        for name, moment in (("valid_from", valid_from), ("valid_until", valid_until))
+        if not is_utc_second(moment) or valid_from >= valid_until
+    ]
+    if faults:
+        raise InputError("access credential", faults)
+    return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), holder, rights, valid_from, valid_until))
+
+
+def sign_request(holder: PrivateKey, credential: str, right: Right, audience: str, body: bytes, now: datetime) -> bytes:
+    """The request of `holder` to the node named `audience`, for the wire."""
+    claims: dict[str, object] = {
+        "aud": audience,
+        "iat": int(now.timestamp()),
+        "right": right.name,
+        "body": sha256(body).hexdigest(),
+    }
+    return cbor2.dumps([credential, sign_jwt(holder, _REQUEST_TYPE, claims), body])
+
+
+def open_request(encoded: bytes, issuer: PublicKey, audience: str, now: datetime) -> Allowed | AccessRefusal:
+    """The request, if credential, signature, audience, time and right all hold at `now` (aware)."""
+    value = loads_strict(encoded)
+    if isinstance(value, Refusal):
+        return AccessRefusal.MALFORMED
+    match value:
+        case [str() as credential, str() as request, bytes() as body]:
+            held = _read_credential(credential, issuer, now)
+            if held is None:
+                return AccessRefusal.CREDENTIAL
+            holder, rights = held
+            claims = open_jwt(request, public_key_of(holder), _REQUEST_TYPE)
+            if isinstance(claims, CredentialRefusal):
+                return AccessRefusal.NOT_SIGNED
+            return _judged(claims, holder, rights, audience, body, now)
+    return AccessRefusal.MALFORMED
+
+
+def _judged(
+    claims: dict[str, object], holder: str, rights: frozenset[Right], audience: str, body: bytes, now: datetime
+) -> Allowed | AccessRefusal:
+    made = claims.get("iat")
+    fresh = type(made) is int and abs(now.timestamp() - made) <= MAX_AGE.total_seconds()
+    if not fresh or claims.get("aud") != audience or claims.get("body") != sha256(body).hexdigest():
+        return AccessRefusal.NOT_FOR_THIS
+    asked = next((right for right in Right if right.name == claims.get("right")), None)
+    return AccessRefusal.NO_RIGHT if asked is None or asked not in rights else Allowed(holder, asked, body)
+
+
+def _read_credential(token: str, issuer: PublicKey, now: datetime) -> tuple[str, frozenset[Right]] | None:
+    """Holder and rights, or None for anything but a credential of this issuer that is valid at `now`."""
+    claims = open_jwt(token, issuer, "vc+jwt")
+    if isinstance(claims, CredentialRefusal):
+        return None
+    try:
+        subject = claims["credentialSubject"]
+        holder, names = subject["id"], subject["rights"]  # type: ignore[index]
+        public_key_of(holder)
+        rights = frozenset(Right[name] for name in names)
+        since, until = moment_of(claims["validFrom"]), moment_of(claims["validUntil"])
+    except (KeyError, TypeError, ValueError, AttributeError, MeteringError):
+        return None
+    if claims != _claims(did_of(issuer), holder, rights, since, until) or not since <= now < until:
+        return None
+    return holder, rights
+
+
+def _claims(issuer: str, holder: str, rights: Collection[Right], since: datetime, until: datetime) -> dict[str, object]:
+    return {
+        "@context": VC_CONTEXT,
+        "type": ["VerifiableCredential", "AccessCredential"],
+        "issuer": issuer,
+        "validFrom": stamp(since),
+        "validUntil": stamp(until),
+        "credentialSubject": {"id": holder, "rights": sorted(right.name for right in rights)},
+    }

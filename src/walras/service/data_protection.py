@@ -1,0 +1,220 @@
+"""A member's rights over their data in a run's folder: to have all of it (export), and to have it gone (forget).
+
+Export gathers what any store holds about one member, with proofs that it is what was settled (GDPR Articles 15 and 20). Forget
+(Article 17) is recorded as an act first; then the member goes from every file of the folder, the sealed journal last, so that a
+command that is cut off can be given again. What stays are salted digests without their salts, and figures by account number
+that the contract holds for ever and every audit needs; which account was whose is nowhere any more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from walras.errors import Fault, InputError, JournalError
+from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
+from walras.exchange.fold import RUN_CLOSED
+from walras.exchange.journal import Entry, Journal, write_public_record
+from walras.exchange.parts import member_ids, part_as_json
+from walras.exchange.phases import EventKind
+from walras.exchange.statement import make_statement, opened_terms, statement_to_json
+from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
+from walras.service.reading_store import ReadingStore
+from walras.study.runner import COMMUNITY, PUBLIC
+
+REPORT = "report.html"
+STORES = ("gateway*.sqlite", "oracle-*.sqlite")
+"""Stores of readings that gateway and oracles keep in a run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What went: sealed parts of the journal, readings by store, files removed or rewritten."""
+
+    account: int
+    parts: int
+    readings: Mapping[str, int]
+    files: tuple[str, ...]
+
+
+def export_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> dict[str, Any]:
+    """Everything about `member` in plain JSON values; the export itself is recorded as an act. InputError names the members."""
+    entries = list(journal.entries())
+    statement = make_statement(entries, member)
+    account = statement.account
+    terms, _ = opened_terms(entries)
+    kept = [
+        {"seq": e.seq, "kind": e.kind, "slot": e.slot, "data": part_as_json(e.kind, part)}
+        for e in entries
+        if e.private is not None and (part := e.private.part(account)) is not None
+    ]
+    result = {
+        "member": member,
+        "account": account,
+        "made_at": at.isoformat(timespec="seconds"),
+        "statement": statement_to_json(statement),
+        "orders": _orders_of(entries, account),
+        "kept": kept,
+        "other_stores": {path.name: _readings_of(path, master, account) for path in _stores(run)},
+        "purposes": [_purpose_as_json(purpose) for purpose in PURPOSES.values()],
+        "consents": sorted(consents(entries, account)),
+        "acts": [act_to_public(act) for act in acts_of(entries, account)],
+        "slot_minutes": terms.grid.minutes,
+        "slot_origin": terms.grid.origin.isoformat(),
+    }
+    _record(journal, run, Act(ActKind.EXPORTED, at, by, account, {"purpose": "the member's own"}))
+    return result
+
+
+def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: datetime, by: str) -> dict[str, Any] | NotAllowed:
+    """What a purpose may see of a member: energy at the purpose's resolution, if the member's consent or the contract allows it.
+
+    The disclosure is recorded, and so is a refusal.
+    """
+    entries = list(journal.entries())
+    statement = make_statement(entries, member)
+    refused = allowed(purpose, statement.account, consents(entries, statement.account))
+    kind = ActKind.DENIED if refused else ActKind.EXPORTED
+    _record(journal, run, Act(kind, at, by, statement.account, {"purpose": purpose.name}))
+    if refused:
+        return refused
+    slot, taken, given = np.array([(row[0], row[2], row[3]) for row in statement.slots], dtype=np.int64).reshape(-1, 3).T
+    rows = reduced(opened_terms(entries)[0].grid, slot, taken, given, purpose.resolution)
+    return {"account": statement.account, "purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
+
+
+def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> Forgotten:
+    """Erase `member` from every store of the run. JournalError while the run goes on: it would need what is to be erased."""
+    entries = list(journal.entries())
+    account = account_of(entries, member)
+    if not any(entry.kind == RUN_CLOSED for entry in entries):
+        raise JournalError(
+            f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it, then forget the member"
+        )
+    _record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
+    files = _redact(run, member, account)
+    readings = {path.name: _forget_readings(path, master, account) for path in _stores(run)}
+    return Forgotten(account, journal.forget(account), readings, files)
+
+
+def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by: str) -> int:
+    """Erase the private parts of all slots that began before `moment` (aware); returns how many entries had some."""
+    entries = list(journal.entries())
+    if not any(entry.kind == RUN_CLOSED for entry in entries):
+        raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
+    slot = opened_terms(entries)[0].grid.slot_at(moment)
+    _record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
+    return journal.erase_before(slot)
+
+
+def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, given: bool, at: datetime, by: str) -> set[str]:
+    """Record that a member gives or withdraws consent; returns what the member consents to afterwards."""
+    entries = list(journal.entries())
+    account = account_of(entries, member)
+    kind = ActKind.CONSENT_GIVEN if given else ActKind.CONSENT_WITHDRAWN
+    _record(journal, run, Act(kind, at, by, account, {"purpose": purpose.name}))
+    return consents(journal.entries(), account)
+
+
+def account_of(entries: list[Entry], member: str) -> int:
+    """The account of a member; InputError names those that are known."""
+    members = member_ids(entries[0]) if entries else {}
+    if member not in members:
+        known = ", ".join(list(members)[:8]) + (f" … ({len(members)} in all)" if len(members) > 8 else "")
+        raise InputError("member", [Fault("run", "member", member, f"one of {known or 'nobody: all are forgotten'}")])
+    return members[member]
+
+
+def _record(journal: Journal, run: Path, act: Act) -> None:
+    record_act(journal, act)
+    write_public_record(journal, run / PUBLIC)
+
+
+def _orders_of(entries: list[Entry], account: int) -> list[dict[str, Any]]:
+    found = []
+    for entry in entries:
+        if entry.kind == EventKind.ORDERS_REVEALED.value:
+            orders = entry.public["orders"]
+            for row, participant in enumerate(orders["participant"]):
+                if participant == account:
+                    mine = {name: column[row] for name, column in orders.items()}
+                    found.append({"slot": entry.slot, **mine, "salt": entry.public["salts"][row]})
+    return found
+
+
+def _purpose_as_json(purpose: Purpose) -> dict[str, Any]:
+    return {
+        "purpose": purpose.name,
+        "what": purpose.what,
+        "ground": purpose.ground.value,
+        "resolution": purpose.resolution.name.lower(),
+        "recipients": list(purpose.recipients),
+        "retention_days": purpose.retention_days,
+    }
+
+
+def _stores(run: Path) -> list[Path]:
+    return sorted(path for pattern in STORES for path in run.glob(pattern))
+
+
+def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
+    store = ReadingStore(path, master, {})
+    try:
+        return [taken.encoded.hex() for taken in store.readings("member = ?", (account,))]
+    finally:
+        store.close()
+
+
+def _forget_readings(path: Path, master: bytes, account: int) -> int:
+    store = ReadingStore(path, master, {})
+    try:
+        return store.forget_member(account) if store.knows(account) else 0
+    finally:
+        store.close()
+
+
+def _redact(run: Path, member: str, account: int) -> tuple[str, ...]:
+    """Take the member out of the copy of the community file, and remove the report, which shows members by name."""
+    changed = []
+    if (run / REPORT).exists():
+        (run / REPORT).unlink()
+        changed.append(REPORT)
+    path = run / COMMUNITY
+    before = path.read_text(encoding="utf-8")
+    after = without_member(before, member, account)
+    if after != before:
+        partial = path.with_suffix(".partial")
+        partial.write_text(after, encoding="utf-8")
+        partial.replace(path)
+        changed.append(COMMUNITY)
+    return tuple(changed)
+
+
+_SECTION = re.compile(r"(?m)^(?=\[(?!\[?member\.))")
+_ID = re.compile(r"(?m)^\s*id\s*=\s*([\"'])(.*?)\1")
+_KEPT = re.compile(r"(?m)^\s*(?:node|contract)\s*=.*$")
+
+
+def without_member(text: str, member: str, account: int) -> str:
+    """A community file in which the `[[member]]` of that id is only an account at its node, without what stands behind the meter.
+
+    >>> print(without_member('[[member]]\\nid = "home-1"\\nnode = "b1"\\ncontract = "c"\\npv = [ 5 ]\\n', "home-1", 7).rstrip())
+    [[member]]
+    id = "account-7"
+    node = "b1"
+    contract = "c"
+    loads = []
+    """
+    sections = _SECTION.split(text)
+    for at, section in enumerate(sections):
+        found = _ID.search(section)
+        if section.startswith("[[member]]") and found and found.group(2) == member:
+            kept = [line.strip() for line in _KEPT.findall(section)]
+            sections[at] = "\n".join(["[[member]]", f'id = "account-{account}"', *kept, "loads = []", "", ""])
+    return "".join(sections)

@@ -1,0 +1,163 @@
+"""The record of processing activities (GDPR Article 30), drawn up from what a run's folder really holds.
+
+Every file, and every column of every database in the folder, is looked up in the catalogue below; one that the catalogue does not
+describe is a fault, so nothing can be stored without the record saying so. Counts and slots are read from the stores.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from walras.errors import Fault, InputError
+from walras.exchange.acts import acts_of
+from walras.exchange.journal import Journal
+from walras.exchange.parts import member_ids
+from walras.exchange.statement import opened_terms
+from walras.metering.purposes import PURPOSES
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One kind of data at rest: whose, what for, who can read it, how it is protected, how it goes."""
+
+    data: str
+    subjects: str
+    purposes: tuple[str, ...]
+    readable_by: str
+    protection: str
+    erased_by: str
+
+
+_TECHNICAL = Held("numbers, hashes and counts of the software itself", "nobody", (), "operator", "none needed", "with the file")
+_SEALED_KEY = Held(
+    "a member's key", "members", ("settlement", "billing"), "who holds the master key", "AES key wrap", "`walras forget`"
+)
+_READING = Held(
+    "signed readings",
+    "members",
+    ("settlement", "billing"),
+    "who holds the master key",
+    "ChaCha20-Poly1305 by member",
+    "`walras forget`",
+)
+_PUBLIC = Held(
+    "orders, fills, energy and payments by account number; roots, signatures, transactions, acts",
+    "members, as account numbers",
+    ("settlement", "billing"),
+    "everybody",
+    "no names; commitments salted",
+    "not: the contract and every audit need it; `walras forget` erases whose account it was",
+)
+CATALOGUE: dict[str, dict[str, Held] | Held] = {
+    "journal.sqlite": {
+        "entries.seq": _TECHNICAL,
+        "entries.line": _PUBLIC,
+        "entries.private": Held(
+            "member's id and credential; net energy and stored energy by slot; signed readings and their salts",
+            "members",
+            ("settlement", "billing", "supply", "balance", "forecast", "research"),
+            "who holds the master key",
+            "ChaCha20-Poly1305, a key a member; salted digests",
+            "`walras forget RUN MEMBER`, `walras forget RUN --older-than DAYS`",
+        ),
+        "member_key.account": _TECHNICAL,
+        "member_key.wrapped": _SEALED_KEY,
+    },
+    "public.jsonl": _PUBLIC,
+    "HEAD": _TECHNICAL,
+    "community.toml": Held(
+        "member's id, node, contract, loads, solar plants, battery",
+        "members",
+        ("settlement",),
+        "operator",
+        "none",
+        "`walras forget`",
+    ),
+    "report.html": Held(
+        "energy, payments and gains by member", "members", ("billing",), "operator", "none", "`walras forget`, or delete the file"
+    ),
+}
+_ACCESS = Held("who asked an oracle for what, and when", "who may ask: the exchange", (), "operator", "none", "with the file")
+_READING_STORE: dict[str, Held] = {
+    "member_key.member": _TECHNICAL,
+    "member_key.wrapped": _SEALED_KEY,
+    "reading.key_id": Held(
+        "name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"
+    ),
+    "reading.counter": _TECHNICAL,
+    "reading.slot": _TECHNICAL,
+    "reading.member": _TECHNICAL,
+    "reading.record": _READING,
+    "reading.batch": _TECHNICAL,
+    "acknowledged.batch": _TECHNICAL,
+    "acknowledged.peer": _TECHNICAL,
+    "received.sender": _TECHNICAL,
+    "received.number": _TECHNICAL,
+    "received.root": _TECHNICAL,
+    "vote.slot": _TECHNICAL,
+    "vote.root": _TECHNICAL,
+    "vote.signature": _TECHNICAL,
+    "refused.slot": _TECHNICAL,
+    "refused.reason": _TECHNICAL,
+    "refused.count": _TECHNICAL,
+    **{f"access.{name}": _ACCESS for name in ("number", "at", "holder", "right", "slot", "allowed")},
+}
+_PATTERNS = {"gateway*.sqlite": _READING_STORE, "oracle-*.sqlite": _READING_STORE}
+_PASSING = ("*-wal", "*-shm", "*.partial")
+"""Files of a database that is open, or of a write that was cut off: same content as what they belong to."""
+
+
+def processing_record(journal: Journal, run: Path, at: datetime) -> dict[str, Any]:
+    """The record as plain JSON values. InputError naming everything in the folder that the catalogue does not describe."""
+    faults: list[Fault] = []
+    stores = []
+    for path in sorted(run.iterdir()):
+        if any(fnmatch(path.name, passing) for passing in _PASSING):
+            continue
+        held = CATALOGUE.get(path.name) or next((v for k, v in _PATTERNS.items() if fnmatch(path.name, k)), None)
+        if held is None:
+            faults.append(Fault(str(run), "file", path.name, "one that this record describes; move it elsewhere"))
+        elif isinstance(held, Held):
+            stores.append({"store": path.name, "bytes": path.stat().st_size, **asdict(held)})
+        else:
+            stores += _columns(path, held, faults)
+    if faults:
+        raise InputError("processing record", faults)
+    entries = list(journal.entries())
+    terms, _ = opened_terms(entries)
+    return {
+        "record": "processing activities, Regulation (EU) 2016/679, Article 30",
+        "made_at": at.isoformat(timespec="seconds"),
+        "controller": terms.name,
+        "members": terms.members,
+        "members_known_by_name": len(member_ids(entries[0])),
+        "slots": [terms.grid.start(terms.first).isoformat(), terms.grid.end(terms.last).isoformat()],
+        "purposes": [{**asdict(p), "ground": p.ground.value, "resolution": p.resolution.name.lower()} for p in PURPOSES.values()],
+        "stores": stores,
+        "transfers": "none by this software; a public chain shows net energy and payments by account",
+        "acts": len(acts_of(entries)),
+    }
+
+
+def _columns(path: Path, known: dict[str, Held], faults: list[Fault]) -> list[dict[str, Any]]:
+    """One row a column of a database, with how many rows its table has."""
+    found = []
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        tables = [str(name) for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        for table in tables:
+            (rows,) = db.execute(f'SELECT count(*) FROM "{table}"').fetchone()
+            for column in db.execute(f'PRAGMA table_info("{table}")'):
+                name = f"{table}.{column[1]}"
+                if name in known:
+                    found.append({"store": f"{path.name} {name}", "rows": rows, **asdict(known[name])})
+                else:
+                    faults.append(Fault(path.name, "column", name, "one that this record describes"))
+    finally:
+        db.close()
+    return found

@@ -1,0 +1,159 @@
+"""The metering path over the network: readings to a gateway, votes and closed slots from oracles in processes of their own.
+
+The exchange holds no reading before the oracles do: it hands the meters' bytes to the gateway, waits until every oracle has
+acknowledged them (or its patience ends and a quorum has to do), and asks each oracle what it closed the slot with. What a quorum
+of them holds, leaf by leaf, are the readings. Everything can be repeated: a gateway takes a reading once, an oracle votes once.
+So the exchange may be killed anywhere here and ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic, sleep
+
+import cbor2
+
+from walras.errors import MeteringError
+from walras.ledger import LedgerAddresses
+from walras.ledger.keys import SIGNATURE_BYTES
+from walras.metering import Refusal, SlotReadings, Vote
+from walras.metering.access import Right, sign_request
+from walras.metering.feeder import FeederCheck
+from walras.metering.merkle import root_of
+from walras.metering.slot_readings import readings_of_leaves
+from walras.metering.vault import leaf_salt
+from walras.service.appointment import Appointment
+from walras.service.clocks import FileClock
+from walras.service.frames import REQUEST, WAITING, ask
+from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
+from walras.study.oracles import Closed
+
+PAUSE_S = 0.05
+CHUNK = 1_000
+MAX_REPORT = 50_000_000
+UNREACHABLE = (OSError, TimeoutError, MeteringError)
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Where the gateway and the oracles are; oracle i is `oracles[i]`."""
+
+    gateway: Peer
+    oracles: tuple[Peer, ...]
+    patience_s: float = 120.0
+
+
+class RemoteMetering:
+    """`study.oracles.MeteringPath` over sockets. In a replay it moves the clock that the nodes read."""
+
+    def __init__(self, appointment: Appointment, nodes: Nodes, secrets: Sequence[bytes], clock: FileClock) -> None:
+        self._a, self._nodes, self._secrets, self._clock = appointment, nodes, secrets, clock
+        self._credential = appointment.exchange_credential
+
+    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
+        """As `MeteringPath.take`: sent, acknowledged by the oracles, closed by their deadline."""
+        due = self._a.community.grid.end(slot) + timedelta(seconds=self._a.terms.metering_deadline_s)
+        self._clock.move(due)
+        for at in range(0, len(batch), CHUNK):
+            self._send(slot, list(batch[at : at + CHUNK]))
+        self._wait_for_oracles(slot)
+        self._clock.move(due + timedelta(seconds=1))
+        return self._agreed(slot, [report for _, report in self._reports(slot)])
+
+    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+        """The nodes keep their own memory."""
+
+    def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
+        """The votes of all oracles, or of those that answer in time."""
+        salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
+        answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
+        return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def _send(self, slot: int, readings: list[bytes]) -> None:
+        """Until every reading is on the gateway's disk, or refused for good; again where the gateway is away or told to wait."""
+        for _ in self._tries(f"slot {slot}: the gateway does not take the readings"):
+            try:
+                codes = asyncio.run(send_readings(self._nodes.gateway.host, self._nodes.gateway.port, readings))
+            except UNREACHABLE:
+                continue
+            readings = [r for r, code in zip(readings, codes, strict=True) if code == RATE_LIMITED]
+            if not readings:
+                return
+
+    def _wait_for_oracles(self, slot: int) -> None:
+        """Until all oracles have every batch; after the patience a quorum is enough."""
+        gateway = self._nodes.gateway
+        waiting = b""
+        try:
+            for _ in self._tries(f"slot {slot}: not all oracles have the readings"):
+                try:
+                    waiting = asyncio.run(ask(gateway.host, gateway.port, WAITING, b"", 1_000, PATIENCE_S))
+                except UNREACHABLE:
+                    continue
+                if not any(waiting):
+                    return
+        except MeteringError:
+            done = sum(not any(waiting[at : at + 2]) for at in range(0, len(waiting), 2))
+            if done < self._a.terms.quorum:
+                raise
+
+    def _reports(self, slot: int) -> list[tuple[int, bytes]]:
+        return self._ask_all(Right.READ, slot.to_bytes(8, "big"))
+
+    def _agreed(self, slot: int, reports: Sequence[bytes]) -> Closed:
+        """The readings that a quorum reports; MeteringError where none has one."""
+        by_root: dict[bytes, list[list[object]]] = {}
+        for report in reports:
+            leaves, refused, balance = cbor2.loads(report)
+            by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance])
+        for same in by_root.values():
+            if len(same) >= self._a.terms.quorum:
+                leaves, refused, balance = same[0]
+                counts = {Refusal(reason): count for reason, count in refused.items()}  # type: ignore[attr-defined]
+                check = None if balance is None else FeederCheck(*balance)  # type: ignore[misc]
+                return readings_of_leaves(slot, leaves), counts, check  # type: ignore[arg-type]
+        raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
+
+    def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
+        """Number and answer of every oracle; of those that answer within the patience, if they are a quorum."""
+        answers: dict[int, bytes] = {}
+        slot = int.from_bytes(body[:8], "big")
+        try:
+            for _ in self._tries(f"slot {slot}: not all oracles answer"):
+                missing = [n for n in range(len(self._nodes.oracles)) if n not in answers]
+                answers.update(asyncio.run(self._asked(missing, right, body)))
+                if len(answers) == len(self._nodes.oracles):
+                    break
+        except MeteringError:
+            if len(answers) < self._a.terms.quorum:
+                raise
+        return sorted(answers.items())
+
+    async def _asked(self, numbers: Sequence[int], right: Right, body: bytes) -> dict[int, bytes]:
+        given = await asyncio.gather(*(_or_none(self._ask_one(n, right, body)) for n in numbers))
+        return {n: answer for n, answer in zip(numbers, given, strict=True) if answer is not None}
+
+    async def _ask_one(self, number: int, right: Right, body: bytes) -> bytes:
+        peer = self._nodes.oracles[number]
+        name = self._a.terms.oracles[number]
+        request = sign_request(self._a.exchange_key, self._credential, right, name, body, self._clock())
+        return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, PATIENCE_S)
+
+    def _tries(self, what: str) -> Iterator[None]:
+        """Try after try, with a pause between, until the patience ends: then MeteringError."""
+        end = monotonic() + self._nodes.patience_s
+        while monotonic() < end:
+            yield
+            sleep(PAUSE_S)
+        raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
+
+
+async def _or_none(question: Awaitable[bytes]) -> bytes | None:
+    """The answer, or None where the peer is away or refuses."""
+    try:
+        return await question
+    except UNREACHABLE:
+        return None

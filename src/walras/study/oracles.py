@@ -1,0 +1,119 @@
+"""The way of a slot's readings from the meters to the oracles' votes: what a run needs of it, and the one inside this process.
+
+Whatever the way is, oracles admit for themselves and vote for themselves; the run takes what a quorum closed. `InProcess` holds all
+oracles in this process, for replays; `service.remote_metering` reaches a gateway and oracles that are processes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import Protocol
+
+import numpy as np
+
+from walras.community.model import Community
+from walras.errors import MeteringError
+from walras.exchange.terms import Terms
+from walras.ledger import LedgerAddresses, LedgerKeys, sign_attestation
+from walras.metering import (
+    NO_FORECAST,
+    OracleState,
+    Refusal,
+    Registry,
+    Rules,
+    SlotReadings,
+    SubstituteRule,
+    Vote,
+    cast_vote,
+    close,
+    initial_oracle,
+    receive,
+    substitutes,
+)
+from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
+
+KEPT_DAYS = 15
+"""How long closed readings are remembered as a source of substitutes."""
+
+Counts = dict[Refusal, int]
+Closed = tuple[SlotReadings, Counts, FeederCheck | None]
+"""A slot as a quorum of oracles closed it, refusals by reason, and the feeder's balance where its meter was heard."""
+
+
+class MeteringPath(Protocol):
+    """From the meters of a slot to the votes on its root. All calls for a slot come in this order, slots ascending."""
+
+    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
+        """Hand the meters' readings on, the transformer's among them. MeteringError where no quorum of oracles agrees."""
+
+    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+        """Instead of `take` where the journal has the slot already: nothing is handed on, only remembered."""
+
+    def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
+        """The oracles' votes on the slot, for whatever root each holds right."""
+
+
+class InProcess:
+    """All oracles in this process: each has its own state, verifies every signature, and signs with its own key."""
+
+    def __init__(
+        self,
+        community: Community,
+        terms: Terms,
+        registry: Registry,
+        feeder: Feeder,
+        keys: LedgerKeys,
+        secrets: Sequence[bytes],
+        pool: Executor | None = None,
+    ) -> None:
+        self._terms, self._registry, self._feeder = terms, registry, feeder
+        self._keys, self._secrets, self._pool = keys, secrets, pool
+        self._rules = Rules(community.grid, deadline=timedelta(seconds=terms.metering_deadline_s))
+        self._oracles: list[OracleState] = [initial_oracle(registry) for _ in terms.oracles]
+        self._history: dict[int, SlotReadings] = {}
+
+    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
+        """As `MeteringPath.take`."""
+        homes, transformer = split_batch(self._feeder, batch)
+        grid = self._rules.grid
+        due = grid.end(slot) + self._rules.deadline
+        none = np.full(len(self._registry.keys), NO_FORECAST, dtype=np.int64)
+        fill = substitutes(grid, slot, self._history, none, none, SubstituteRule())
+        states, closed = [], []
+        counts: Counts = {}
+        for oracle in self._oracles:
+            state, refused = receive(oracle, self._registry, self._rules, homes, due, self._pool)
+            state, readings = close(state, self._registry, slot, fill)
+            states.append(state)
+            closed.append(readings)
+            counts = refused.counts()
+        self._oracles = states
+        if len({readings.salted_tree(self._secrets).root for readings in closed}) != 1:
+            raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
+        self._history[slot] = closed[0]
+        self._history.pop(slot - KEPT_DAYS * 24 * 60 // grid.minutes, None)
+        through = transformer_net_wh(self._feeder, self._rules, slot, transformer)
+        check = None if through is None else check_feeder(self._feeder, grid, closed[0], through)
+        return closed[0], counts, check
+
+    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+        """The oracles admit it again, so that they are where they were."""
+        again, _, _ = self.take(slot, batch)
+        if again.leaves != readings.leaves:
+            raise MeteringError(f"slot {slot}: the readings kept do not close to what was recorded", thing=slot)
+
+    def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
+        """Every oracle has seen the same readings, so all votes are for `root`."""
+
+        def vote(oracle: int) -> Vote:
+            key = self._keys.oracle(oracle)
+            return cast_vote(
+                oracle,
+                slot,
+                root,
+                lambda s, r: sign_attestation(key, addresses.chain_id, addresses.settlement, s, r)[1],
+            )
+
+        return [vote(oracle) for oracle in range(len(self._terms.oracles))]

@@ -1,0 +1,40 @@
+"""The report's section on what the chain costs: as it was settled, in batches, and beside what the members gain.
+
+The rule: gas comes from the run's own receipts; what gas costs is an assumption that the reader can change, and says so.
+"""
+
+from __future__ import annotations
+
+from walras.ledger.costs import WEI_PER_GWEI, Cost, CostTerms, price_of_gas, settlement_costs
+from walras.study.report_data import ReportData
+from walras.study.report_html import money, table
+from walras.units import checked_sum
+
+
+def chain_costs(data: ReportData, terms: CostTerms) -> str:
+    """Direct and batched settlement of this run at the gas and coin price of `terms`."""
+    receipts = data.trust.gas
+    direct, batched = settlement_costs([data.terms.accounts] * len(receipts), terms, receipts)
+    members, slots = data.terms.members, len(receipts)
+    gain = checked_sum(data.gain_nano)
+    fewer = f"{direct.gas / batched.gas:.1f} times the gas" if direct.gas >= batched.gas else "less gas"
+    gwei = f"{terms.wei_per_gas / WEI_PER_GWEI:g} gwei"
+    coin = money(terms.coin_nano, data)
+
+    def line(name: str, cost: Cost) -> list[str]:
+        each = f"{money(-(-cost.nano // members), data, 4)}"
+        return [name, f"{cost.transactions:,}", f"{cost.gas:,}", f"{cost.gas / members / slots:,.0f}", money(cost.nano, data), each]
+
+    head = ["settled", "transactions", "gas", "gas for each member and slot", "cost of all", "cost for each member"]
+    rows = [line("slot by slot, as in this run", direct), line(f"in batches of {terms.batch_slots} slots", batched)]
+    per_gwei = price_of_gas(batched.gas, CostTerms(WEI_PER_GWEI, terms.coin_nano, terms.batch_slots))
+    ends = (
+        f"batches use up the members' gain of {money(gain, data)} at {gain / per_gwei:,.2f} gwei" if gain > 0 and per_gwei else ""
+    )
+    break_even = f" With a coin at that price, {ends}." if ends else ""
+    return f"""<section id="chain"><p class="eyebrow">Chain</p><h2>Settled slot by slot takes {fewer} of batches</h2>
+<p>At {gwei} for a unit of gas and {coin} for a coin, which are assumptions: <code>walras report RUN --gas-gwei G
+--coin-price P --batch-slots N</code> counts with others. On a permissioned chain gas is free.{break_even}</p>
+{table(head, rows)}
+<p class="note under">Slot by slot: the receipts of this run. In batches: counted from receipts of the same positions on a
+node; every position is published, and anybody can prove a wrong one.</p></section>"""

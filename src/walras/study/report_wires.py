@@ -1,0 +1,242 @@
+"""The part of a report on the prices of the wires: the feeder by price and loading hour by hour, what a price is made of, what
+each limit was worth, and who had to take back how much.
+
+All of it from the clearings on the wires that the journal holds; the loading is that of the metered energy. Where a run is long,
+the map shows the day on which most was taken back, or else on which prices differed most.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from walras.grid import limit_worths
+from walras.grid.shadow import LimitWorth
+from walras.study.feeder_map import LOADING_BANDS, fit_positions, known_positions, radial_layout
+from walras.study.report_data import ReportData
+from walras.study.report_figures import Axis, Figure, time_layout, time_line
+from walras.study.report_html import figure, money, table
+from walras.units import Float64, Int64, format_energy
+
+MICRO_PER_CT = 10_000
+NODE_COLOURS = [[0.0, "#2166ac"], [0.5, "#f7f7f7"], [1.0, "#b2182b"]]
+"""From the lowest node price of the day over the middle to the highest."""
+
+PARTS = (
+    ("energy", "energy", "$load"),
+    ("losses", "losses", "$muted"),
+    ("voltage", "voltage", "$battery"),
+    ("congestion", "congestion", "$warm"),
+    ("emissions", "emissions", "$solar"),
+    ("reserve", "reserve", "$traded"),
+)
+
+
+def node_prices(data: ReportData) -> Int64:
+    """[slots, buses] micro/kWh."""
+    return np.array([slot.clearing.node_price_micro_per_kwh for slot in data.wires], dtype=np.int64)
+
+
+def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
+    """Each part of the price at `bus` that is anywhere not zero, [slots] ct/kWh; they add up to the price."""
+    found = {}
+    for name, _, _ in PARTS:
+        columns = [slot.clearing.certificate.get(f"{name}_micro_per_kwh", 0) for slot in data.wires]
+        values = np.array([c if isinstance(c, int) else c[bus] for c in columns], dtype=np.float64) / MICRO_PER_CT
+        if values.any() or name == "energy":
+            found[name] = values
+    return found
+
+
+def dearest_bus(data: ReportData) -> int:
+    """The bus with a member at which the wires move the price most over the run."""
+    price = node_prices(data)
+    energy = np.array([slot.clearing.certificate["energy_micro_per_kwh"] for slot in data.wires], dtype=np.int64)
+    moved = np.abs(price - energy[:, None]).sum(axis=0)
+    buses = np.unique(data.bus)
+    return int(buses[np.argmax(moved[buses])])
+
+
+def split_figure(data: ReportData, axis: Axis) -> Figure:
+    """What the price at one bus is made of over time, ct/kWh."""
+    bus = dearest_bus(data)
+    form = {"hovertemplate": "%{y:.2f} ct/kWh"}
+    parts = parts_at(data, bus)
+    lines = [time_line(axis, axis.mean(parts[n]), name, colour, width=1.8, **form) for n, name, colour in PARTS if n in parts]
+    price = node_prices(data)[:, bus] / MICRO_PER_CT
+    lines.append(time_line(axis, axis.mean(price), "price at the node", "$text", width=2.6, dash="dot", **form))
+    return {"data": lines, "layout": time_layout("ct/kWh")}
+
+
+def day_shown(data: ReportData) -> tuple[date, list[int]]:
+    """The local day of the map and its rows among the slots."""
+    taken = np.array([int(slot.curtailed_wh.sum()) for slot in data.wires], dtype=np.int64)
+    spread = np.array([int(np.ptp(prices)) for prices in node_prices(data)], dtype=np.int64)
+    days = [data.terms.grid.local(int(slot)).date() for slot in data.slots]
+    best = max(sorted(set(days)), key=lambda d: tuple(int(c[[x == d for x in days]].sum()) for c in (taken, spread)))
+    return best, [row for row, d in enumerate(days) if d == best]
+
+
+def price_map(data: ReportData) -> Figure:
+    """The feeder hour by hour: buses by the mean price of the hour, branches by their highest loading; a slider moves the hour."""
+    network = data.network
+    _, rows = day_shown(data)
+    hours: dict[str, list[int]] = {}
+    for row in rows:
+        hours.setdefault(f"{data.terms.grid.local(int(data.slots[row])):%H:00 %z}", []).append(row)
+    price = node_prices(data) / MICRO_PER_CT
+    means = [price[part].mean(axis=0) for part in hours.values()]
+    loads = [data.with_market.flow.loading[part].max(axis=0) for part in hours.values()]
+    low, high = float(min(m.min() for m in means)), float(max(m.max() for m in means))
+    places = known_positions(network)
+    xy = fit_positions(radial_layout(network) if places is None else places)
+    start = int(np.argmax([np.ptp(m) for m in means]))
+    branch_traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": np.round(xy[[a, b], 0], 4).tolist(),
+            "y": np.round(xy[[a, b], 1], 4).tolist(),
+            "hoverinfo": "skip",
+            "showlegend": False,
+            "line": {"color": _band(loads[start][k]), "width": 4},
+        }
+        for k, (a, b) in enumerate(zip(network.branch_from.tolist(), network.branch_to.tolist(), strict=True))
+    ]
+    middle = (xy[network.branch_from] + xy[network.branch_to]) / 2
+    points = np.vstack([xy, middle])
+    buses = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": np.round(points[:, 0], 4).tolist(),
+        "y": np.round(points[:, 1], 4).tolist(),
+        "text": _labels(data, means[start], loads[start]),
+        "hoverinfo": "text",
+        "showlegend": False,
+        "marker": {
+            "size": [11] * network.buses + [12] * network.branches,
+            "opacity": [1] * network.buses + [0] * network.branches,
+            "color": _colours(means[start], network.branches),
+            "cmin": low,
+            "cmax": high if high > low else low + 1,
+            "colorscale": NODE_COLOURS,
+            "line": {"width": 1, "color": "$muted"},
+            "colorbar": {
+                "orientation": "h",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "thickness": 10,
+                "len": 0.85,
+                "outlinewidth": 0,
+                "title": {"text": "price at the node, ct/kWh", "side": "top"},
+            },
+        },
+    }
+    legend = [
+        {"type": "scatter", "mode": "lines", "x": [None], "y": [None], "name": name, "line": {"color": colour, "width": 4}}
+        for _, colour, name in LOADING_BANDS
+    ]
+    last = len(branch_traces)
+    steps = [
+        {
+            "label": label[:5],
+            "method": "restyle",
+            "args": [
+                {
+                    "line.color": [*(_band(x) for x in load), "$muted"],
+                    "marker.color": [*([None] * last), _colours(mean, network.branches)],
+                    "text": [*([None] * last), _labels(data, mean, load)],
+                },
+                list(range(last + 1)),
+            ],
+        }
+        for label, mean, load in zip(hours, means, loads, strict=True)
+    ]
+    axis: dict[str, Any] = {"visible": False, "fixedrange": True}
+    ends = [[float(xy[:, i].min()) - 0.05, float(xy[:, i].max()) + 0.05] for i in (0, 1)]
+    return {
+        "data": [*branch_traces, buses, *legend],
+        "layout": {
+            "xaxis": axis | {"range": ends[0]},
+            "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
+            "hovermode": "closest",
+            "margin": {"l": 4, "r": 4, "t": 60, "b": 10},
+            "sliders": [
+                {"active": start, "steps": steps, "currentvalue": {"prefix": "hour from "}, "pad": {"t": 10}, "tickcolor": "$muted"}
+            ],
+        },
+    }
+
+
+def _band(loading: float) -> str:
+    return next(colour for upper, colour, _ in LOADING_BANDS if loading <= upper)
+
+
+def _colours(mean: Float64, hidden: int) -> list[float]:
+    return [*np.round(mean, 3).tolist(), *([float(mean[0])] * hidden)]
+
+
+def _labels(data: ReportData, mean: Float64, load: Float64) -> list[str]:
+    network = data.network
+    buses = [f"<b>{escape(n)}</b><br>{p:.2f} ct/kWh" for n, p in zip(network.bus_names, mean.tolist(), strict=True)]
+    return buses + [f"<b>{escape(n)}</b><br>{100 * x:.0f} %" for n, x in zip(network.branch_names, load.tolist(), strict=True)]
+
+
+def section(data: ReportData) -> str:
+    """Prices at the nodes, in pictures and tables."""
+    taken = np.array([slot.curtailed_wh for slot in data.wires], dtype=np.int64)
+    worths = limit_worths(data.network, (slot.clearing for slot in data.wires), data.hours)
+    day, _ = day_shown(data)
+    total = int(taken.sum())
+    title = (
+        f"The wires took back {format_energy(total, 1)} in {int((taken.sum(axis=1) > 0).sum())} slots"
+        if total
+        else "The wires carried everything"
+    )
+    located = data.items.index("locational")
+    paid = data.with_market.items_nano.sum(axis=0)
+    words = (
+        "At delivery the feeder's controller clears what everybody is about to feed in on the wires: what cannot be carried is "
+        "taken back where its owner loses least by it, and every node gets a price: the trade price, plus marginal losses, plus "
+        "what the limits that bind are worth there. Bills carry the difference to the trade price as a locational charge, "
+        f"{money(int(paid[located]), data)} in all; {money(-int(paid[located + 1]), data)} of it went back to the members in "
+        "proportion to what their meters turned, the rest stays with the grid operator."
+    )
+    map_title = f"The feeder on {day.day} {day:%B %Y}, hour by hour"
+    map_words = "Dots: buses by the mean price of the hour. Lines: branches by their highest loading in it. Hover for names."
+    split_title = f"What the price is made of at {escape(data.network.bus_names[dearest_bus(data)])}"
+    split_words = "The bus at which the wires move the price most. The parts add up to the price."
+    return f"""<section id="nodal"><p class="eyebrow">Prices at the nodes</p><h2>{title}</h2><p>{words}</p>
+{figure("nodes", map_title, map_words, "tall")}
+{figure("split", split_title, split_words)}
+{_limits(worths, data)}{_takers(data, taken.sum(axis=0))}</section>"""
+
+
+def _limits(worths: list[LimitWorth], data: ReportData) -> str:
+    if not worths:
+        return '<p class="note">No limit had a price.</p>'
+    rows = [
+        [
+            escape(f"{w.kind} {w.name}"),
+            f"{w.bound_hours:g}",
+            f"{w.broken_hours:g}",
+            f"{money(1000 * w.worth_micro, data)} per {escape(w.unit)}",
+            f"{w.peak_micro_per_hour / MICRO_PER_CT:.2f} ct",
+        ]
+        for w in worths[:12]
+    ]
+    return "<h3>What one more unit of each limit was worth</h3>" + table(
+        ["limit", "hours bound", "hours broken", "worth in the run", "most in an hour"], rows, words=True
+    )
+
+
+def _takers(data: ReportData, taken: Int64) -> str:
+    order = [m for m in np.argsort(-taken, kind="stable").tolist() if taken[m] > 0]
+    if not order:
+        return ""
+    rows = [[escape(data.community.members[m].id), format_energy(int(taken[m]), 1)] for m in order[:12]]
+    more = f'<p class="note">and {len(order) - 12} more</p>' if len(order) > 12 else ""
+    return "<h3>Who had to take back</h3>" + table(["member", "taken back"], rows, words=True) + more

@@ -1,0 +1,218 @@
+"""A member's rights on a real run: all of it out, all of it gone, and the audit none the worse."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+
+import cbor2
+import pytest
+
+from e2e.runs import EXAMPLES, copy_of, rural1_day
+from walras.commands.rights import consent_command, export_command, forget_command
+from walras.community import load_community
+from walras.errors import InputError, JournalError
+from walras.exchange.audit import Audit
+from walras.exchange.journal import read_public_record
+from walras.exchange.parts import member_ids
+from walras.exchange.statement import check_statement, make_statement
+from walras.metering import SHA256_RFC6962, did_of, key_id
+from walras.metering.gateway import Taken, look_at
+from walras.metering.purposes import PURPOSES
+from walras.metering.slot_readings import encode_substitute
+from walras.service.reading_store import ReadingStore
+from walras.study.meters import make_meters, run_seed
+from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal, store_master
+
+MEMBER = "home-1"
+
+
+def every_byte(run: Path) -> bytes:
+    return b"\n".join(path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file())
+
+
+def traces_of(run: Path, member: str) -> list[bytes]:
+    """All by which a member's readings or person could be found in bytes: readings, their parts, key names, credential, id."""
+    community = load_community(EXAMPLES / "rural1.toml")
+    account = [m.id for m in community.members].index(member)
+    meters = make_meters(community, run_seed(community))
+    key = meters.keys[account].public_key()
+    journal = open_journal(run)
+    entries = list(journal.entries())
+    journal.close()
+    parts = [part for e in entries if e.private is not None and (part := e.private.part(account)) is not None]
+    readings = [reading for e in entries if e.kind == "readings_admitted" and e.private is not None
+                for reading in cbor2.loads(e.private.part(account) or b"\xf6")[1]]  # fmt: skip
+    assert len(readings) == 96
+    parts, readings = parts[::5], readings[::5]
+    raw = [*parts, *readings, *(r[25:-66] for r in readings), *(r[-64:] for r in readings), key_id(key)]
+    spelled = [form for item in raw for form in (item, item.hex().encode(), b64encode(item).rstrip(b"="))]
+    return [*spelled, member.encode() + b'"', did_of(key).encode(), meters.credentials[account].encode()]
+
+
+def test_a_forgotten_member_is_in_no_byte_of_any_store_and_the_audit_still_holds(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    (run / "report.html").write_text(f"a page with {MEMBER}")
+    fill_stores(run)
+    traces = traces_of(run, MEMBER)
+    in_clear = every_byte(run)
+    assert sum(trace in in_clear for trace in traces) >= 2  # the community file's id, the gateway's key name
+    export_command(run, MEMBER, tmp_path / "mine.json", None, False, None)
+    exported = (tmp_path / "mine.json").read_bytes()
+    assert sum(trace in exported for trace in traces) > 40
+    forget_command(run, MEMBER, None, None)
+    left = every_byte(run)
+    assert [trace for trace in traces if trace in left] == []
+    after = Audit(run / PUBLIC).run()
+    assert (after.slots, after.checked["acts with the record"]) == (96, 2)
+    assert after.checked["settlements on the chain"] == after.checked["clearings against their rule"] == 96
+    public = read_public_record(run / PUBLIC)
+    journal = open_journal(run)
+    entries = list(journal.entries())
+    assert MEMBER not in member_ids(entries[0])
+    for neighbour in member_ids(entries[0]):
+        assert check_statement(make_statement(entries, neighbour), public) >= 96
+    with pytest.raises(InputError, match="one of"):
+        make_statement(entries, MEMBER)
+    journal.close()
+    load_community(run / COMMUNITY)
+
+
+def fill_stores(run: Path) -> None:
+    """A gateway's store beside the run, with every reading of the run in it."""
+    community = load_community(EXAMPLES / "rural1.toml")
+    registry = make_meters(community, run_seed(community)).registry
+    keys = dict(zip(registry.index, registry.keys, strict=True))
+    store = ReadingStore(run / "gateway.sqlite", store_master(run / COMMUNITY, None), registry.index)
+    journal = open_journal(run)
+    with store.transaction():
+        for entry in journal.entries():
+            if entry.kind == "readings_admitted" and entry.private is not None:
+                for part in entry.private.members:
+                    for reading in cbor2.loads(part or b"")[1]:
+                        taken = look_at(reading, keys, {})
+                        assert isinstance(taken, Taken)
+                        store.add(taken)
+    store.close()
+    journal.close()
+
+
+def test_who_forgets_twice_or_a_stranger_is_told_who_is_known(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    forget_command(run, MEMBER, None, None)
+    for nobody in (MEMBER, "stranger"):
+        with pytest.raises(InputError, match="one of farm-1, farm-2, home-2"):
+            forget_command(run, nobody, None, None)
+    with pytest.raises(InputError, match="a member, or --older-than"):
+        forget_command(run, None, None, None)
+
+
+def test_an_unfinished_run_forgets_nobody_and_a_finished_one_that_forgot_is_not_continued(tmp_path: Path) -> None:
+    unfinished = tmp_path / "unfinished"
+    going = iter(Run(EXAMPLES / "rural1.toml", unfinished, Options()))
+    next(going)
+    going.close()  # type: ignore[attr-defined]
+    with pytest.raises(JournalError, match="not finished"):
+        forget_command(unfinished, MEMBER, None, None)
+    done = copy_of(rural1_day(), tmp_path / "done")
+    forget_command(done, MEMBER, None, None)
+    with pytest.raises(JournalError, match="audited and billed, not continued"):
+        Run(EXAMPLES / "rural1.toml", done, Options())
+
+
+def test_what_is_past_its_retention_goes_for_everybody_and_bills_stay(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    forget_command(run, None, 0, None)
+    journal = open_journal(run)
+    entries = list(journal.entries())
+    journal.close()
+    assert all(e.private is None or set(e.private.members) == {None} for e in entries if e.slot is not None)
+    statement = make_statement(entries, MEMBER)
+    assert statement.total_nano == make_statement(list(open_journal(rural1_day()).entries()), MEMBER).total_nano
+    assert [leaf for leaf in statement.leaves if leaf.kind == "reading"] == []
+    check_statement(statement, read_public_record(run / PUBLIC))
+    assert Audit(run / PUBLIC).run().slots == 96
+
+
+def test_research_sees_days_and_only_with_consent(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    out = tmp_path / "research.json"
+    with pytest.raises(JournalError, match="not consented"):
+        export_command(run, MEMBER, out, "research", False, None)
+    consent_command(run, MEMBER, "research", False, None)
+    export_command(run, MEMBER, out, "research", False, None)
+    seen = json.loads(out.read_text())
+    statement = make_statement(list(open_journal(run).entries()), MEMBER)
+    assert [row[1:] for row in seen["energy_wh"]] == [[statement.energy_wh["import_wh"], statement.energy_wh["export_wh"]]]
+    assert MEMBER not in out.read_text()
+    consent_command(run, MEMBER, "research", True, None)
+    with pytest.raises(JournalError, match="not consented"):
+        export_command(run, MEMBER, out, "research", False, None)
+    acts = [e.public["act"] for e in read_public_record(run / PUBLIC) if e.kind == "act"]
+    assert acts == ["denied", "consent_given", "exported", "consent_withdrawn", "denied"]
+    assert Audit(run / PUBLIC).run().checked["acts with the record"] == 5
+
+
+def test_the_record_of_processing_describes_every_file_and_column_or_refuses(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    fill_stores(run)
+    out = tmp_path / "processing.json"
+    export_command(run, None, out, None, True, None)
+    record = json.loads(out.read_text())
+    assert record["members_known_by_name"] == record["members"] == 13
+    assert {row["store"].split()[0] for row in record["stores"]} >= {"journal.sqlite", PUBLIC, COMMUNITY, "gateway.sqlite"}
+    assert {purpose["name"] for purpose in record["purposes"]} == set(PURPOSES)
+    with sqlite3.connect(run / "journal.sqlite") as db:
+        db.execute("CREATE TABLE diary (entry TEXT)")
+    db.close()
+    (run / "notes.txt").write_text("who is at home when")
+    with pytest.raises(InputError) as found:
+        export_command(run, None, out, None, True, None)
+    assert {fault.value for fault in found.value.faults} == {"notes.txt", "diary.entry"}
+
+
+def test_with_an_operators_secret_the_keys_are_random_and_nothing_opens_without_it(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("5a" * 32)
+    heads = []
+    for name in ("one", "two"):
+        going = iter(Run(EXAMPLES / "rural1.toml", tmp_path / name, Options(secret=bytes.fromhex("5a" * 32))))
+        next(going)
+        going.close()  # type: ignore[attr-defined]
+        journal = open_journal(tmp_path / name, bytes.fromhex("5a" * 32))
+        heads.append([e.hash for e in journal.entries() if e.kind == "attested"])
+        journal.close()
+    assert heads[0][0] != heads[1][0]
+    with pytest.raises(Exception, match="does not open"):
+        open_journal(tmp_path / "one")
+
+
+def test_a_member_cannot_learn_a_neighbours_readings_from_all_that_is_public_and_their_own_proofs(tmp_path: Path) -> None:
+    """Brute force over every leaf that could stand for the neighbour, even knowing the true reading and its signature."""
+    journal = open_journal(rural1_day())
+    entries = list(journal.entries())
+    journal.close()
+    public = (rural1_day() / PUBLIC).read_bytes()
+    community = load_community(EXAMPLES / "rural1.toml")
+    registry = make_meters(community, run_seed(community)).registry
+    victim, nosy = 1, 0
+    own = make_statement(entries, community.members[nosy].id)
+    siblings = {leaf.slot: {*leaf.proof.siblings} for leaf in own.leaves if leaf.kind == "reading"}
+    tried = 0
+    for entry in [e for e in entries if e.kind == "readings_admitted"][::8]:
+        assert entry.private is not None
+        assert entry.slot is not None
+        (truly_signed,) = cbor2.loads(entry.private.part(victim) or b"")[1]
+        kid = key_id(registry.keys[victim])
+        guesses = [truly_signed, *(encode_substitute(kid, entry.slot, wh, 0, 18) for wh in range(300))]
+        for guess in guesses:
+            digest = SHA256_RFC6962.leaf(guess)
+            assert digest not in siblings[entry.slot]
+            assert digest.hex().encode() not in public
+            assert sha256(guess).hexdigest().encode() not in public
+            tried += 1
+    assert tried == 12 * 301
+    assert all(len(found) >= 3 for found in siblings.values())
