@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from eth_abi.abi import decode
 from eth_utils import keccak
 
 from ledger_rights import certificates_of, issuing
 from ledger_world import CHAINS, World, chain_of, pair, stranger
 from walras.errors import LedgerError
-from walras.ledger import SlotSettlement, correction_transaction, net_positions, next_sender, next_slot, settle
-from walras.ledger.certificates import SettledRecord, held_wh, issue, retire
+from walras.ledger import SlotSettlement, commitment_of, correction_transaction, net_positions, next_sender, next_slot, settle
+from walras.ledger.certificates import SettledRecord, check_receipt, citation, held_wh, issue, retire, retire_for
 
 WINDOW = 4
 
@@ -138,3 +140,57 @@ def test_each_row_of_a_long_list_of_positions_is_found(certificates: Certificate
     for account in (3, 5):
         with refused("NoSurplus"):
             certificates.issue(account, slot, record)
+
+
+def test_a_receipt_can_be_cited_and_checked_by_anybody(certificates: Certificates) -> None:
+    slot, record = certificates.settled(500)
+    certificates.finish(slot)
+    certificates.issue(2, slot, record)
+    chain, contract, now = certificates.chain, certificates.contract, certificates.world.now
+    receipt = retire(chain, contract, certificates.keys.member(2), slot, 200, "scope 2 of Mill Lane 4", timestamp=now)
+    check_receipt(chain, contract, receipt)
+    assert f"receipt {receipt.number} of {contract.address}" in citation(contract, receipt)
+    for wrong in (
+        replace(receipt, energy_wh=201),
+        replace(receipt, beneficiary="another"),
+        replace(receipt, holder=stranger().address),
+        replace(receipt, slot=slot + 1),
+        replace(receipt, number=receipt.number + 1),
+    ):
+        with pytest.raises(LedgerError, match="is not: Walras local energy"):
+            check_receipt(chain, contract, wrong)
+
+
+def test_what_erc_1888_asks_for_is_there(certificates: Certificates) -> None:
+    """Issuance and claim events, the certificate's payload with a call that says whether it holds, and retiring for another."""
+    slot, record = certificates.settled(500)
+    chain, contract, now = certificates.chain, certificates.contract, certificates.world.now
+    certificates.finish(slot)
+    issuer, topic, validity, payload = contract.view(chain, "getCertificate", slot)
+    settlement, vintage, commitment, revision = decode(["address", "uint64", "bytes32", "uint64"], payload)
+    assert (issuer, topic) == (contract.address.lower(), 1)
+    assert (settlement, vintage, revision) == (certificates.world.addresses.settlement.lower(), slot, 0)
+    assert commitment == commitment_of(chain, certificates.world.addresses, slot)
+    assert int.from_bytes(chain.call(contract.address, validity), "big") == 0  # nothing is issued yet
+    certificates.issue(2, slot, record)
+    assert int.from_bytes(chain.call(contract.address, validity), "big") == 1
+    owner, holder = certificates.keys.member(2), certificates.keys.member(4).address
+    receipt = retire_for(chain, contract, owner, holder, slot, 500, "for a neighbour", timestamp=now)
+    check_receipt(chain, contract, receipt)
+    assert int.from_bytes(chain.call(contract.address, validity), "big") == 0  # all is retired
+    owners = [holder, owner.address]
+    assert list(contract.view(chain, "claimedBalanceOfBatch", owners, [slot, slot])[0]) == [500, 0]
+    with refused("NothingToRetire"):
+        retire_for(chain, contract, owner, holder, slot, 0, "", timestamp=now)
+    arguments = (owner.address, holder, slot, 1, b"", b"")
+    with refused("ERC1155MissingApprovalForAll"):
+        contract.act(chain, stranger(), "safeTransferAndClaimFrom", *arguments, timestamp=now)
+    with refused("ERC1155InvalidReceiver"):
+        contract.act(chain, owner, "safeTransferAndClaimFrom", owner.address, "0x" + "00" * 20, slot, 1, b"", b"", timestamp=now)
+    with refused("NotSettled"):  # an id beyond the slots is not cut down to one
+        contract.act(chain, owner, "safeTransferAndClaimFrom", owner.address, holder, slot + 2**64, 1, b"", b"", timestamp=now)
+    for unknown in (10**6, slot + 2**64):
+        with refused("NotSettled"):
+            contract.view(chain, "getCertificate", unknown)
+    with refused("LengthMismatch"):
+        contract.view(chain, "claimedBalanceOfBatch", owners, [slot])

@@ -108,6 +108,25 @@ class AuctionMachine(RuleBasedStateMachine):
     def wait(self, wait: int) -> None:
         self.world.now += wait
 
+    @precondition(lambda self: self.slot >= 0 and self.world.now < self.commits_end)
+    @rule(by=accounts, late=st.integers(-3, 2))
+    def commit_at_the_last_moment(self, by: int, late: int) -> None:
+        if self.free[by] < BOND and self.tokens[by] >= BOND:
+            self.pay_in(by, BOND)
+        self.world.now = max(self.world.now, self.commits_end + late)
+        self.commit(by, 4, 5)
+
+    @precondition(lambda self: self.orders and self.world.now < self.reveals_end)
+    @rule(data=st.data(), early=st.integers(-2, 20))
+    def forfeit_at_the_first_moment(self, data: st.DataObject, early: int) -> None:
+        number = data.draw(st.integers(0, len(self.orders) - 1))
+        self.world.now = max(self.world.now, self.reveals_end - early)
+        done = self.attempt(stranger(), "forfeit", self.slot, [number])
+        assert done == (self.world.now >= self.reveals_end and self.orders[number].state == "sealed")
+        if done:
+            self.treasury_free += BOND
+            self.orders[number].state = "forfeited"
+
     @precondition(lambda self: self.orders)
     @rule(data=st.data(), by=accounts, own=st.integers(0, 3), off=st.sampled_from([0, 0, 0, 1]))
     def reveal(self, data: st.DataObject, by: int, own: int, off: int) -> None:

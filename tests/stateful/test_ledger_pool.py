@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from ledger_planted import planted
-from ledger_rights import certificates_of, issuing
+from ledger_rights import LIFE, certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import COIN, START, World, chain_of, funded, stranger
 from walras.errors import LedgerError
 from walras.ledger import EmbeddedChain, Genesis, SigningKey, net_positions, next_sender, settle
 from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord, held_wh, issue
+from walras.ledger.claims import claim, claim_id
 from walras.ledger.pool import PoolReserves, free_nano, reserves
 from walras.market.constant_product import ConstantProduct, open_constant_product
 from walras.market.pool import Swap, SwapRefused, buy_at_most, sell_at_least
@@ -75,6 +78,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.shares = [self.twin.shares, 0]
         self.held = [[ISSUED - wh, PAID_IN - nano], [ISSUED, PAID_IN]]
         self.product = wh * nano
+        self.left_wh = 0  # with nobody when the last provider went for money alone
 
     def swap(self, by: int, made: Swap | SwapRefused, affordable: bool, function: str, *arguments: int) -> bool:
         done = self.pools.attempt(self.pools.traders[by], function, *arguments)
@@ -126,13 +130,27 @@ class PoolMachine(RuleBasedStateMachine):
             self.shares[by] -= wanted
             self.held[by] = [self.held[by][0] + wh, self.held[by][1] + nano]
 
+    @rule(by=trader, part=st.fractions(0, 1), beyond=st.booleans())
+    def burn_for_money(self, by: int, part: object, beyond: bool) -> None:
+        """Shares given back for money alone: the energy stays with those who stay."""
+        wanted = self.shares[by] + 1 if beyond else int(part * self.shares[by])  # type: ignore[operator]
+        done = self.pools.attempt(self.pools.traders[by], "burnForMoney", wanted)
+        assert done == (0 < wanted <= self.shares[by])
+        if done:
+            after, wh, nano = self.twin.burn(wanted)
+            self.left_wh += self.twin.energy_wh if after.shares == 0 else 0
+            self.twin = replace(after, energy_wh=after.energy_wh + wh if after.shares else 0)
+            self.product = 0
+            self.shares[by] -= wanted
+            self.held[by][1] += nano
+
     @invariant()
     def equal_and_conserved(self) -> None:
         pools = self.pools
         found = reserves(pools.chain, pools.contract)
         assert found == PoolReserves(self.twin.energy_wh, self.twin.money_nano, self.twin.shares)
         assert pools.held() == [tuple(one) for one in self.held]
-        assert found.energy_wh + sum(one[0] for one in self.held) == 2 * ISSUED
+        assert found.energy_wh + self.left_wh + sum(one[0] for one in self.held) == 2 * ISSUED
         assert found.money_nano + sum(one[1] for one in self.held) == 2 * PAID_IN
         assert found.energy_wh * found.money_nano >= self.product  # swaps alone never lower it
         self.product = found.energy_wh * found.money_nano
@@ -194,7 +212,34 @@ def test_each_refusal_has_its_name_and_the_worked_number_holds(kind: str) -> Non
         pools.act(two, "payOut")
         assert pools.world.tokens(two.address) == before + (PAID_IN - 334_336_343) // 1_000
         assert free_nano(chain, pools.contract, two.address) == (PAID_IN - 334_336_343) % 1_000
+        refused("SharesNotHeld", two, "burnForMoney", 1)
+        refused("BadShares", two, "burnForMoney", 0)
         gift = (two.address, pools.contract.address, SLOT, 50, b"")
         price = pools.contract.view(chain, "quoteBuy", 100)
         pools.certificates.act(chain, two, "safeTransferFrom", *gift, timestamp=pools.world.now)
         assert pools.contract.view(chain, "quoteBuy", 100) == price  # unasked gifts move nothing
+
+
+def test_providers_of_expired_claims_get_their_money_out() -> None:
+    """The token moves no more, so shares cannot be given back for both; for money alone they can, by everybody."""
+    with chain_of("embedded") as chain:
+        world = World(chain, members=3)
+        claims = claims_of(world, issuing(world))
+        done = deliver(world, {1: 10_000})
+        move_on(world, 4)
+        one, now = world.keys.member(1), world.now
+        claim(chain, claims, one, done.slot, done.settled, done.shown(1), timestamp=now)
+        terms = (world.addresses.currency, claims.address, claim_id(world.addresses.settlement, done.slot), 3_000)
+        pool = create(chain, world.keys.admin, "EnergyPool", *terms, timestamp=now)
+        claims.act(chain, one, "setApprovalForAll", pool.address, True, timestamp=now)
+        world.send(world.keys.operator, "TestCurrency", "mint", one.address, 10**6)
+        world.send(one, "TestCurrency", "approve", pool.address, 10**6)
+        pool.act(chain, one, "payIn", 10**6, timestamp=now)
+        pool.act(chain, one, "open", 10_000, COIN, timestamp=now)
+        shares = pool.view(chain, "shares")[0]
+        move_on(world, LIFE)
+        with pytest.raises(LedgerError, match="refused: HasExpired"):
+            pool.act(chain, one, "burn", shares, timestamp=now)
+        pool.act(chain, one, "burnForMoney", shares, timestamp=now)
+        assert reserves(chain, pool) == PoolReserves(0, 0, 0)
+        assert free_nano(chain, pool, one.address) == COIN

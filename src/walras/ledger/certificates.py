@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from walras.errors import LedgerError
+from walras.ledger._keccak import keccak256
 from walras.ledger.calls import Contract
 from walras.ledger.chain import Chain
 from walras.ledger.encoding import Header, NetPositions, pack_positions
@@ -56,6 +58,49 @@ def retire(
     receipt = contract.act(chain, holder, "retire", slot, energy_wh, beneficiary, timestamp=timestamp)
     content = dict(contract.events(receipt))["Retired"]
     return RetirementReceipt(content["number"], holder.address, slot, energy_wh, beneficiary)
+
+
+def retire_for(
+    chain: Chain,
+    contract: Contract,
+    owner: SigningKey,
+    holder: str,
+    slot: int,
+    energy_wh: int,
+    beneficiary: str,
+    *,
+    timestamp: int,
+) -> RetirementReceipt:
+    """Burn the owner's certificates with a receipt in the name of `holder` (ERC-1888's transfer and claim in one)."""
+    arguments = (owner.address, holder, slot, energy_wh, b"", beneficiary.encode())
+    receipt = contract.act(chain, owner, "safeTransferAndClaimFrom", *arguments, timestamp=timestamp)
+    content = dict(contract.events(receipt))["Retired"]
+    return RetirementReceipt(content["number"], holder, slot, energy_wh, beneficiary)
+
+
+def citation(contract: Contract, receipt: RetirementReceipt) -> str:
+    """One line that a greenhouse-gas account can cite: where the receipt stands, what was retired, of which vintage, for whom.
+
+    >>> citation(Contract("EnergyCertificates", 1, "0xC0"), RetirementReceipt(3, "0xA0", 95, 1_500, "Mill Lane 4"))
+    "Walras local energy, receipt 3 of 0xC0 on chain 1: 1500 Wh of slot 95 retired by 0xA0 for 'Mill Lane 4'"
+    """
+    return (
+        f"Walras local energy, receipt {receipt.number} of {contract.address} on chain {contract.chain_id}: {receipt.energy_wh} Wh"
+        f" of slot {receipt.slot} retired by {receipt.holder} for {receipt.beneficiary!r}"
+    )
+
+
+def check_receipt(chain: Chain, contract: Contract, receipt: RetirementReceipt) -> None:
+    """LedgerError unless the contract holds this very receipt: what an auditor of a greenhouse-gas account does."""
+    holder, slot, energy_wh, beneficiary = contract.view(chain, "receiptOf", receipt.number)
+    found = (holder, slot, energy_wh, beneficiary)
+    expected = (receipt.holder.lower(), receipt.slot, receipt.energy_wh, keccak256(receipt.beneficiary.encode()))
+    if found != expected:
+        raise LedgerError(
+            f"receipt {receipt.number} of {contract.address} is not: {citation(contract, receipt)}",
+            thing=receipt,
+            way_out="read the receipt again from the chain; the number or the contract may be another",
+        )
 
 
 def held_wh(chain: Chain, contract: Contract, holder: str, slot: int) -> int:
