@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,19 @@ from bench.harness import Result, at_least, at_most
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from batch_world import TIMEOUT_S, WINDOW_S, Batches
+from ledger_rights import certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import START, World, chain_of
 from walras.ledger import Chain, NetPositions, net_positions, next_sender, pack_positions, settlement_transaction
 from walras.ledger.auction import order_commitment, pack_fills, read_orders
+from walras.ledger.batches import exit_now, find_fraud, make_batch, prove
 from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord, issue
 from walras.ledger.channels import ChannelBalance, advance, sign_balance
+from walras.ledger.claims import claim_id
+from walras.ledger.issuance import IssuingBody
+from walras.ledger.quotes import Quote, Right, sign_quote
+from walras.ledger.steps import Fact, facts_tree
 from walras.ledger.transactions import MAX_TRANSACTION_GAS
 from walras.market.conventions import Conventions
 from walras.market.orders import make_orders
@@ -102,7 +110,7 @@ def against_transfers() -> list[Result]:
 def _transfers_gas(world: World) -> int:
     """Gas of one ERC-20 and one ERC-1155 transfer between two who hold both already."""
     chain, seller, buyer = world.chain, world.keys.member(1), world.keys.member(2)
-    code = create(chain, world.keys.admin, "EnergyCertificates", world.addresses.settlement, "", timestamp=START)
+    code = certificates_of(world, issuing(world))
     slot = 2
     flow = net_positions([1, 2], [0, 0], [-1_000, 1_000])
     settlement = world.settlement(slot, flow)
@@ -169,20 +177,26 @@ def rights_and_channels() -> list[Result]:
     """A certificate's life and a channel's, counted in ERC-20 transfers between two who hold the token already."""
     with chain_of("anvil", 100) as chain:
         world = World(chain, members=100)
-        certificate, channel = _certificate_gas(world), _channel_gas(world)
+        body = issuing(world)
+        certificate, channel = _certificate_gas(world, body), _channel_gas(world)
+        claimed = _claim_gas(world, body)
         holders = world.keys.member(3), world.keys.member(4)
         for holder in holders:
             world.send(world.keys.operator, "TestCurrency", "mint", holder.address, 100)
         transfer = world.send(holders[0], "TestCurrency", "transfer", holders[1].address, 10).gas_used
     return [
         at_most(f"ledger: {name}, in transfers", sum(gas.values()) / transfer, 12, ", ".join(f"{k} {v}" for k, v in gas.items()))
-        for name, gas in (("a certificate issued and retired", certificate), ("a channel opened and closed", channel))
+        for name, gas in (
+            ("a certificate issued and retired", certificate),
+            ("a claim minted and sold by a signed quote", claimed),
+            ("a channel opened and closed", channel),
+        )
     ]
 
 
-def _certificate_gas(world: World) -> dict[str, int]:
+def _certificate_gas(world: World, body: IssuingBody) -> dict[str, int]:
     chain = world.chain
-    contract = create(chain, world.keys.admin, "EnergyCertificates", world.addresses.settlement, "", timestamp=START)
+    contract = certificates_of(world, body)
     flow = positions(100, 7)
     content = world.settlement(0, flow)
     giver = int(np.flatnonzero(flow.energy_wh < 0)[0])
@@ -194,6 +208,27 @@ def _certificate_gas(world: World) -> dict[str, int]:
     issued = contract.act(chain, member, "issue", 0, [header], [pack_positions(flow)], timestamp=START + 1_000)
     retired = contract.act(chain, member, "retire", 0, 1, "a greenhouse-gas account", timestamp=START + 1_100)
     return {"issued (100 positions as proof)": issued.gas_used, "retired": retired.gas_used}
+
+
+def _claim_gas(world: World, body: IssuingBody) -> dict[str, int]:
+    """A claim under a root of 100 meters, and its sale: the first fill of a quote, and a later one."""
+    chain, keys, now = world.chain, world.keys, START + 10_000
+    contract = claims_of(world, body)
+    seller, buyer = keys.member(1), keys.member(2)
+    done = deliver(world, {1: 5_000})
+    move_on(world, 4)
+    arguments = (done.slot, done.settled.as_arguments(), *done.shown(1).as_arguments())
+    minted = contract.act(chain, seller, "claim", *arguments, timestamp=now).gas_used
+    quotes = create(chain, keys.admin, "SignedQuotes", world.addresses.currency, timestamp=now)
+    for key in (seller, buyer):
+        world.send(keys.operator, "TestCurrency", "mint", key.address, 10**9)
+        world.send(key, "TestCurrency", "approve", quotes.address, 10**9)
+    contract.act(chain, seller, "setApprovalForAll", quotes.address, True, timestamp=now)
+    right = Right(contract.address, claim_id(world.addresses.settlement, done.slot))
+    quote = Quote(seller.address, True, right, 1_000, 300_000, 1, now + 10**6)
+    signature = sign_quote(quotes, quote, seller)
+    fills = [quotes.act(chain, buyer, "fill", quote.as_arguments(), signature, 400, timestamp=now).gas_used for _ in range(2)]
+    return {"minted (proof of 7 siblings)": minted, f"first fill (a later one {fills[1]})": fills[0]}
 
 
 def _channel_gas(world: World) -> dict[str, int]:
@@ -209,6 +244,47 @@ def _channel_gas(world: World) -> dict[str, int]:
     return {"opened": opened, "closed together": closed}
 
 
+BATCH_MEMBERS, BATCH_SLOTS = 100, 24
+
+
+def batches_and_exits() -> list[Result]:
+    """A slot in a batch against one settled by itself; a proof of fraud against a transaction's capacity; an exit in transfers."""
+    with chain_of("anvil", BATCH_MEMBERS) as chain:
+        world = World(chain, members=BATCH_MEMBERS)
+        settled_gas(world, 0, BATCH_MEMBERS)
+        direct = settled_gas(world, 1, BATCH_MEMBERS)
+        batches = Batches(world, paid_in=10**9)
+        posted, proof, exit_gas = _batch_gas(batches)
+        transfer = world.send(world.keys.member(3), "TestCurrency", "transfer", world.keys.member(4).address, 10).gas_used
+    slot = posted / BATCH_SLOTS
+    detail = f"{slot:.0f} gas a slot of {BATCH_MEMBERS} in a batch of {BATCH_SLOTS}, {direct} by itself"
+    capacity = f"{proof} gas to do a slot of {BATCH_MEMBERS} members again"
+    return [
+        at_least("ledger: gas of a slot by itself over one in a batch", direct / slot, 10, detail),
+        at_most("ledger: proof of a wrong slot in one transaction", proof / MAX_TRANSACTION_GAS, 0.1, capacity),
+        at_most("ledger: a forced exit, in transfers", exit_gas / transfer, 4, f"{exit_gas} gas, a transfer {transfer}"),
+    ]
+
+
+def _batch_gas(batches: Batches) -> tuple[int, int, int]:
+    """Gas of a posted batch, of the proof that its last slot is wrong, and of an exit after a halt."""
+    chain, world = batches.chain, batches.world
+    batches.post_honest([{}])
+    flows = [positions(BATCH_MEMBERS, slot) for slot in range(BATCH_SLOTS)]
+    batch, _ = make_batch(batches.words, BATCH_MEMBERS, batches.slot, flows, bytes(range(32)), bytes(range(1, 33)))
+    wrong = replace(batch, slots=(*batch.slots[:-1], (bytes(range(2, 34)), batch.slots[-1][1])))
+    posted = batches.post(wrong)
+    fraud = find_fraud(wrong, batches.words, BATCH_MEMBERS, {}, facts_tree([Fact(0, 0)]), lambda account: 2**100)
+    assert fraud is not None
+    prover = world.keys.member(3)
+    proved = prove(chain, batches.contract, prover, 1, fraud, timestamp=world.now)
+    world.now += TIMEOUT_S + WINDOW_S
+    batches.must(prover, "halt")
+    left = exit_now(chain, batches.contract, prover, batches.words, 3, timestamp=world.now)
+    return posted.gas_used, proved.gas_used, left.gas_used
+
+
 def results() -> list[Result]:
     """Every claim of the ledger. The node is needed: `npm ci`."""
-    return [*gas_on_a_node(), *against_transfers(), *auction_check(), *rights_and_channels(), *time_embedded()]
+    groups = (gas_on_a_node, against_transfers, auction_check, rights_and_channels, batches_and_exits, time_embedded)
+    return [result for group in groups for result in group()]

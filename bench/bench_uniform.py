@@ -13,7 +13,6 @@ from bench.harness import Result, at_most, side_by_side
 from walras.market.conventions import Conventions
 from walras.market.laws import check_energy, check_money
 from walras.market.orders import Orders, make_orders
-from walras.market.pay_as_bid import clear as clear_pay_as_bid
 from walras.market.uniform import clear
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -28,7 +27,7 @@ def random_book(n: int, seed: int = 7) -> Orders:
 
 
 def results(only: str = "") -> list[Result]:
-    """One figure a size, and pay-as-bid against uniform at a million orders."""
+    """One figure a size."""
     rows = []
     chosen = Conventions()
     for n in SIZES:
@@ -45,9 +44,4 @@ def results(only: str = "") -> list[Result]:
         detail = f"{took * 1e3:.3f} ms, sort {sort * 1e3:.3f} ms, {n / took / 1e6:.1f} M orders/s"
         row = at_most(name, took / sort, 1.0, detail)
         rows.append(row if n >= CLAIMED_FROM else {**row, "goal": "none below 1e5", "holds": True})
-    name = "pay-as-bid of 1e6 orders / uniform"
-    if only in name:
-        orders = random_book(1_000_000)
-        took, base = side_by_side(lambda: clear_pay_as_bid(orders, chosen), lambda: clear(orders, chosen), 9)
-        rows.append(at_most(name, took / base, 3.0, f"{took * 1e3:.1f} ms, uniform {base * 1e3:.1f} ms"))
     return rows

@@ -45,6 +45,5 @@ def machine_settings(examples: int = 8, steps: int = 20) -> settings:
 
 def hunting(examples: int = 60, steps: int = 20) -> settings:
     """To look for a planted bug: the same sequences every time, none remembered."""
-    return settings(
-        machine_settings(), max_examples=examples, stateful_step_count=steps, phases=(Phase.generate,), database=None, derandomize=True
-    )
+    alike = settings(machine_settings(), phases=(Phase.generate,), database=None, derandomize=True)
+    return settings(alike, max_examples=examples, stateful_step_count=steps)

@@ -2,6 +2,9 @@
 
 Bids from the dearest (blue, falling) and asks from the cheapest (orange, rising); what is filled is solid, what is not is
 faint. A dot shows what each filled order pays or gets per kWh, a dashed line the one price where there is one.
+
+The rule for blocks has a book of its own, `docs/learn/block_book.json`, drawn slot by slot: each slot's price dashed, its orders
+as ticks as wide as they are large, and each block as a bar at its limit price over the slots it is in, solid if accepted.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
+from typing import Any, cast
 
-from walras.market.book import read_book
+from walras.market.book import clear_book, read_book
 from walras.market.clearing import Clearing, volume_wh, welfare_nano
 from walras.market.comparison import opening_extras
 from walras.market.mechanism import Mechanism, run
@@ -21,6 +25,7 @@ from walras.units import format_energy, format_money, format_price
 
 DOCS = Path(__file__).parent.parent / "docs"
 BOOK = DOCS / "learn" / "book.json"
+BLOCK_BOOK = DOCS / "learn" / "block_book.json"
 PAGES = DOCS / "explain" / "mechanisms"
 
 WIDTH, HEIGHT = 680, 330
@@ -32,6 +37,8 @@ STOCK_WH, FEED_IN, RETAIL = 1_000, 80_000, 290_000
 
 def picture(mechanism: Mechanism) -> str:
     """The small book cleared by `mechanism`, as SVG."""
+    if mechanism.name == "blocks":
+        return block_picture(mechanism)
     book = json.loads(BOOK.read_text(encoding="utf-8"))
     orders, conventions, extra = read_book(book, mechanism)
     extra |= opening_extras(STOCK_WH, FEED_IN, RETAIL)(mechanism, orders)
@@ -49,11 +56,62 @@ def picture(mechanism: Mechanism) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def block_picture(mechanism: Mechanism) -> str:
+    """The small block book, as SVG."""
+    book = json.loads(BLOCK_BOOK.read_text(encoding="utf-8"))
+    told = cast(dict[str, Any], clear_book(book, mechanism.name))
+    slots, dearest = len(told["slot_price_micro_per_kwh"]), max(row["price_micro_per_kwh"] for row in book["orders"]) * 11 // 10
+    width = (WIDTH - LEFT - RIGHT) // slots
+    blocks = {row["id"]: row["slot_wh"] for row in told["blocks"]}
+    traded = told["volume_wh"] + told["block_volume_bought_wh"]
+    facts = (
+        f"traded {format_energy(traded)}, welfare {format_money(told['welfare_nano'], places=4)} ({told['status']}), "
+        f"paradoxically rejected: {', '.join(told['paradoxically_rejected']) or 'none'}"
+    )
+    parts = [_title(mechanism, facts), *_axes(0, dearest, "slots; dashed: the price of each; bars: blocks, ticks: orders")]
+    for t, price in enumerate(told["slot_price_micro_per_kwh"]):
+        left, y = LEFT + t * width, _y(price, dearest)
+        parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y}" y2="{y}" stroke="#444" stroke-dasharray="5 4"/>')
+        parts.append(_text(left + width // 2 - 6, y - 5, format_price(price), "end"))
+        parts.append(_text(left + width // 2, HEIGHT - BOTTOM + 15, str(t), "middle"))
+        here = [(row, fill) for row, fill in zip(book["orders"], told["fills"], strict=True) if row["slot"] == t]
+        for row, fill in here:
+            colour, y = COLOURS[BUY if row["side"] == "buy" else -BUY], _y(row["price_micro_per_kwh"], dearest)
+            long, filled = (wh * (width - 40) // 4_400 for wh in (row["quantity_wh"], fill["filled_wh"]))
+            parts.append(f'<rect x="{left + 4}" y="{y - 1}" width="{long}" height="3" fill="{colour}" opacity="0.25"/>')
+            parts.append(f'<rect x="{left + 4}" y="{y - 1}" width="{filled}" height="3" fill="{colour}"/>')
+            parts.append(_text(left + 4, y + 11, row["id"], "start", colour))
+    for row in book["blocks"]:
+        parts += _block(row, blocks[row["id"]], width, slots, dearest)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _block(row: dict[str, Any], slot_wh: list[int], width: int, slots: int, dearest: int) -> list[str]:
+    """One block at its limit over its slots (a flexible one over all of them: it may go anywhere)."""
+    profile = [1] * slots if row.get("flexible") else row["quantity_wh"]
+    y, colour = _y(row["price_micro_per_kwh"], dearest), COLOURS[BUY if row["side"] == "buy" else -BUY]
+    inside = [t for t, wh in enumerate(profile) if wh]
+    x1, x2 = LEFT + inside[0] * width + width // 2, LEFT + inside[-1] * width + width - 8
+    parts = [f'<line x1="{x1}" x2="{x2}" y1="{y}" y2="{y}" stroke="{colour}" stroke-dasharray="2 3"/>']
+    for t in inside:
+        left = LEFT + t * width + width // 2
+        style = f'fill="{colour}" fill-opacity="{0.8 if slot_wh[t] else 0.15}" stroke="{colour}"'
+        parts.append(f'<rect x="{left}" y="{y - 4}" width="{width // 2 - 8}" height="8" {style}/>')
+    name = f"{row['id']}, {'in' if any(slot_wh) else 'out'}"
+    words = f"{row['id']}: {sum(slot_wh)} Wh at {format_price(row['price_micro_per_kwh'])} or better"
+    parts.append(_text(x1 + 2, y - 7, name, "start", colour).replace("</text>", f"<title>{escape(words)}</title></text>"))
+    return parts
+
+
 def _head(mechanism: Mechanism, orders: Orders, done: Clearing) -> str:
     facts = (
         f"traded {format_energy(volume_wh(orders, done))}, welfare {format_money(welfare_nano(orders, done), places=4)}, "
         f"operator {format_money(done.surplus_nano, places=4)}"
     )
+    return _title(mechanism, facts)
+
+
+def _title(mechanism: Mechanism, facts: str) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11">',
@@ -65,14 +123,14 @@ def _head(mechanism: Mechanism, orders: Orders, done: Clearing) -> str:
     )
 
 
-def _axes(most_wh: int, dearest: int) -> list[str]:
+def _axes(most_wh: int, dearest: int, below: str = "Wh, bids from the dearest, asks from the cheapest") -> list[str]:
     bottom = HEIGHT - BOTTOM
     parts = [f'<path d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none" stroke="#888"/>']
     for price in range(0, dearest, 50_000):
         parts.append(_text(LEFT - 6, _y(price, dearest) + 4, str(price // 10_000), "end"))
-    for energy in range(0, most_wh + 1, 500):
+    for energy in range(0, most_wh + 1, 500) if most_wh else ():
         parts.append(_text(_x(energy, most_wh), bottom + 15, str(energy), "middle"))
-    parts.append(_text(WIDTH - RIGHT, bottom + 32, "Wh, bids from the dearest, asks from the cheapest", "end"))
+    parts.append(_text(WIDTH - RIGHT, bottom + 32, below, "end"))
     parts.append(_text(6, TOP - 2, "ct/kWh", "start"))
     return parts
 

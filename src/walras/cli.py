@@ -12,12 +12,15 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
-from walras.commands import app_nodes, app_rights
+from walras.commands import app_grids, app_nodes, app_proofs, app_rights
+from walras.commands.app_grids import imports
 from walras.errors import InputError, WalrasError
 
+__all__ = ["app", "imports", "main"]
+
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
-app_rights.register(app)
-app_nodes.register(app)
+for group in (app_grids, app_proofs, app_rights, app_nodes):
+    group.register(app)
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -262,96 +265,6 @@ def deploy(
     from walras.commands.deploy import deploy_command
 
     deploy_command(community, chain, manifest, profile, secret, council)
-
-
-@app.command
-def network(community: Path, *, out: Path | None = None) -> None:
-    """The network of a community in words, and as a picture.
-
-    Parameters
-    ----------
-    community
-        The community file (TOML).
-    out
-        Write the picture (HTML) here.
-    """
-    from walras.commands.network import network_command
-
-    network_command(community, out)
-
-
-imports = App(name="import", help="Bring a grid in from elsewhere.")
-app.command(imports)
-
-
-@imports.command
-def simbench(code: str, *, out: Path = Path()) -> None:
-    """A SimBench grid into a community file and a compact data file (needs the extra: pip install 'walras[simbench]').
-
-    Parameters
-    ----------
-    code
-        SimBench code, such as 1-LV-rural3--2-sw.
-    out
-        Folder for the two files.
-    """
-    from walras.commands.importing import simbench_command
-
-    simbench_command(code, out)
-
-
-@imports.command
-def pandapower(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A network that pandapower wrote (JSON) into a community file and a data file, with a list of what is not as in the file.
-
-    Parameters
-    ----------
-    file
-        The JSON file of pandapower's to_json.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import pandapower_command
-
-    pandapower_command(file, out, profiles)
-
-
-@imports.command
-def opendss(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A circuit of an OpenDSS script, likewise (needs the extra: pip install 'walras[opendss]').
-
-    Parameters
-    ----------
-    file
-        The script that defines the circuit.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import opendss_command
-
-    opendss_command(file, out, profiles)
-
-
-@imports.command
-def cgmes(*files: Path, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A feeder in CGMES files (EQ and SSH, and TP for a bus-branch model; XML or zip), likewise.
-
-    Parameters
-    ----------
-    files
-        The files of one model.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import cgmes_command
-
-    cgmes_command(list(files), out, profiles)
 
 
 def _day(text: str | None) -> date | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from batch_world import Batches
 from ledger_world import COIN, ORACLES, ROOT, SEED, START, THRESHOLD, World, anvil, chain_of, funded, pair, rpc
 from walras.commands.deploy import deploy_command
 from walras.community import load_community
@@ -20,6 +21,8 @@ from walras.ledger import (
     JsonRpcChain,
     LedgerKeys,
     LedgerTerms,
+    Receipt,
+    TimedTransaction,
     Transaction,
     account_words,
     artifact,
@@ -29,6 +32,7 @@ from walras.ledger import (
     sign_transaction,
     transaction_hash,
 )
+from walras.ledger.batches import find_fraud
 from walras.ledger.manifest import PROFILES, check_ledger, deploy_once, fees_of, read_terms
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys
@@ -203,6 +207,35 @@ def test_a_council_is_deployed_with_the_ledger_and_once(tmp_path: Path, capsys: 
     seats.write_text("{}")
     with pytest.raises(InputError, match="threshold"):
         deploy_command(EXAMPLES / "rural1.toml", "http://127.0.0.1:1", tmp_path / "m2.json", "permissioned", None, seats)
+
+
+def test_four_embedded_chains_fed_the_same_transactions_have_equal_blocks() -> None:
+    """Batches, a proof of fraud and a withdrawal among them: every block hash and state root agrees at every height."""
+    genesis = Genesis(funded(), timestamp=START - 900)
+    recorded: list[TimedTransaction] = []
+    source = EmbeddedChain(genesis)
+    keep = source.send
+
+    def record(raw: bytes, *, timestamp: int) -> Receipt:
+        receipt = keep(raw, timestamp=timestamp)
+        recorded.append(TimedTransaction(raw, receipt.timestamp))
+        return receipt
+
+    source.send = record  # type: ignore[method-assign]
+    batches = Batches(World(source, members=3))
+    batches.post_honest([{1: 5, 2: -5}, {}])
+    batch, _, facts, tree = batches.honest([{1: 7, 2: -7}])
+    wrong = replace(batch, slots=((bytes(32), batch.slots[0][1]),))
+    assert batches.post(wrong).status == 1
+    by_key = {(fact.slot, fact.account): fact for fact in facts}
+    fraud = find_fraud(wrong, batches.words, 3, by_key, tree, batches.collateral(1))  # type: ignore[arg-type]
+    assert fraud is not None
+    assert batches.send(KEYS.member(2), fraud.function, 1, *fraud.arguments).status == 1
+    others = [EmbeddedChain(genesis) for _ in range(4)]
+    for height, one in enumerate(recorded):
+        heads = {node.head() for node in others if node.send(one.raw, timestamp=one.timestamp).block_number == height + 1}
+        assert len(heads) == 1, f"block {height}: the nodes differ"
+    assert {node.head() for node in others} == {source.head()}
 
 
 def _execute(url: str, transactions: list[bytes], timestamp: int) -> tuple[str, str, str]:

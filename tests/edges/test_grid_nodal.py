@@ -105,6 +105,38 @@ def test_import_and_export_limits_bind_and_have_a_price(limits: tuple[float, flo
     assert prices[kinds == kind].max() == pytest.approx(50_000 if kind == 4 else 20_000, rel=0.05)
 
 
+def test_where_all_sell_the_grid_above_takes_what_the_voltage_lets_through() -> None:
+    network = feeder(slack_v_pu=1.02).network(v_max_pu=1.03)
+    slot = FeederSlot(network, 0.25)
+    asks = make_orders([-1] * 5, [5000] * 5, [10_000, 20_000, 30_000, 40_000, 50_000], node=[2, 3, 4, 5, 6])
+    book = add_supplier(asks, network, 250_000, 80_000, participant=9)
+    done = clear(book, PLAIN, slot)
+    assert check_nodal(book, done, slot, PLAIN) == []
+    assert 0 < done.filled_wh[:5].sum() < 25_000
+    assert done.filled_wh[-1] + done.losses_wh == done.filled_wh[:5].sum()
+    assert (np.asarray(done.certificate["voltage_micro_per_kwh"])[2:] < 0).all()
+    nothing_out = FeederSlot(network, 0.25, export_limit_kw=0.0)
+    done = clear(book, PLAIN, nothing_out)  # only the iron losses of the transformer are left to supply
+    assert check_nodal(book, done, nothing_out, PLAIN) == []
+    assert done.filled_wh[:5].sum() <= 0.49 * 250 + 2
+
+
+def test_at_a_negative_price_the_buyer_is_paid_and_must_run_power_is_cut_only_by_a_limit() -> None:
+    network = feeder(slack_v_pu=1.02).network(v_max_pu=1.03)
+    slot = FeederSlot(network, 0.25)
+    book = add_supplier(
+        make_orders([1, -1, -1], [800, 3000, 20_000], [50_000, -900_000, -1_000_000], node=[2, 4, 6]), network, -20_000, -60_000,
+        participant=9,
+    )  # fmt: skip
+    done = clear(book, PLAIN, slot)
+    assert [f for f in check_nodal(book, done, slot, PLAIN) if f.law not in ("orders", "prices")] == []
+    assert done.filled_wh[0] == 800
+    assert done.pay_nano[0] < 0
+    assert 0 < done.filled_wh[2] < 20_000
+    wide = FeederSlot(feeder(slack_v_pu=1.02).network(v_max_pu=1.2), 0.25)
+    assert clear(book, PLAIN, wide).filled_wh[1:3].tolist() == [3000, 20_000]
+
+
 def test_an_absurd_book_meets_the_voltage_band_instead_of_voltage_collapse() -> None:
     network = feeder().network()
     slot = FeederSlot(network, 0.25)

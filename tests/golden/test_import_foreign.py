@@ -136,3 +136,44 @@ def test_powsybl_says_the_same_today(tmp_path: Path) -> None:
     flow = flow_of(read_cgmes([tmp_path / "village.zip"]))
     ours = flow.v_pu[0] * np.array([20.0, 0.4, 0.4])
     assert ours == pytest.approx(net.get_buses().v_mag.to_numpy(), abs=1e-8)
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+def test_what_powsybl_writes_as_cgmes_flows_as_it_did_there(tmp_path: Path) -> None:
+    """Taps by table, the largest float for "no rated power", the grid above as a machine without priority."""
+    powsybl = pytest.importorskip("pypowsybl", reason="pypowsybl is not installed: pip install pypowsybl")
+    pandas, loadflow = importlib.import_module("pandas"), importlib.import_module("pypowsybl.loadflow")
+    net = powsybl.network.create_empty()
+    net.create_substations(id=["S1", "S2"])
+    net.create_voltage_levels(
+        id=["V1", "V2", "V3"], substation_id=["S1", "S1", "S2"], topology_kind=["BUS_BREAKER"] * 3, nominal_v=[20.0, 0.4, 0.4]
+    )
+    net.create_buses(id=["B1", "B2", "B3"], voltage_level_id=["V1", "V2", "V3"])
+    net.create_2_windings_transformers(
+        id="T", voltage_level1_id="V1", bus1_id="B1", voltage_level2_id="V2", bus2_id="B2", rated_u1=20.0, rated_u2=0.4,
+        rated_s=0.4, r=0.008, x=0.025, g=0.0, b=0.0,
+    )  # fmt: skip
+    changer = {"id": "T", "target_deadband": 2.0, "target_v": 0.4, "oltc": False, "low_tap": 0, "tap": 0, "regulating": False}
+    steps = [{"id": "T", "b": 0.0, "g": 0.0, "r": 0.0, "x": 0.0, "rho": rho} for rho in (1.025, 1.0, 0.975)]
+    net.create_ratio_tap_changers(pandas.DataFrame([changer]).set_index("id"), pandas.DataFrame(steps).set_index("id"))
+    net.create_lines(
+        id="L", voltage_level1_id="V2", bus1_id="B2", voltage_level2_id="V3", bus2_id="B3", r=0.05, x=0.02, g1=0.0, b1=1e-5, g2=0.0,
+        b2=1e-5,
+    )  # fmt: skip
+    net.create_loads(id="D", voltage_level_id="V3", bus_id="B3", p0=0.06, q0=0.02)
+    net.create_loads(id="E", voltage_level_id="V2", bus_id="B2", p0=0.03, q0=0.01)
+    net.create_generators(
+        id="G", voltage_level_id="V1", bus_id="B1", target_p=0.1, min_p=0, max_p=10, target_v=20.2, voltage_regulator_on=True
+    )
+    options = {"slackBusSelectionMode": "NAME", "newtonRaphsonConvEpsPerEq": "1e-12", "slackBusesIds": "V1_0"}
+    loadflow.run_ac(net, loadflow.Parameters(distributed_slack=False, provider_parameters=options))
+    net.save(str(tmp_path / "net.zip"), format="CGMES")
+    with zipfile.ZipFile(tmp_path / "net.zip") as archive:
+        archive.extractall(tmp_path)
+    for paths in ([tmp_path / "net.zip"], [tmp_path / f"net_{part}.xml" for part in ("EQ", "SSH", "TP")]):
+        grid = read_cgmes(paths)
+        flow = flow_of(grid)
+        assert flow.v_pu[0] * grid.network.bus_kv == pytest.approx(net.get_buses().v_mag.to_numpy(), abs=1e-8)
+        assert flow.slack_p_kw[0] == pytest.approx(1e3 * net.get_2_windings_transformers().p1.iloc[0], abs=1e-5)
+        assert [finding.thing for finding in grid.findings] == ["voltage bands", "L", "G"]

@@ -52,10 +52,10 @@ def check(network: Network, p: np.ndarray, q: np.ndarray, inverters: Inverters) 
     for i, bus in enumerate(inverters.bus):
         v, available, rating = float(done.flow.v_pu[0, bus]), float(inverters.available_kw[i]), float(inverters.rating_kva[i])
         expected = device_power(droops[i], v, available, rating, inverters.priority)
-        assert (done.fed_kw[i], done.q_kvar[i]) == pytest.approx(expected, abs=1e-5)
-        assert done.fed_kw[i] <= available + 1e-9
-        assert np.hypot(done.fed_kw[i], done.q_kvar[i]) <= max(rating, available) + 1e-9
-    assert done.held_kw == pytest.approx(inverters.available_kw - done.fed_kw, abs=1e-9)
+        assert (done.fed_kw[0, i], done.q_kvar[0, i]) == pytest.approx(expected, abs=1e-5)
+        assert done.fed_kw[0, i] <= available + 1e-9
+        assert np.hypot(done.fed_kw[0, i], done.q_kvar[0, i]) <= max(rating, available) + 1e-9
+    assert done.held_kw[0] == pytest.approx(inverters.available_kw - done.fed_kw[0], abs=1e-9)
 
 
 @given(random_tables(9), st.integers(0, 10**6), st.sampled_from(["reactive", "active"]))
@@ -81,8 +81,8 @@ def test_the_settled_point_is_the_slow_twins(curve: Droop) -> None:
     inverters = Inverters(bus, 0.95 * rating, rating, [curve])
     done = flow_with_droop(network, p, 0.1 * p, inverters)
     fed, given_kvar = twin(network, p, 0.1 * p, inverters)
-    assert done.fed_kw == pytest.approx(fed, abs=1e-3)
-    assert done.q_kvar == pytest.approx(given_kvar, abs=1e-3)
+    assert done.fed_kw[0] == pytest.approx(fed, abs=1e-3)
+    assert done.q_kvar[0] == pytest.approx(given_kvar, abs=1e-3)
     assert done.steps <= 12
     if curve is IEEE_1547_B:
         assert done.held_kw.max() > 1  # it does bind
@@ -94,7 +94,7 @@ def test_without_curves_it_is_the_plain_flow() -> None:
     plain = p.copy()
     plain[3] -= 10.0
     assert done.flow.v_pu.tolist() == power_flow(network, plain, p / 5).v_pu.tolist()
-    assert done.held_kw.tolist() == [0.0]
+    assert done.held_kw.tolist() == [[0.0]]
 
 
 def test_curves_hold_a_voltage_that_would_rise_to_the_sky_without_them() -> None:
@@ -112,7 +112,7 @@ def test_what_no_curve_can_settle_is_an_error_that_names_the_bus() -> None:
     """Over a pure reactance active power moves no voltage up: 200 kW stay more than V^2 / 2x = 100 kW."""
     network = build_network({"a": 0.4, "b": 0.4}, [Line("ab", "a", "b", 1.0, 0.001, 0.8)], root="a")
     plant = Inverters(np.array([1]), np.array([200.0]), np.array([200.0]), [Droop()])
-    with pytest.raises(GridError, match=r"do not settle.* bus b"):
+    with pytest.raises(GridError, match=r"do not settle.* worst at b"):
         flow_with_droop(network, np.zeros(2), np.zeros(2), plant)
 
 
@@ -175,5 +175,32 @@ def test_every_fault_of_a_curve_and_of_columns_is_named() -> None:
     with pytest.raises(InputError) as caught:
         flow_with_droop(network, zero, zero, Inverters(np.array([9]), np.array([-1.0]), np.array([0.0]), [Droop()] * 2, "both"))  # type: ignore[arg-type]
     assert len(caught.value.faults) == 5
-    with pytest.raises(InputError, match="one length"):
+    with pytest.raises(InputError, match="columns"):
         flow_with_droop(network, zero, zero, Inverters(np.array([1, 2]), np.array([1.0]), np.array([1.0]), [Droop()]))
+    plant = Inverters(np.array([1]), np.array([1.0]), np.array([1.0]), [Droop()])
+    for bad in (np.zeros(6), np.zeros((2, 7)), np.full(7, np.nan)):
+        with pytest.raises(InputError, match="q_kvar"):
+            flow_with_droop(network, zero, bad, plant)
+
+
+def test_many_slots_are_each_slot_by_itself_and_a_bad_one_is_named() -> None:
+    network, rng = feeder().network(), np.random.default_rng(4)
+    p, available = rng.uniform(0, 3, (4, 7)), rng.uniform(0, 45, (4, 2))
+    bus, rating = np.array([3, 6]), np.array([40.0, 45.0])
+    done = flow_with_droop(network, p, 0.1 * p, Inverters(bus, available, rating, [IEEE_1547_B]))
+    for slot in range(4):
+        alone = flow_with_droop(network, p[slot], 0.1 * p[slot], Inverters(bus, available[slot], rating, [IEEE_1547_B]))
+        assert done.fed_kw[slot].tolist() == alone.fed_kw[0].tolist()
+        assert done.flow.v_pu[slot].tolist() == alone.flow.v_pu[0].tolist()
+    p[2, 6] = 500.0
+    with pytest.raises(GridError, match="slot 2"):
+        flow_with_droop(network, p, 0.1 * p, Inverters(bus, available, rating, [IEEE_1547_B]))
+
+
+def test_a_load_that_only_its_own_plant_makes_possible_has_a_flow() -> None:
+    """200 kW taken and 190 fed in at one bus: without the plant there would be no flow at all."""
+    network = build_network({"a": 0.4, "b": 0.4}, [Line("ab", "a", "b", 1.0, 0.4, 0.08)], root="a")
+    load, plant = np.array([0.0, 200.0]), Inverters(np.array([1]), np.array([190.0]), np.array([200.0]), [Droop()])
+    with pytest.raises(GridError):
+        power_flow(network, load)
+    assert flow_with_droop(network, load, np.zeros(2), plant).flow.v_pu[0, 1] > 0.9

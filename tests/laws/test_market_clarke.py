@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laws.books import books, conventions, nasty_books, unit_books
+from laws.books import books, conventions, nasty_books, ties_everywhere, unit_books
 from walras.errors import RangeError
 from walras.market.clarke import best_uses, clarke_payments
 from walras.market.clearing import Clearing, welfare_nano
 from walras.market.conventions import Conventions
 from walras.market.draw import mix64, seed_start
 from walras.market.game import best_misreport, value_nano
-from walras.market.laws import assert_laws, best_welfare_nano, participant_sums
+from walras.market.laws import assert_laws, best_welfare_nano, clearing_bytes, participant_sums
 from walras.market.mechanism import Mechanism
-from walras.market.muda import MUDA, MUDA_VICKREY
-from walras.market.muda_half import Half, trade_curves, trade_single
+from walras.market.muda import MUDA, MUDA_VICKREY, _clear
 from walras.market.orders import BUY, SELL, Orders, make_orders
 from walras.market.vcg import VCG
+from walras.market.vcg import _clear as _clear_vcg
 from walras.market.vickrey import VICKREY, competing_side
 
 ALL = pytest.mark.parametrize("mechanism", [VCG, VICKREY, MUDA, MUDA_VICKREY], ids=lambda m: m.name)
@@ -124,17 +124,54 @@ def test_equal_bids_for_one_unit_pay_the_second_price() -> None:
     assert reverse.pay_nano.tolist() == [40, -40, 0, 0]
 
 
-@pytest.mark.parametrize("by_lottery", [True, False])
-@settings(max_examples=200, deadline=None)
-@given(orders=books(participants=None, max_orders=14), posted=st.integers(-3, 7), seed=st.integers(0, 9))
-def test_both_engines_of_a_half_agree(by_lottery: bool, orders: Orders, posted: int, seed: int) -> None:
-    start = seed_start(seed)
-    key = np.array([int(mix64(np.uint64(p) ^ start)) % 2**63 for p in orders.participant.tolist()], dtype=np.uint64)
-    rows = np.arange(orders.count)
-    half = Half(rows, orders.side, orders.quantity_wh, orders.price_micro_per_kwh, orders, key)
-    one, two = (trade(half, posted, by_lottery=by_lottery) for trade in (trade_single, trade_curves))
-    assert one[0].tolist() == two[0].tolist()
-    assert one[1].tolist() == two[1].tolist()
+@settings(max_examples=250, deadline=None)
+@given(st.one_of(books(participants=None, max_orders=30), ties_everywhere(), nasty_books()), conventions())
+def test_both_engines_of_vcg_agree(orders: Orders, chosen: Conventions) -> None:
+    alone = replace(orders, participant=orders.id)
+    try:
+        one = _clear_vcg(alone, chosen, general=True)
+    except RangeError:
+        with pytest.raises(RangeError):
+            _clear_vcg(alone, chosen, general=False)
+        return
+    two = _clear_vcg(alone, chosen, general=False)
+    certificates = [{name: c.certificate.get(name) for name in one.certificate} for c in (one, two)]
+    assert (one.filled_wh.tolist(), one.pay_nano.tolist()) == (two.filled_wh.tolist(), two.pay_nano.tolist())
+    assert certificates[0] == certificates[1]
+
+
+@pytest.mark.parametrize("prices", [(0, 500), (0, 3), (-400_000, 400_000)])
+def test_both_engines_of_vcg_agree_on_large_books(prices: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    n = 20_000
+    for share in (0.5, 0.05):
+        side, quantity = np.where(rng.random(n) < share, 1, -1), rng.integers(0, 2_000, n)
+        quantity[::1_000] *= 300  # some take more than all that stand near the cut
+        book = make_orders(side, quantity, rng.integers(*prices, n), participant=rng.permutation(n) * 3, time=rng.integers(0, 9, n))
+        one, two = (_clear_vcg(book, Conventions(), general=general) for general in (False, True))
+        assert clearing_bytes(one) == clearing_bytes(two)
+
+
+@BOTH_MUDA
+@settings(max_examples=250, deadline=None)
+@given(st.one_of(books(participants=None, max_orders=30), ties_everywhere()), conventions())
+def test_both_engines_of_muda_agree(mechanism: Mechanism, orders: Orders, chosen: Conventions) -> None:
+    alone = replace(orders, participant=orders.id)
+    one, two = (_clear(mechanism.name, alone, chosen, curves=curves) for curves in (False, True))
+    assert clearing_bytes(one) == clearing_bytes(two)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.5), (0.1, 0.5), (0.5, 1.0)])
+def test_both_engines_of_muda_agree_on_large_books(shares: tuple[float, float]) -> None:
+    rng = np.random.default_rng(2)
+    n = 20_000
+    side = np.where(rng.random(n) < shares[0], 1, -1)
+    quantity = rng.integers(0, 2_000, n) * (rng.random(n) < shares[1])
+    book = make_orders(side, quantity, rng.integers(0, 500, n), participant=rng.permutation(n) * 3)
+    for seed in range(3):
+        for name in ("muda", "muda_vickrey"):
+            one, two = (_clear(name, book, Conventions(seed=seed), curves=curves) for curves in (False, True))
+            assert clearing_bytes(one) == clearing_bytes(two)
 
 
 @BOTH_MUDA

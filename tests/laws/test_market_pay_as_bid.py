@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.books import books, conventions, nasty_books
 from walras.errors import RangeError
 from walras.market import uniform
-from walras.market.clearing import Clearing
+from walras.market.clearing import Clearing, Trades
 from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws, check_trades
-from walras.market.orders import BUY, Orders
+from walras.market.orders import BUY, Orders, make_orders
 from walras.market.pairing import pair_fills, pair_pro_rata
 from walras.market.pay_as_bid import PAY_AS_BID, clear
+from walras.units import MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH
 
 
 @settings(max_examples=250, deadline=None)
@@ -42,6 +44,37 @@ def test_who_meets_whom_does_not_depend_on_the_sequence_of_rows(orders: Orders, 
     assert second.trades is not None
     pairs = list(zip(orders.id[first.trades.buy], orders.id[first.trades.sell], first.trades.energy_wh, strict=True))
     assert pairs == list(zip(moved.id[second.trades.buy], moved.id[second.trades.sell], second.trades.energy_wh, strict=True))
+
+
+@pytest.mark.parametrize(
+    "rows", ["in order", "shuffled", "one of a terawatt-hour", "one at the highest price", "all of a hundred gigawatt-hours"]
+)
+def test_a_large_book_is_paired_and_charged_as_the_plain_queue_says(rows: str) -> None:
+    """However the queue's keys are packed: the plain pairing of the same fills, and each pair's money added up."""
+    rng = np.random.default_rng(3)
+    n = 5_000
+    side, quantity, price = rng.choice([1, -1], n), rng.integers(0, 2_001, n), rng.integers(50, 401, n)
+    if rows == "one of a terawatt-hour":
+        side[7], quantity[7], price[7] = -1, MAX_ENERGY_WH, 0
+    if rows == "one at the highest price":
+        side[7], quantity[7], price[7] = 1, 500, MAX_PRICE_MICRO_PER_KWH
+    if rows == "all of a hundred gigawatt-hours":
+        quantity *= 10**8
+    book = make_orders(side, quantity, price, time=rng.permutation(n) if rows == "shuffled" else np.arange(n) // 3)
+    chosen = Conventions(grid_fee_micro_per_kwh=5)
+    done, plain = clear(book, chosen), uniform.clear(book, chosen)
+    assert done.filled_wh.tolist() == plain.filled_wh.tolist()
+    pairs = pair_fills(book, plain)
+    assert done.trades is not None
+    for name in ("buy", "sell", "energy_wh"):
+        assert getattr(done.trades, name).tolist() == getattr(pairs, name).tolist()
+    ask, bid = book.price_micro_per_kwh[pairs.sell], book.price_micro_per_kwh[pairs.buy] - 5
+    assert done.trades.price_micro_per_kwh.tolist() == ((ask + bid) // 2).tolist()
+    pay = [0] * n
+    for buy, sell, energy, at in zip(*(getattr(done.trades, name).tolist() for name in Trades.__slots__), strict=True):
+        pay[buy] += energy * (at + 5)
+        pay[sell] -= energy * at
+    assert done.pay_nano.tolist() == pay
 
 
 def test_proportional_pairs_are_never_negative() -> None:

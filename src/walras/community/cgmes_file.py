@@ -1,10 +1,11 @@
 """Reads a feeder from CGMES files (EQ with SSH, and TP where the model is bus-branch), with nothing but the standard library.
 
 Taken: topological nodes, or connectivity nodes joined by closed switches; AC line segments with their lowest permanent
-current limit; two-winding transformers with ratio taps; loads, generators, equivalent injections and battery units with
-the power of the SSH file; the external network injection (or what has the first reference priority) as the root. Powers
-are MW and Mvar, impedances ohm, voltages kV, as CGMES has them. The transformer's r and x are referred to one side and
-become short-circuit percentages of its rated power.
+current limit; two-winding transformers with ratio taps (by step or by table); loads, generators, equivalent injections and battery
+units with the power of the SSH file. The root is what has the first reference priority, else the external network injection, else
+the machine at the angle reference of the SV file, else the only machine that holds a voltage. Powers are MW and Mvar, impedances
+ohm, voltages kV, as CGMES has them. The transformer's r and x are referred to one side and become short-circuit percentages of its
+rated power.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ FOREIGN = (
 )  # fmt: skip
 CLOCK_DEGREES = 30.0
 BIG_S_MVA = 1.0
+MOST_MVA = 1e6
 
 
 class _Ends:
@@ -96,10 +98,11 @@ def read_cgmes(paths: Iterable[str | Path]) -> ForeignGrid:
         _line(draft, ends, segment, limits)
     for unit in model.of("PowerTransformer"):
         _transformer(model, draft, ends, unit)
-    _power(model, draft, ends)
+    sources = _sources(model, draft, ends)
+    _power(model, draft, ends, {source.id for source in sources})
     for thing in model.of(*FOREIGN):
         draft.note("dropped", thing.label, f"a {thing.kind} has no counterpart in a balanced radial network")
-    _roots(model, draft, ends)
+    _roots(model, draft, ends, sources)
     return assemble(draft)
 
 
@@ -173,7 +176,7 @@ def _transformer(model: Model, draft: Draft, ends: _Ends, unit: CimObject) -> No
         draft.note("dropped", unit.label, "an end without a terminal")
         return
     kv = [end.number("ratedU") for end in (high, low)]
-    mva = max(high.number("ratedS"), low.number("ratedS"))
+    mva = max(_rated_mva(high), _rated_mva(low))
     if mva <= 0:
         draft.note("assumed", unit.label, f"no rated power: {BIG_S_MVA} MVA")
         mva = BIG_S_MVA
@@ -210,24 +213,30 @@ def _tap(model: Model, draft: Draft, unit: CimObject, high: CimObject, low: CimO
     found = []
     for changer in model.of("RatioTapChanger"):
         side = {high.id: 0, low.id: 1}.get(changer.links.get("TransformerEnd", ""))
-        if side is not None:
-            neutral = changer.number("neutralStep")
-            found.append(
-                (
-                    changer.number("step", changer.number("normalStep", neutral)),
-                    neutral,
-                    changer.number("stepVoltageIncrement"),
-                    side,
-                )
-            )
-            if changer.flag("controlEnabled", False):
-                draft.note("dropped", changer.label, "its control: the tap stands at its step")
+        if side is None:
+            continue
+        neutral = changer.number("neutralStep")
+        step = changer.number("step", changer.number("normalStep", neutral))
+        points = [x for x in model.of("RatioTapChangerTablePoint") if x.links.get("RatioTapChangerTable") == _table(changer)]
+        point = next((x for x in points if x.number("step") == step), None) if _table(changer) else None
+        if point is not None:
+            if any(point.number(name) for name in ("r", "x", "g", "b")):
+                draft.note("dropped", changer.label, "what its step does to the impedance")
+            found.append((1.0, 0.0, (point.number("ratio", 1.0) - 1) * 100, side))
+        else:
+            found.append((step, neutral, changer.number("stepVoltageIncrement"), side))
+        if changer.flag("controlEnabled", False):
+            draft.note("dropped", changer.label, "its control: the tap stands at its step")
     if len(found) > 1:
         draft.note("dropped", unit.label, "a second tap changer")
     return found[0] if found else (0.0, 0.0, 0.0, 0)
 
 
-def _power(model: Model, draft: Draft, ends: _Ends) -> None:
+def _table(changer: CimObject) -> str:
+    return changer.links.get("RatioTapChangerTable", "")
+
+
+def _power(model: Model, draft: Draft, ends: _Ends, sources: set[str]) -> None:
     for load in model.of(*LOADS):
         buses = ends.buses(load, 1)
         if buses:
@@ -236,31 +245,57 @@ def _power(model: Model, draft: Draft, ends: _Ends) -> None:
             draft.loads.append(ForeignLoad(load.label, buses[0], 1e3 * load.number("p"), 1e3 * load.number("q")))
     for machine in model.of(*MACHINES):
         buses = ends.buses(machine, 1)
-        if not buses or _is_root(machine):
+        if not buses or machine.id in sources:
             continue
         p = 1e3 * machine.number("p", machine.number("activePower"))
         q = 1e3 * machine.number("q", machine.number("reactivePower"))
         batteries = [u for u in model.of("BatteryUnit") if u.links.get("PowerElectronicsConnection") == machine.id]
         if batteries:
             capacity = 1e3 * sum(unit.number("ratedE") for unit in batteries)
-            power = 1e3 * (max(unit.number("maxP") for unit in batteries) or machine.number("ratedS")) or abs(p)
+            power = 1e3 * (max(unit.number("maxP") for unit in batteries) or _rated_mva(machine)) or abs(p)
             draft.note("assumed", machine.label, "an efficiency of 95 % each way")
             draft.storages.append(ForeignStorage(machine.label, buses[0], capacity, power, 0.95, p))
         else:
             if "RegulatingControl" in machine.links and machine.flag("controlEnabled", False):
                 draft.note("dropped", machine.label, "it holds no voltage here: a plant of its power")
-            size = 1e3 * machine.number("ratedS") or abs(p)
+            size = 1e3 * _rated_mva(machine) or abs(p)
             draft.plants.append(ForeignPlant(machine.label, buses[0], -p, -q, size))
 
 
-def _is_root(thing: CimObject) -> bool:
-    return thing.kind == "ExternalNetworkInjection" or thing.number("referencePriority") == 1
+def _rated_mva(thing: CimObject) -> float:
+    """ratedS, or 0 where it is absent or beyond any machine (writers put the largest float for "none")."""
+    mva = thing.number("ratedS")
+    return mva if 0 < mva < MOST_MVA else 0.0
 
 
-def _roots(model: Model, draft: Draft, ends: _Ends) -> None:
+def _holds_voltage(model: Model, machine: CimObject) -> bool:
+    control = model.linked(machine, "RegulatingControl")
+    mode = control.links.get("mode", "") if control else ""
+    return control is not None and control.flag("enabled", False) and mode.endswith("voltage")
+
+
+def _sources(model: Model, draft: Draft, ends: _Ends) -> list[CimObject]:
+    """What feeds the model from above; how it was chosen is noted where the files do not say it outright."""
+    able = list(model.of("ExternalNetworkInjection", *MACHINES))
+    found = [x for x in able if x.number("referencePriority") == 1] or list(model.of("ExternalNetworkInjection"))
+    if found:
+        return found
+    nodes = {island.links.get("AngleRefTopologicalNode", "") for island in model.of("TopologicalIsland")}
+    names = {ends.names[node] for node in nodes if node in ends.names}
+    found = [x for x in able if x.kind != "EquivalentInjection" and {ends.bus(t) for t in ends.of.get(x.id, [])} & names]
+    if not found:
+        found = [x for x in able if _holds_voltage(model, x)]
+        found = found if len(found) == 1 else []
+    for source in found:
+        draft.note(
+            "assumed", source.label, "it is the grid above: no external injection and no first reference priority in the files"
+        )
+    return found
+
+
+def _roots(model: Model, draft: Draft, ends: _Ends, sources: list[CimObject]) -> None:
     """The feeding buses and the voltages that they hold: the regulating control's target, else 1 pu (noted)."""
-    priority = [x for x in model.of("ExternalNetworkInjection", *MACHINES) if x.number("referencePriority") == 1]
-    for source in priority or list(model.of("ExternalNetworkInjection")):
+    for source in sources:
         buses = ends.buses(source, 1)
         if not buses:
             continue

@@ -15,12 +15,12 @@ Requirements of a slot (carbon, reserve) hold for its orders; stores count for n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from walras.errors import Fault, InputError
-from walras.grid.day_program import DayProgram, Proposal, SlotRows
+from walras.grid.day_program import Cut, DayProgram, Proposal, SlotRows
 from walras.grid.feeder import FeederSlot, Groups, group_orders
 from walras.grid.network import Float, Int
 from walras.grid.optimum import Dispatch, Work, dispatch
@@ -35,6 +35,9 @@ ENOUGH = 2e-6
 
 _PENALTY = 30.0
 """A kW beyond a limit, over the spread of the books: dearer than any relief by orders, near enough to keep the program scaled."""
+
+_CUTS = 6
+"""Tangents of the balance kept for a slot."""
 
 _BOTH_KW = 1e-6
 
@@ -71,6 +74,7 @@ class Day:
         prices = np.concatenate([group.price for group in self.groups])
         self.penalty = _PENALTY * max(float(np.ptp(prices)) if prices.size else 0.0, 1e5)
         self.limits = [LimitRows() for _ in slots]
+        self.cuts: list[list[Cut]] = [[] for _ in slots]
 
     def measure(self, taken: Float, before: Measured | None = None) -> Measured:
         """The exact clearing of every slot with `taken` [T, buses] kW beside its orders; slots that did not change are kept."""
@@ -93,8 +97,12 @@ class Day:
         return Measured(taken, optima, rows, worth, short, float(np.sum(self.hours * (worth - self.penalty * short))))
 
     def rows(self, at: Measured) -> list[SlotRows]:
-        """The linear rows of every slot at a measured schedule, for every limit that was ever in play there."""
-        return [self._slot_rows(t, at) for t in range(len(self.slots))]
+        """The linear rows of every slot at a measured schedule, for every limit that was ever in play there, and the tangents of
+        the balance at the schedules measured last, where energy is worth something.
+        """
+        rows = [self._slot_rows(t, at) for t in range(len(self.slots))]
+        worth = [float(optimum.node_price().min()) > 0 for optimum in at.optima]
+        return [replace(row, cuts=tuple(self.cuts[t][-_CUTS:]) if worth[t] else ()) for t, row in enumerate(rows)]
 
     def _slot_rows(self, t: int, at: Measured) -> SlotRows:
         kept, limits = at.rows[t], self.limits[t]
@@ -108,6 +116,8 @@ class Day:
         place = slot.network.wires.place
         to_bus = np.concatenate([work.weight[None, place], gradient[:, place] / scale[:, None]])
         found = SlotRows(groups, work.upper, coefficients, to_bus, right + to_bus @ at.taken[t])
+        if kept is None:
+            self.cuts[t].append((coefficients[0], to_bus[0], float(found.right[0])))
         at.rows[t] = found
         return found
 
@@ -153,7 +163,8 @@ def plan_day(slots: Sequence[FeederSlot], books: Sequence[Orders], stores: Store
             at, charge, discharge, started = new, proposal.charge, proposal.discharge, True
             radius = min(1.0, radius * 2) if gained > 0.75 * promised else radius
         else:
-            radius /= 4
+            day.rows(new)  # its tangents say what was wrong with it
+            radius /= 2
     assert proposal is not None
     price = np.array([optimum.node_price() for optimum in at.optima])
     level = stores.level(charge, discharge, day.hours)

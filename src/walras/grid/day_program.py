@@ -29,10 +29,17 @@ UNIT = 1e-3
 """Costs are handed over in thousandths: micro per kWh are large numbers beside the tolerances of the solver."""
 
 
+Cut = tuple[Float, Float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class SlotRows:
     """One slot's rows at its point: `coefficients` [1 + limits, groups], `to_bus` [1 + limits, buses] for power taken beside the
     orders, `right` [1 + limits]; row 0 is the balance. `upper` [groups] kW.
+
+    `cuts` are balance rows (coefficients, to_bus, right) of earlier points, all tangents of the same convex losses. While energy is
+    worth something the balance may be an inequality (nobody throws it away), and every tangent holds at once: that is what
+    keeps a program from jumping between schedules of equal price.
     """
 
     groups: Groups
@@ -40,6 +47,7 @@ class SlotRows:
     coefficients: Float
     to_bus: Float
     right: Float
+    cuts: tuple[Cut, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +118,15 @@ class DayProgram:
             cost[x] = -g.side * g.price * self.hours[t] * UNIT
             high[x] = slot.upper
             cost[starts[t] + sizes[t] : starts[t + 1]] = self.penalty * self.hours[t] * UNIT
-            for i in range(slot.right.size):
-                at_store, at_block = slot.to_bus[i, s.bus], slot.to_bus[i, block_bus] * energy_kw[:, t]
+            beside = [x, charge0 + t * n + np.arange(n), discharge0 + t * n + np.arange(n), ratio0 + np.arange(m)]
+            numbers = range(slot.right.size)
+            lines = [(slot.coefficients[i], slot.to_bus[i], float(slot.right[i]), i) for i in numbers]
+            for coefficients, to_bus, right, i in [*lines, *((*cut, 0) for cut in slot.cuts)]:
+                at_store, at_block = to_bus[s.bus], to_bus[block_bus] * energy_kw[:, t]
                 soft = np.array([starts[t] + sizes[t] + i - 1] if i else [], dtype=np.int64)
-                columns = [x, charge0 + t * n + np.arange(n), discharge0 + t * n + np.arange(n), ratio0 + np.arange(m), soft]
-                values = [slot.coefficients[i], at_store, -at_store, at_block, -np.ones(soft.size)]
-                bound = -highspy.kHighsInf if i else slot.right[i]
-                rows.add(np.concatenate(columns), np.concatenate(values), float(bound), float(slot.right[i]))
+                values = [coefficients, at_store, -at_store, at_block, -np.ones(soft.size)]
+                equal = i == 0 and not slot.cuts
+                rows.add(np.concatenate([*beside, soft]), np.concatenate(values), right if equal else -highspy.kHighsInf, right)
         c, d, e = (np.arange(first, first + slots * n).reshape(slots, n) for first in (charge0, discharge0, level0))
         low[c], high[c], low[d], high[d] = least[0], most[0], least[1], most[1]
         low[e], high[e] = s.low_kwh, s.high_kwh

@@ -73,8 +73,9 @@ PRESET_EN = Droop(volt_watt=((1.10, 1.0), (1.12, 0.0)), volt_var=((0.92, 0.436),
 
 @dataclass(frozen=True, eq=False)
 class Inverters:
-    """Columns [n]: `bus`, `available_kw` >= 0 (what sun, battery and market let it feed in), `rating_kva` > 0, and `droop`, one
-    curve set an inverter (or one for all). `priority` says which power gives way last where both do not fit in the rating.
+    """Columns [n]: `bus`, `available_kw` >= 0 (also [slots, n]: what sun, battery and market let it feed in), `rating_kva` > 0, and
+    `droop`, one curve set an inverter (or one for all). `priority` says which power gives way last where both do not fit in
+    the rating.
     """
 
     bus: Int
@@ -86,15 +87,15 @@ class Inverters:
 
 @dataclass(frozen=True, eq=False)
 class DroopFlow:
-    """`flow` of one slot; `fed_kw` [n] and `q_kvar` [n] (positive: fed in) of each inverter at the voltages of the flow; `held_kw`
-    [n] >= 0 what the voltage took from the available power; `steps` of the method.
+    """`flow` of the slots; `fed_kw` and `q_kvar` [slots, n] (positive: fed in) of each inverter at the voltages of the flow;
+    `held_kw` [slots, n] >= 0 what the voltage took from the available power; `steps` [slots] of the method.
     """
 
     flow: Flow
     fed_kw: Float
     q_kvar: Float
     held_kw: Float
-    steps: int
+    steps: Int
 
 
 def narrowed(default: Droop, wanted: Droop) -> Droop:
@@ -130,43 +131,45 @@ def narrowed(default: Droop, wanted: Droop) -> Droop:
 
 
 def flow_with_droop(network: Network, p_kw: Float, q_kvar: Float, inverters: Inverters) -> DroopFlow:
-    """The AC power flow of one slot with the inverters' own answer to the voltage.
+    """The AC power flow of every slot with the inverters' own answer to the voltage.
 
-    `p_kw`, `q_kvar` [buses] are what everything else takes (positive: taken). Raises InputError for columns that do not fit,
-    GridError where no flow exists or the method does not settle.
+    `p_kw`, `q_kvar` ([buses] or [slots, buses]) are what everything else takes (positive: taken); `inverters.available_kw` is
+    [n] or [slots, n]. Raises InputError for columns that do not fit, GridError where a slot has no flow or does not settle.
 
     20 kW behind a long cable: without curves the voltage is above 1.1 pu; those of IEEE 1547 take power until it is 1.08.
     >>> from walras.grid import Line, build_network
     >>> net = build_network({"a": 0.4, "b": 0.4}, [Line("ab", "a", "b", 1.0, 0.8, 0.08)], root="a", slack_v_pu=1.03)
     >>> plant = Inverters(np.array([1]), np.array([20.0]), np.array([20.0]), [IEEE_1547_B])
     >>> done = flow_with_droop(net, np.zeros(2), np.zeros(2), plant)
-    >>> [round(float(x), 3) for x in (done.flow.v_pu[0, 1], done.fed_kw[0], done.q_kvar[0])]
+    >>> [round(float(x), 3) for x in (done.flow.v_pu[0, 1], done.fed_kw[0, 0], done.q_kvar[0, 0])]
     [1.08, 11.939, -8.8]
     """
-    bus = np.asarray(inverters.bus, dtype=np.int64)
-    available, rating = (np.asarray(x, dtype=np.float64) for x in (inverters.available_kw, inverters.rating_kva))
-    _check(network, inverters, bus, available, rating)
+    bus, rating = np.asarray(inverters.bus, dtype=np.int64), np.asarray(inverters.rating_kva, dtype=np.float64)
+    p, q = (np.array(np.atleast_2d(x), dtype=np.float64) for x in (p_kw, q_kvar))
+    available = np.atleast_2d(np.asarray(inverters.available_kw, dtype=np.float64))
+    _check(network, inverters, bus, available, rating, p, q)
+    available = np.ascontiguousarray(np.broadcast_to(available, (p.shape[0], bus.size)))
     droops = list(inverters.droop) * (bus.size if len(inverters.droop) == 1 else 1)
     watt, var = _packed([d.volt_watt for d in droops], 1.0), _packed([d.volt_var for d in droops], 0.0)
-    p, q = np.array(p_kw, dtype=np.float64), np.array(q_kvar, dtype=np.float64)
-    power_flow(network, p, q)  # refuses wrong shapes, NaN, and what the wires cannot carry even without the inverters
     w = network.wires
-    fed, given = np.zeros(bus.size), np.zeros(bus.size)
-    first = inverters.priority == "reactive"
-    steps, miss, where = _settle(
-        w.parent, w.data, w.slack_v_pu, p[w.order] / BASE_KVA, q[w.order] / BASE_KVA, w.place[bus], available, rating,
-        watt, var, first, fed, given,
-    )  # fmt: skip
-    if steps < 0:
-        name = network.bus_names[int(bus[where])]
-        raise GridError(
-            f"the inverters' voltages do not settle: {miss:.2g} pu apart after {MOST_STEPS} steps, worst at bus {name}",
-            thing=(name, inverters),
-            way_out="check the rating and the curve at that bus; a curve that falls steeply behind a long cable swings",
-        )
-    np.subtract.at(p, bus, fed)
-    np.subtract.at(q, bus, given)
-    return DroopFlow(power_flow(network, p, q), fed, given, np.maximum(available - fed, 0.0), steps)
+    fed, given = np.zeros(available.shape), np.zeros(available.shape)
+    counts = np.zeros(p.shape[0], dtype=np.int64)
+    for slot in range(p.shape[0]):
+        steps, miss, where = _settle(
+            w.parent, w.data, w.slack_v_pu, p[slot, w.order] / BASE_KVA, q[slot, w.order] / BASE_KVA, w.place[bus],
+            available[slot], rating, watt, var, inverters.priority == "reactive", fed[slot], given[slot],
+        )  # fmt: skip
+        if steps < 0:
+            name = network.bus_names[int(bus[where])] if bus.size else network.bus_names[network.root]
+            raise GridError(
+                f"slot {slot}: the inverters' voltages do not settle ({miss:.2g} pu apart in {MOST_STEPS} steps), worst at {name}",
+                thing=(slot, name),
+                way_out="check the rating and the curve at that bus; a slot without any flow is 'inf' apart: check its powers",
+            )
+        counts[slot] = steps
+    np.subtract.at(p.T, bus, fed.T)
+    np.subtract.at(q.T, bus, given.T)
+    return DroopFlow(power_flow(network, p, q), fed, given, np.maximum(available - fed, 0.0), counts)
 
 
 def device_power(
@@ -182,11 +185,16 @@ def device_power(
     return p, q
 
 
-def _check(network: Network, inverters: Inverters, bus: Int, available: Float, rating: Float) -> None:
+def _check(network: Network, inverters: Inverters, bus: Int, available: Float, rating: Float, p: Float, q: Float) -> None:
     faults = []
-    if bus.ndim != 1 or available.shape != bus.shape or rating.shape != bus.shape:
+    slots = p.shape[0]
+    if bus.ndim != 1 or available.shape[1:] != bus.shape or rating.shape != bus.shape or available.shape[0] not in (1, slots):
         shapes = (bus.shape, available.shape, rating.shape)
-        raise InputError("inverters", [Fault("inverters", "columns", shapes, "bus, available_kw, rating_kva of one length")])
+        faults.append(Fault("inverters", "columns", shapes, f"bus [n], available_kw [n] or [{slots}, n], rating_kva [n]"))
+        raise InputError("inverters", faults)
+    for name, column in (("p_kw", p), ("q_kvar", q)):
+        if column.shape != (slots, network.buses) or not np.isfinite(column).all():
+            faults.append(Fault("power", name, column.shape, f"finite numbers, [{network.buses}] or [slots, {network.buses}]"))
     if bus.size and not (bus.min() >= 0 and bus.max() < network.buses):
         faults.append(Fault("inverters", "bus", bus.tolist(), f"bus indices below {network.buses}"))
     if not (np.isfinite(available).all() and (available >= 0).all()):

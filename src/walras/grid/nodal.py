@@ -11,8 +11,9 @@ Price     lambda_b = energy + losses + voltage + congestion + emissions + reserv
           congestion  the same over lines, transformers, import and export
 Not unique: where a step is used up exactly, the energy price is low + floor(k * (high - low)) of the interval that supports the
           fills with the multipliers of the limits held; where only one end is bounded, it is that end.
-Payments  every order trades at its node's price; an ask pays for its carbon, reserve is paid (`rents.py`). The operator keeps the
-          difference, `surplus_nano`, published by what it is for. No buyer pays above its bid, no seller gets below its ask.
+Payments  every order trades at its node's price; an ask pays for its carbon, reserve is paid (`nodal_payments.py`). The operator
+          keeps the difference, `surplus_nano`, published by what it is for. No buyer pays above its bid, no seller gets below
+          its ask.
 Impossible cases still clear: every limit has a slack at a penalty far beyond the book, and the certificate says what stays
           broken and by how much.
 
@@ -27,8 +28,8 @@ import numpy as np
 from walras.errors import ClearingError
 from walras.grid.feeder import FeederSlot, Groups, group_orders
 from walras.grid.network import Float, Network
+from walras.grid.nodal_payments import OrderTerms, Scarcity, emitted_mg, order_terms, payments, split_rents
 from walras.grid.optimum import Dispatch, dispatch
-from walras.grid.rents import OrderTerms, Scarcity, emitted_mg, order_terms, payments, split_rents
 from walras.grid.requirements import total_rows
 from walras.grid.rounding import WholeFlow, round_fills
 from walras.grid.rows import (

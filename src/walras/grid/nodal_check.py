@@ -24,7 +24,7 @@ from walras.grid.feeder import FeederSlot
 from walras.grid.flow import Flow, power_flow
 from walras.grid.limits import LOADING_TOLERANCE, VOLTAGE_TOLERANCE_PU, find_violations
 from walras.grid.network import Float
-from walras.grid.rents import RENT_NAMES, Scarcity, cap_mg, emitted_mg, order_terms, payments, split_rents
+from walras.grid.nodal_payments import RENT_NAMES, Scarcity, cap_mg, emitted_mg, order_terms, payments, split_rents
 from walras.grid.rows import (
     EMISSIONS_CAP,
     EXPORT_LIMIT,

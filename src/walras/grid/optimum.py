@@ -188,6 +188,8 @@ class Work:
         kinds, places, _ = worst_limits(
             w.parent, w.data, self.vr, self.vi, self.state, self.v_min, self.v_max, *limits.columns(), LIMIT_TOLERANCE
         )
+        if not self.totals.kind.size:
+            return kinds, places
         over = self.totals.kind[self.totals.excess(self.x) > 1e-7]
         return np.concatenate([kinds, over]), np.concatenate([places, np.zeros(over.size, dtype=np.int64)])
 
@@ -219,7 +221,8 @@ def dispatch(slot: FeederSlot, groups: Groups, margins: LimitRows | None = None,
             w.parent, w.data, work.fixed, work.q, work.v_min, work.v_max, g.place, g.side, g.price, work.upper, work.base_kw,
             slot.import_limit_kw, slot.export_limit_kw, work.x, work.p, work.vr, work.vi, work.state, work.factor, work.weight,
         )  # fmt: skip
-        if status == CONVERGED and not (work.totals.excess(work.x) > 1e-7).any():
+        required = groups.g_per_kwh is not None or groups.flexible is not None
+        if status == CONVERGED and not (required and (work.totals.excess(work.x) > 1e-7).any()):
             work.linearise_slack()
             return _result(work, limits, np.zeros(0), np.zeros((0, w.parent.size)), low, high, rounds, 0.0)
         limits.enter(*work.broken(limits))

@@ -6,6 +6,7 @@ congestion   sum over nodes of (voltage + congestion part of the price) * net pu
 losses       sum over nodes of (loss part) * net purchase, less the lost energy at the price of the root: marginal losses are about
              twice the average ones, so this is what losses were charged beyond their cost
 fees         the grid fee on what was bought
+emissions    the price of carbon on every ask; reserve: headroom used less reserve paid for (both as published by the clearing)
 rounding     what is left by clipping prices at the orders' own limits (0 in almost every clearing)
 
 and the congestion rent either stays with the grid operator ("kept") or goes back to the members by a stated key. Keys that do not
@@ -40,11 +41,14 @@ class Surplus:
     losses_nano: int
     fees_nano: int
     rounding_nano: int
+    emissions_nano: int = 0
+    reserve_nano: int = 0
 
     @property
     def total_nano(self) -> int:
         """All parts together: the clearing's surplus."""
-        return self.congestion_nano + self.losses_nano + self.fees_nano + self.rounding_nano
+        parts = (self.congestion_nano, self.losses_nano, self.fees_nano, self.emissions_nano, self.reserve_nano)
+        return sum(parts) + self.rounding_nano
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +96,22 @@ def split_surplus(orders: Orders, clearing: Clearing, conventions: Conventions) 
     >>> net = build_network({"a": 0.4, "b": 0.4}, [Line("ab", "a", "b", 1.0, 0.16, 0.0, max_i_ka=0.1)], root="a")
     >>> book = make_orders([1, -1], [5000, 2500], [200_000, 80_000], node=[0, 1])
     >>> split_surplus(book, clear(book, Conventions(), FeederSlot(net, 0.25)), Conventions())
-    Surplus(congestion_nano=0, losses_nano=4710000, fees_nano=0, rounding_nano=0)
+    Surplus(congestion_nano=0, losses_nano=4710000, fees_nano=0, rounding_nano=0, emissions_nano=0, reserve_nano=0)
     """
     scarce = scarcity_price(clearing)
     net = net_purchase(orders, clearing, scarce.size)
     energy = int(np.asarray(clearing.certificate["energy_micro_per_kwh"]))
     losses_part = np.asarray(clearing.certificate["losses_micro_per_kwh"])
     congestion = _dot(scarce, net)
-    losses = _dot(losses_part, net) + energy * int(net.sum())
+    inside = energy + int(np.asarray(clearing.certificate["emissions_micro_per_kwh"]))
+    reserve_part = np.asarray(clearing.certificate["reserve_micro_per_kwh"])
+    inside += int(reserve_part[np.argmax(np.abs(reserve_part))]) if reserve_part.ndim else 0  # the same everywhere but at the root
+    losses = _dot(losses_part, net) + inside * int(net.sum())
+    emissions, reserve = (int(np.asarray(clearing.certificate[f"{name}_rent_nano"])) for name in ("emissions", "reserve"))
     bought = int(clearing.filled_wh[orders.side == BUY].sum())
     fees = conventions.grid_fee_micro_per_kwh * bought
-    return Surplus(congestion, losses, fees, clearing.surplus_nano - congestion - losses - fees)
+    rounding = clearing.surplus_nano - congestion - losses - fees - emissions - reserve
+    return Surplus(congestion, losses, fees, rounding, emissions, reserve)
 
 
 def dispose_of_rent(

@@ -39,6 +39,7 @@ CONTRACTS = (
     "DeviceRegistry",
     "DidRegistry",
     "Disputes",
+    "FlexibilityBond",
     "ListGate",
     "Council",
     "Timelock",

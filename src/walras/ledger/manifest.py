@@ -54,11 +54,11 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = {
     "permissioned": Profile("permissioned", 0, 0, receipt_timeout_s=60, free_gas=True, cap_gwei=0),
-    "l2": Profile("l2", 1, 450, receipt_timeout_s=1_800, free_gas=False, cap_gwei=5),
+    "l2": Profile("l2", 1, 900, receipt_timeout_s=3_600, free_gas=False, cap_gwei=5),
     "mainnet": Profile("mainnet", 2, 64, receipt_timeout_s=1_800, free_gas=False, cap_gwei=100),
 }
-"""A BFT chain is final at once; a rollup when its data is in a final block of the chain below (450 blocks of two seconds: a quarter
-of an hour); proof of stake after two epochs of 32 blocks. `docs/explain/chains.md` has the sources."""
+"""A BFT chain is final at once; a rollup when its data is in a final block of the chain below (900 blocks of two seconds: half an
+hour); proof of stake after two epochs of 32 blocks. `docs/explain/chains.md` has the sources."""
 
 
 def fees_of(profile: Profile, suggested: Fees) -> Fees:

@@ -50,10 +50,12 @@ def slash(
     return contract.act(chain, reporter, "slash", *arguments, timestamp=timestamp)
 
 
-def bribe_floor(oracles: int, threshold: int, stake: int) -> int:
-    """Token units a briber must at least burn to get two conflicting roots attested: 2m - n oracles sign both and lose all.
+def bribe_floor(oracles: int, threshold: int, stake: int, reporter_share_bp: int = 0) -> int:
+    """Token units a briber must at least make good to get two conflicting roots attested: 2m - n oracles sign both and lose all.
 
-    >>> bribe_floor(4, 3, 1_000)
-    2000
+    A bribed oracle that reports itself through a friend saves `reporter_share_bp` of its stake; the floor is then what
+    nobody gets back.
+    >>> bribe_floor(4, 3, 1_000), bribe_floor(4, 3, 1_000, reporter_share_bp=1_000)
+    (2000, 1800)
     """
-    return (2 * threshold - oracles) * stake
+    return (2 * threshold - oracles) * (stake - stake * reporter_share_bp // 10_000)

@@ -151,4 +151,3 @@ def read_balances(path: Path) -> list[SignedBalance]:
     if faults:
         raise InputError("signed balances", faults)
     return found
-

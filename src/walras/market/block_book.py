@@ -20,7 +20,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, RangeError
 from walras.market.conventions import Conventions
 from walras.market.mechanism import ORDER_EXTRA
 from walras.market.orders import BUY, SELL, Orders
@@ -28,6 +28,9 @@ from walras.units import INT64_MAX, MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH, Int6
 
 MAX_SLOTS = 366 * 100
 """A leap year of local quarter hours."""
+
+MAX_CELLS = 20_000_000
+"""Ways to accept blocks (a flexible block has one for each start) times slots: a memory of some hundred megabytes."""
 
 BLOCK_FIELDS = (
     "id",
@@ -110,13 +113,11 @@ def read_blocks(orders: Orders, extra: Mapping[str, object], conventions: Conven
     faults += _link_faults(named)
     slots = int(slot.max(initial=-1)) + 1
     if not faults:
-        lengths = [len(block["quantity_wh"]) for block in named if not block.get("flexible")]
-        longest = max([slots, *(len(block["quantity_wh"]) for block in named)], default=0)
-        slots = max([slots, *lengths], default=0) or longest
+        slots = max([slots, *(len(block["quantity_wh"]) for block in named)])
         faults += [
             Fault(_where(number, block), "quantity_wh", f"{len(block['quantity_wh'])} slots", f"{slots} slots, one number each")
             for number, block in enumerate(named)
-            if (len(block["quantity_wh"]) != slots if not block.get("flexible") else len(block["quantity_wh"]) > slots)
+            if not block.get("flexible") and len(block["quantity_wh"]) != slots
         ]
     if faults:
         raise InputError("blocks", faults)
@@ -128,7 +129,7 @@ def _whole(value: object) -> bool:
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) or (_whole(value) and abs(value) <= INT64_MAX)  # type: ignore[arg-type]
+    return (isinstance(value, str) and value != "") or (_whole(value) and abs(value) <= INT64_MAX)  # type: ignore[arg-type]
 
 
 def _rank(name: object) -> tuple[int, int, str]:
@@ -185,7 +186,10 @@ def _link_faults(blocks: Sequence[Mapping[str, object]]) -> list[Fault]:
     faults += [
         Fault("blocks", "id", name, "a unique id") for name in sorted({name for name in names if names.count(name) > 1}, key=_rank)
     ]
-    parent = {block["id"]: block.get("linked_to") for block in blocks if _is_name(block.get("id"))}
+    parent: dict[object, object] = {}
+    for block in blocks:
+        if _is_name(block.get("id")):
+            parent.setdefault(block["id"], block.get("linked_to"))
     for name, above in parent.items():
         if above is not None and _is_name(above) and above not in parent:
             faults.append(Fault(f"block {name!r}", "linked_to", above, "the id of a block of this book"))
@@ -218,6 +222,8 @@ def _options(blocks: Sequence[Mapping[str, object]], slots: int, conventions: Co
         ratio = _ratio(block.get("minimum_acceptance", 1))
         assert ratio is not None  # checked with the faults
         first = len(rows)
+        if (first + len(starts)) * slots > MAX_CELLS:
+            raise RangeError(f"blocks: {first + len(starts)} ways to accept blocks over {slots} slots are too many", thing="blocks")
         for start in starts:
             energy = [0] * start + profile + [0] * (slots - start - len(profile))
             rows.append((number, side, price, energy, steps, max(math.ceil(ratio * steps), 1)))

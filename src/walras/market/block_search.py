@@ -1,46 +1,53 @@
 """Which blocks to accept: the largest welfare at which uniform prices make no accepted block lose.
 
-The welfare of given blocks is exact and separable by slot (`block_slots.py`); which blocks to take is a mixed-integer
-program, and prices are checked afterwards. As in EUPHEMIA, the algorithm of the European day-ahead coupling (public
-description by the NEMO Committee), the two alternate:
+Two parts take turns, as in EUPHEMIA, the algorithm of the European day-ahead coupling (public description by the NEMO Committee):
 
-1. the MILP proposes the blocks of the largest welfare, prices left aside: an upper bound;
-2. if prices suit them, that is the answer. Otherwise each conflict found becomes a cut that forbids what cannot be (for a
-   losing block: it, and the accepted rivals that share its slots, cannot all stay unless a counterpart comes), and back to 1.
+1. a mixed-integer program proposes the blocks of the largest welfare, prices left aside (`block_model.py`): an upper bound;
+2. if prices suit them (`block_prices.py`), that is the answer. Otherwise each proved conflict becomes a cut, and back to 1.
 
-After each round a descent from the proposal (drop losers, then add what gains) keeps the best feasible answer, the incumbent.
-The loop ends with a proof, or after a set effort with the incumbent and the gap to the bound. Of a block with a minimum ratio
-below 1 only the welfare-maximal ratio of a proposal is tried, so a cut through such a block may go too far: from then on the
-bound stays where it was, and the gap says what is not proved.
+After each round a descent from the proposal (drop losers, then add what gains) keeps the best feasible answer. The search ends
+with a proof, or with the best answer and its gap to the bound once the effort is spent. Effort is counted in simplex iterations,
+not in seconds, so that the result is the same on every run. Where a conflict is not proved (whole micro-units, or
+another ratio of a block with a minimum below 1 might help), the cut may go too far: from then on the bound stays where it was,
+and the gap says what is open.
 
-The heuristic is the descent alone, from the rounded linear relaxation, which also gives the bound of its gap; the exact search
+The heuristic is the descent alone, from roundings of the linear relaxation, which is also the bound of its gap; the exact search
 starts from its answer.
-
-The MILP has no columns for the divisible orders (Benders' decomposition): what a slot's orders gain from an injection B is a
-concave, piecewise-linear function of B whose slopes are the slot's prices. It enters as one column a slot under tangents,
-some at the start, more wherever a proposal lands. So the model grows with the blocks, not with the orders.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from walras.market.block_book import Options
-from walras.market.block_slots import ANY, Priced, Refused, Slots
-from walras.market.milp import LinearModel
-from walras.market.orders import BUY, SELL
+from walras.market.block_model import BlockModel, Proposal, build_model, respect_links
+from walras.market.block_prices import Priced, Refused, price_blocks
+from walras.market.block_slots import ANY, Slots
 from walras.units import Float64, Int64
 
 Method = Literal["milp", "heuristic"]
 
+EFFORT = 40_000
+"""Simplex iterations, all proposals together (a proposal under way may go beyond): some seconds at 100 blocks over 96 slots."""
+
+LEAST_EFFORT, NODE_EFFORT = 200, 200
+"""Iterations that a proposal is charged at least, so that the search of a tiny book ends too, and that a node of its tree is
+expected to take, for the limit of nodes."""
+
+CHECKS = 1_500
+"""Sets of blocks that the heuristic's local search may price."""
+
+PATIENCE = 5
+"""Rounds without a better answer after which a search that can no longer prove anything stops."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer, an upper bound on the welfare of any answer, and how many rounds it took; `proved`: nothing is better."""
+    """The answer, an upper bound on the welfare of any answer, and how many proposals it took; `proved`: nothing is better, to
+    the tolerance of the solver (`BlockModel.is_optimal`)."""
 
     priced: Priced
     bound: int
@@ -48,247 +55,157 @@ class Found:
     proved: bool
 
 
-FIRST_TANGENTS = 12
-"""Injections a slot, between its extremes, at which the model knows the orders' gain before the first proposal."""
-
-
-@dataclass
-class _Model:
-    """The mixed-integer program and where things are in it. Columns: the gain of each slot's orders over no injection
-    (0..slots-1), each option's ratio, and the 0/1 choices (the ratio itself where it is all or nothing)."""
-
-    slots: Slots
-    linear: LinearModel
-    ratio: Int64
-    chosen: Int64
-    base: tuple[int, ...]
-    worked: int = 0
-
-    def propose(self, *, relaxed: bool = False, known: Priced | None = None) -> tuple[Float64, float] | None:
-        """(values of the columns, upper bound of the welfare in nano); None where the cuts leave nothing. The search starts
-        from the `known` answer, which prunes what is worse."""
-        solution = self.linear.solve(relaxed=relaxed, start=None if known is None else self._columns(known))
-        self.worked += 0 if solution is None else solution.iterations
-        return None if solution is None else (solution.x, sum(self.base) - solution.bound * SCALE)
-
-    def _columns(self, known: Priced) -> Float64:
-        """The columns at an answer."""
-        injection = self.slots.injection(known.k).tolist()
-        x = np.zeros(self.linear.columns)
-        x[: len(injection)] = [(self.slots.at(t, wh).welfare - self.base[t]) / SCALE for t, wh in enumerate(injection)]
-        x[self.chosen] = known.k > 0
-        x[self.ratio] = known.k / self.slots.options.steps
-        return x
-
-    def cut(self, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
-        """At least one of `inside` goes or one of `outside` comes."""
-        places = [int(self.chosen[i]) for i in (*inside, *outside)]
-        self.linear.add_row(places, [-1.0] * len(inside) + [1.0] * len(outside), 1.0 - len(inside), math.inf)
-
-    def learn(self, injection: Int64) -> None:
-        """Tangents at these injections, in slots that can place them."""
-        for t, wh in enumerate(injection.tolist()):
-            self.tangent(t, wh)
-
-    def tangent(self, t: int, wh: int) -> None:
-        """The gain is at most what it is here plus a supporting price for each Wh more."""
-        here = self.slots.at(t, wh)
-        if not here.placed:
-            return
-        blocks = np.flatnonzero(self.slots.options.energy[:, t] > 0)
-        share = -self.slots.options.side[blocks] * self.slots.options.energy[blocks, t] / 1_000.0
-        gain = (here.welfare - self.base[t]) / SCALE
-        for price in {max(here.low, -ANY), min(here.high, ANY)}:
-            slope = price * 1_000.0 / SCALE
-            places = [t, *(int(self.ratio[i]) for i in blocks)]
-            self.linear.add_row(places, [1.0, *(-slope * share).tolist()], -math.inf, gain - slope * wh / 1_000.0)
-
-
-SCALE = 1_000_000_000.0
-"""Nano-units to one unit of the objective: whole currency units."""
-
-
-EFFORT = 20_000
-"""Simplex iterations after which the exact search stops: some 5 seconds at a hundred blocks over 96 slots."""
-
-
 def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found:
-    """The best blocks with prices that suit them, at most `effort` simplex iterations (and one proposal more)."""
-    options = slots.options
-    none = np.zeros(options.count, np.int64)
-    empty = slots.price(none)
+    """The best blocks with prices that suit them, within about `effort` simplex iterations."""
+    none = np.zeros(slots.options.count, np.int64)
+    empty = price_blocks(slots, none)
     assert isinstance(empty, Priced)  # without blocks every slot clears by itself
-    if options.count == 0:
+    if slots.options.count == 0:
         return Found(empty, empty.welfare, 0, True)
-    model = _build(slots)
-    if method == "heuristic":
-        return _heuristic(model)
-    best, bound, done = _heuristic(model).priced, math.inf, 0
-    binding, idle = True, 0
-    while model.worked < effort:
-        done += 1
-        proposal = model.propose(known=best if binding else None)
-        if proposal is None:
-            bound = best.welfare if binding else bound
+    model = build_model(slots)
+    relaxed = model.relax()
+    best = _swap(model, _round(model, relaxed, empty), CHECKS)
+    bound = max(min(relaxed.bound, _free_bound(slots, empty)), best.welfare)
+    if method == "heuristic" or model.is_optimal(best.welfare, bound):
+        return Found(best, bound, 0, model.is_optimal(best.welfare, bound))
+    return _improve(model, best, bound, effort)
+
+
+def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
+    rounds, idle, proving = 0, 0, True
+    while effort > 0 and idle < PATIENCE:
+        proposal = model.propose(max(effort // NODE_EFFORT, 1), best if proving else None)
+        if proposal is None:  # the cuts leave nothing; while they are proved they leave the best answer: the solver is lost
             break
-        x, upper = proposal
-        if binding:  # once a cut went beyond what is proved, what the model says bounds nothing
-            bound = min(bound, max(upper, best.welfare))
-        if best.welfare >= min(bound, upper) - _slack(upper) or idle == PATIENCE:
+        rounds += 1
+        effort -= max(proposal.iterations, LEAST_EFFORT)
+        if proving:
+            bound = max(min(bound, proposal.bound), best.welfare)
+        if proposal.x is None or model.is_optimal(best.welfare, min(bound, proposal.bound)):
             break
-        k = _steps(model, x)
-        model.learn(slots.injection(k))
-        priced = slots.price(k)
-        if isinstance(priced, Refused):
-            binding &= priced.binding
-            for inside, outside in priced.conflicts:
-                model.cut(inside, outside)
-        better = max(best, _descend(slots, k), key=lambda p: p.welfare)
-        idle = 0 if binding or better.welfare > best.welfare else idle + 1
+        k = model.steps(proposal.x)
+        new = model.learn(model.slots.injection(k)) | model.learn(model.injection(proposal.x))
+        verdict = price_blocks(model.slots, k)
+        before = len(model.cuts)
+        if isinstance(verdict, Refused) and not any(conflict.proved for conflict in verdict.conflicts):
+            proving = False
+            for conflict in verdict.conflicts:
+                model.cut(conflict)
+        better = max(best, _descend(model, k), key=lambda p: p.welfare)
+        new |= len(model.cuts) > before
+        idle = 0 if proving or better.welfare > best.welfare else idle + 1
         best = better
-    ceiling = max(math.ceil(bound), best.welfare)
-    return Found(best, ceiling, done, best.welfare >= bound - _slack(bound))
+        bound = max(bound, best.welfare)
+        if not new:  # the same again: what is left of the gap is the rounding of ratios to whole Wh
+            break
+    return Found(best, bound, rounds, model.is_optimal(best.welfare, bound))
 
 
-PATIENCE = 5
-"""Rounds without a better answer after which a search that can no longer prove anything stops."""
+def _free_bound(slots: Slots, empty: Priced) -> int:
+    """An exact bound without a solver (weak duality): at the prices without blocks, everyone takes what is best for them."""
+    gain = slots.surplus_nano(slots.options.steps, empty.price)
+    return empty.welfare + sum(max(int(nano), 0) for nano in gain)
 
 
-def _slack(bound: float) -> float:
-    """What float64 and the solver's relative gap can hide: two parts in a million."""
-    return 2e-6 * abs(bound) + 1.0
+def _round(model: BlockModel, relaxed: Proposal, empty: Priced) -> Priced:
+    """The best descent from the relaxation rounded at several thresholds, and from nothing."""
+    starts = [empty.k]
+    for threshold in (0.01, 0.5, 0.99):
+        if relaxed.x is None:
+            break
+        x = relaxed.x.copy()
+        x[model.chosen] = x[model.chosen] >= threshold
+        x[model.ratio] = np.where(x[model.chosen] > 0, np.maximum(x[model.ratio], x[model.chosen] * (threshold < 0.99)), 0.0)
+        starts.append(model.steps(x))
+    unique = {k.tobytes(): k for k in starts}
+    return max((_descend(model, k) for k in unique.values()), key=lambda p: p.welfare)
 
 
-def _heuristic(model: _Model) -> Found:
-    upper = math.inf
-    for _ in range(RELAXED_ROUNDS):
-        proposal = model.propose(relaxed=True)
-        assert proposal is not None  # accepting nothing is a solution
-        x, upper = proposal
-        model.learn(_injection(model, x))
-    x[model.chosen] = np.where(x[model.chosen] >= 0.5, 1.0, 0.0)
-    starts = (_steps(model, x), np.zeros(model.slots.options.count, np.int64))
-    best = max((_descend(model.slots, k) for k in starts), key=lambda p: p.welfare)
-    bound = max(math.ceil(upper), best.welfare)
-    return Found(best, bound, 0, best.welfare >= bound - _slack(bound))
+def _try(model: BlockModel, k: Int64) -> Priced | Refused:
+    """Prices for the blocks; every proved conflict becomes a cut."""
+    verdict = price_blocks(model.slots, k)
+    model.checks += 1
+    if isinstance(verdict, Refused):
+        for conflict in verdict.conflicts:
+            if conflict.proved:
+                model.cut(conflict)
+    return verdict
 
 
-RELAXED_ROUNDS = 4
-"""How often the heuristic's linear relaxation is refined by tangents before it is rounded."""
-
-
-def _injection(model: _Model, x: Float64) -> Int64:
-    """[slots] Wh that fractional ratios bring, to the nearest."""
-    options = model.slots.options
-    return np.rint(-(options.side * x[model.ratio]) @ options.energy).astype(np.int64)
-
-
-def _build(slots: Slots) -> _Model:
-    """Columns in whole currency units and ratios; rows in kWh."""
-    options = slots.options
-    most = np.where(options.side[:, None] == SELL, options.energy, 0).sum(axis=0)
-    least = -np.where(options.side[:, None] == BUY, options.energy, 0).sum(axis=0)
-    n, m = slots.slots, options.count
-    partial = np.flatnonzero(options.least < options.steps)
-    ratio = n + np.arange(m)
-    chosen = ratio.copy()
-    chosen[partial] = n + m + np.arange(partial.size)
-    linear = LinearModel(n + m + partial.size)
-    linear.cost[:n], linear.lower[:n] = -1.0, -math.inf
-    linear.cost[ratio] = -(options.side * options.price * options.energy.sum(axis=1)) / SCALE
-    linear.upper[n:] = 1.0
-    linear.whole[chosen] = 1
-    model = _Model(slots, linear, ratio, chosen, tuple(slots.at(t, 0).welfare for t in range(n)))
-    for t in range(n):
-        blocks = np.flatnonzero(options.energy[:, t] > 0)
-        absorbs, yields = int(slots.bids[t][1].sum()), int(slots.asks[t][1].sum())
-        low, high = max(int(least[t]), -yields), min(int(most[t]), absorbs)
-        share = -options.side[blocks] * options.energy[blocks, t] / 1_000.0
-        linear.add_row(ratio[blocks], share, low / 1_000.0, high / 1_000.0)
-        for wh in sorted({low + (high - low) * s // FIRST_TANGENTS for s in range(FIRST_TANGENTS + 1)} | {0}):
-            model.tangent(t, wh)
-    for i in partial.tolist():
-        floor = float(options.least[i]) / float(options.steps[i])
-        linear.add_row([ratio[i], chosen[i]], [1.0, -1.0], -math.inf, 0.0)
-        linear.add_row([ratio[i], chosen[i]], [1.0, -floor], 0.0, math.inf)
-    for i, above in enumerate(options.parents):
-        if above:
-            places = [int(ratio[i]), *(int(ratio[p]) for p in above)]
-            linear.add_row(places, [1.0] + [-1.0] * len(above), -math.inf, 0.0)
-    for group in options.groups:
-        linear.add_row([int(chosen[i]) for i in group], [1.0] * len(group), -math.inf, 1.0)
-    return model
-
-
-def _steps(model: _Model, x: Float64) -> Int64:
-    """Whole steps from ratios: rounded down, never below an accepted block's minimum, a child never above its parent."""
-    options = model.slots.options
-    taken = x[model.chosen] > 0.5
-    k = np.floor(x[model.ratio] * options.steps + 1e-6).astype(np.int64)
-    k = np.where(taken, np.clip(k, options.least, options.steps), 0)
-    return _respect_links(options, k)
-
-
-def _respect_links(options: Options, k: Int64) -> Int64:
-    """Lower children to their parents' ratios until nothing changes; below their minimum they go. One option a group."""
+def _descend(model: BlockModel, k: Int64, changed: frozenset[int] = frozenset()) -> Priced:
+    """From proposed blocks to feasible ones: while something conflicts drop the worst of it (of what was `changed` last), then
+    add what gains (but nothing that was)."""
+    slots, options = model.slots, model.slots.options
     k = k.copy()
-    for group in options.groups:
-        taken = [i for i in group if k[i] > 0]
-        for i in taken[1:]:
-            k[i] = 0
-    changed = True
-    while changed:
-        changed = False
-        for i, above in enumerate(options.parents):
-            if not above or k[i] == 0:
-                continue
-            parent = max(above, key=lambda p: k[p])  # at most one option of the parent is in
-            most = int(k[parent]) * int(options.steps[i]) // int(options.steps[parent])
-            if k[i] > most:
-                k[i] = most if most >= options.least[i] else 0
-                changed = True
-    return k
-
-
-def _descend(slots: Slots, k: Int64) -> Priced:
-    """From proposed blocks to feasible ones: while something conflicts drop the worst of it, then add what gains."""
-    options = slots.options
-    k = k.copy()
-    priced = slots.price(k)
+    priced = _try(model, k)
     while isinstance(priced, Refused):
-        loss = _worth(slots, k)
-        for inside, _ in priced.conflicts:
-            present = [i for i in inside if k[i] > 0]
+        worth = _worth(slots, k)
+        for conflict in priced.conflicts:
+            present = [i for i in conflict.inside if k[i] > 0]
             if present:
-                k[min(present, key=lambda i: (loss[i], i))] = 0
-        k = _respect_links(options, k)
-        priced = slots.price(k)
-    tried: set[int] = set()
+                k[min(present, key=lambda i: (i in changed, float(worth[i]), i))] = 0
+        k = respect_links(options, k)
+        priced = _try(model, k)
+    tried = set(changed)
     while True:
         gain = slots.surplus_nano(options.steps, priced.price)
         hopeful = [i for i in np.argsort(-gain, kind="stable").tolist() if gain[i] > 0 and priced.k[i] == 0 and i not in tried]
-        improved = False
-        for i in hopeful[:200]:
+        for i in hopeful:
             tried.add(i)
             k = priced.k.copy()
             k[i] = options.steps[i]
-            if not _allowed(options, k, i):
-                continue
-            more = slots.price(k)
+            more = _try(model, k) if _allowed(options, k, i) else None
             if isinstance(more, Priced) and more.welfare > priced.welfare:
-                priced, improved = more, True
+                priced = more
                 break
-        if not improved:
+        else:
             return priced
+
+
+def _swap(model: BlockModel, best: Priced, checks: int) -> Priced:
+    """Local search: put one option in, with its parents, or take one out; settle the rest; keep what is better. At most about
+    `checks` sets of blocks are priced."""
+    options, last = model.slots.options, model.checks + checks
+    improved = True
+    while improved and model.checks < last:
+        improved = False
+        gain = model.slots.surplus_nano(options.steps, best.price)
+        for i in np.argsort(np.where(best.k > 0, gain, -gain), kind="stable").tolist():
+            if model.checks >= last:
+                break
+            k, changed = _toggle(options, best.k, i, gain)
+            other = _descend(model, k, changed)
+            if other.welfare > best.welfare:
+                best, improved = other, True
+                break
+    return best
+
+
+def _toggle(options: Options, k: Int64, i: int, gain: Int64) -> tuple[Int64, frozenset[int]]:
+    """`k` with option i taken out, or put in full with its parents and without its rivals; and what was changed on purpose."""
+    k = k.copy()
+    if k[i] > 0:
+        k[i] = 0
+        return respect_links(options, k), frozenset({i})
+    chain = [i]
+    while options.parents[chain[-1]]:
+        chain.append(max(options.parents[chain[-1]], key=lambda p: (int(k[p]), int(gain[p]), -p)))
+    for j in chain:
+        for group in options.groups:
+            if j in group:
+                k[list(group)] = 0
+    k[chain] = options.steps[chain]
+    return respect_links(options, k), frozenset(chain)
 
 
 def _worth(slots: Slots, k: Int64) -> Float64:
     """A guess of what each accepted option gains per Wh at the proposal's prices, to choose whom to drop."""
-    cleared = [slots.at(t, int(wh)) for t, wh in enumerate(slots.injection(k))]
+    cleared = [slots.at(t, wh) for t, wh in enumerate(slots.injection(k).tolist())]
     price = np.array([(max(c.low, -ANY) + min(c.high, ANY)) / 2 for c in cleared])
     energy = slots.options.energy_at(k).astype(np.float64)
-    gain = slots.options.side * (slots.options.price * energy.sum(axis=1) - energy @ price)
-    return np.where(energy.sum(axis=1) > 0, gain / np.maximum(energy.sum(axis=1), 1.0), 0.0)
+    total = energy.sum(axis=1)
+    gain = slots.options.side * (slots.options.price * total - energy @ price)
+    return np.where(total > 0, gain / np.maximum(total, 1.0), 0.0)
 
 
 def _allowed(options: Options, k: Int64, i: int) -> bool:

@@ -11,12 +11,13 @@ A block that would gain but is not accepted is *paradoxically rejected*: it is l
 at a higher welfare. Each accepted block must pay for itself; a parent is not carried by its children. Money balances
 exactly: everyone trades at the price of the slot (buyers pay the grid fee on top).
 
-`"search": {"method": "milp" | "heuristic", "effort": 20000}` chooses how (`block_search.py`); the gap to a proved bound is
-reported.
+`"search": {"method": "milp" | "heuristic", "effort": 40000}` chooses how (`block_search.py`). The status says what is proved:
+"optimal" (nothing better is left, to the solver's tolerance), or the gap to a proved bound.
 
 The `Clearing` has the divisible orders' rows. The blocks are in its certificate, by block in the sequence of their ids:
-`block_filled_wh`, `block_pay_nano`; the money of all of them and the orders' sums to the grid fee. Certificate also:
-`slot_price_micro_per_kwh`, `paradoxically_rejected` (block numbers), `welfare_nano` of everything, `bound_nano`, `rounds`.
+`block_slot_wh` (one after the other, each by slot), `block_pay_nano`; the money of all of them and the orders' sums to the grid
+fee. Certificate also: `slot_price_micro_per_kwh`, `block_steps` by way to accept a block, `paradoxically_rejected` (block
+numbers), `welfare_nano` of everything and `bound_nano` (both net of the grid fee), `rounds`, `proved` (1 or 0).
 
 Source: Meeus, Verhaegen and Belmans, "Block order restrictions in combinatorial electric energy auctions", European Journal
 of Operational Research 196 (2009); the exchange of cuts and prices follows the public description of EUPHEMIA.
@@ -39,7 +40,7 @@ from walras.market.conventions import Conventions
 from walras.market.mechanism import Claim, Mechanism
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
-from walras.units import INT64_MAX, Int64
+from walras.units import INT64_MAX, Int64, format_money
 
 METHODS = ("milp", "heuristic")
 
@@ -52,7 +53,7 @@ class BlockClearing:
     found: Found
     filled_wh: Int64
     pay_nano: Int64
-    block_filled_wh: Int64
+    block_slot_wh: Int64
     block_pay_nano: Int64
     paradoxically_rejected: Int64
 
@@ -69,8 +70,8 @@ def clear(
     >>> book = make_orders([1, 1, -1], [1000, 1000, 800], [300_000, 300_000, 200_000])
     >>> block = {"id": "b", "side": "sell", "price_micro_per_kwh": 100_000, "quantity_wh": [500, 1000]}
     >>> done = clear(book, Conventions(), extra={"blocks": [block], ORDER_EXTRA: {"slot": [0, 1, 0]}})
-    >>> done.filled_wh.tolist(), done.certificate["block_filled_wh"].tolist()
-    ([1000, 1000, 500], [1500])
+    >>> done.filled_wh.tolist(), done.certificate["block_slot_wh"].tolist()
+    ([1000, 1000, 500], [500, 1000])
     >>> done.certificate["slot_price_micro_per_kwh"].tolist()[0], done.surplus_nano + int(done.certificate["block_pay_nano"].sum())
     (200000, 0)
     """
@@ -80,13 +81,14 @@ def clear(
     priced = done.found.priced
     certificate: dict[str, int | Int64] = {
         "slot_price_micro_per_kwh": priced.price,
-        "block_filled_wh": done.block_filled_wh,
+        "block_slot_wh": done.block_slot_wh.ravel(),
         "block_pay_nano": done.block_pay_nano,
         "block_steps": priced.k,
         "paradoxically_rejected": done.paradoxically_rejected,
         "welfare_nano": priced.welfare,
         "bound_nano": done.found.bound,
         "rounds": done.found.rounds,
+        "proved": int(done.found.proved),
     }
     price = int(priced.price[0]) if priced.price.size == 1 and done.filled_wh.any() else None
     return Clearing("blocks", done.filled_wh, done.pay_nano, price, certificate=certificate)
@@ -102,19 +104,19 @@ def clear_blocks(
     prepared = make_slots(orders, book, slot, slots, options, conventions)
     found = search(prepared, method, effort)
     priced, fee = found.priced, conventions.grid_fee_micro_per_kwh
-    filled = prepared.fills(priced)
+    filled = prepared.fills(priced.k)
     at = priced.price[slot] if orders.count else np.zeros(0, np.int64)
     pay = orders.side * filled * (at + np.where(orders.side == BUY, fee, 0))
     energy = options.energy_at(priced.k)
     option_pay = options.side * ((priced.price[None, :] + np.where(options.side == BUY, fee, 0)[:, None]) * energy).sum(axis=1)
     blocks = len(options.names)
-    block_filled, block_pay = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
-    np.add.at(block_filled, options.block, energy.sum(axis=1))
+    block_wh, block_pay = np.zeros((blocks, slots), np.int64), np.zeros(blocks, np.int64)
+    np.add.at(block_wh, options.block, energy)
     np.add.at(block_pay, options.block, option_pay)
     if float(np.abs(pay.astype(np.float64)).sum() + np.abs(block_pay.astype(np.float64)).sum()) > 0.5 * INT64_MAX:
         raise RangeError("blocks: the payments together do not fit in int64", thing="pay_nano")
     rejected = _paradoxically_rejected(prepared, priced.k, priced.price)
-    return BlockClearing(prepared, found, filled, np.asarray(pay, dtype=np.int64), block_filled, block_pay, rejected)
+    return BlockClearing(prepared, found, filled, np.asarray(pay, dtype=np.int64), block_wh, block_pay, rejected)
 
 
 def _paradoxically_rejected(slots: Slots, k: Int64, price: Int64) -> Int64:
@@ -154,20 +156,23 @@ def report(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]
     blocks = cast("list[Mapping[str, object]]", extra.get("blocks", []))
     order = sorted(range(len(blocks)), key=lambda b: _by_name(blocks[b]["id"]))
     c = dict(clearing.certificate)
-    filled, pay = cast(Int64, c["block_filled_wh"]).tolist(), cast(Int64, c["block_pay_nano"]).tolist()
+    price, pay = cast(Int64, c["slot_price_micro_per_kwh"]).tolist(), cast(Int64, c["block_pay_nano"]).tolist()
+    energy = cast(Int64, c["block_slot_wh"]).reshape(len(blocks), len(price)).tolist()
     rejected = cast(Int64, c["paradoxically_rejected"]).tolist()
-    welfare, bound = int(cast(int, c["welfare_nano"])), int(cast(int, c["bound_nano"]))
-    bought = sum(wh for b, wh in zip(order, filled, strict=True) if blocks[b]["side"] == "buy")
+    net, bound = int(cast(int, c["welfare_nano"])), int(cast(int, c["bound_nano"]))
+    surplus = clearing.surplus_nano + sum(pay)
+    bought = sum(sum(by_slot) for b, by_slot in zip(order, energy, strict=True) if blocks[b]["side"] == "buy")
     return {
-        "slot_price_micro_per_kwh": cast(Int64, c["slot_price_micro_per_kwh"]).tolist(),
+        "slot_price_micro_per_kwh": price,
         "blocks": [
-            {"id": blocks[b]["id"], "filled_wh": wh, "pay_nano": money} for b, wh, money in zip(order, filled, pay, strict=True)
+            {"id": blocks[b]["id"], "filled_wh": sum(by_slot), "slot_wh": by_slot, "pay_nano": money}
+            for b, by_slot, money in zip(order, energy, pay, strict=True)
         ],
         "paradoxically_rejected": [blocks[order[b]]["id"] for b in rejected],
-        "welfare_nano": welfare,
-        "welfare_bound_nano": bound,
-        "gap_nano": bound - welfare,
-        "surplus_nano": clearing.surplus_nano + sum(pay),
+        "status": "optimal" if c["proved"] else f"gap of {format_money(bound - net, places=9)} at most",
+        "gap_nano": bound - net,
+        "welfare_nano": net + surplus,  # the surplus is the grid fee on all that is bought
+        "surplus_nano": surplus,
         "block_volume_bought_wh": bought,
     }
 

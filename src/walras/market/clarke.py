@@ -77,8 +77,7 @@ def best_uses(
     [10, 5, 15]
     """
     rows = np.flatnonzero(quantity > 0)
-    if rows.size and sum_exact(quantity) * int(np.abs(price[rows]).max()) > INT64_MAX:
-        raise RangeError("the value of all quantities together does not fit in int64", thing="welfare_nano")
+    refuse_overflow(quantity, price[rows])
     bid = side[rows] == BUY
     if conventions.tie == "lot":
         keys = np.argsort(np.argsort(lot_keys(orders.id[rows], conventions.seed)))
@@ -93,6 +92,12 @@ def best_uses(
     stock = int(amount[~bid].sum())
     taken = np.clip(stock - (np.cumsum(amount) - amount), 0, amount)
     return Uses(row, bid, owner[row], price[row], amount, taken, owners)
+
+
+def refuse_overflow(quantity: Int64, price: Int64) -> None:
+    """RangeError where all quantities at the largest of the prices are worth more than int64 holds."""
+    if price.size and sum_exact(quantity) * max(int(price.max()), -int(price.min())) > INT64_MAX:
+        raise RangeError("the value of all quantities together does not fit in int64", thing="welfare_nano")
 
 
 def sum_exact(quantity: Int64) -> int:

@@ -1,7 +1,9 @@
 """Linear and mixed-integer programs handed to HiGHS as raw arrays, without a modelling layer.
 
-One thread, no time limit, a fixed seed: the same model gives the same answer on the same build. What HiGHS returns is float64;
-whoever needs exact numbers rounds and checks again in whole ones.
+One thread, a fixed seed, and work bounded by nodes of the search tree, never by time: the same model gives the same answer on
+the same build. What HiGHS returns is float64 within absolute tolerances of 1e-6 to 1e-9, so **the caller scales**: coefficients and
+values within some powers of ten of 1. Below that a model is noise to the solver, which then proposes the same thing for ever.
+Whoever needs exact numbers rounds and checks again in whole ones.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import highspy
 import numpy as np
 
 from walras.errors import ClearingError
@@ -21,13 +22,14 @@ Places = Iterable[int] | Int64
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Values of the columns, the objective, a bound that no solution can be beyond (equal to it for an LP), and the simplex
-    iterations it took: a measure of work that, unlike time, is the same on every run."""
+    """`x` [columns] (None where the node limit came before any solution), the objective's bound that no solution is below (equal
+    to the objective for an LP), the simplex iterations it took (a measure of work that, unlike time, is the same on every run),
+    and for an LP the duals of the rows (empty for a MILP)."""
 
-    x: Float64
-    objective: float
+    x: Float64 | None
     bound: float
     iterations: int
+    row_dual: Float64
 
 
 @dataclass
@@ -67,19 +69,26 @@ class LinearModel:
         self.row_lower.append(lower)
         self.row_upper.append(upper)
 
-    def solve(self, *, relaxed: bool = False, relative_gap: float = 1e-6, start: Float64 | None = None) -> Solution | None:
-        """The optimum, or None if there is no solution. `relaxed` ignores integrality. ClearingError if HiGHS gives up."""
+    def solve(self, *, relaxed: bool = False, nodes: int | None = None, start: Float64 | None = None) -> Solution | None:
+        """The optimum, or None if there is no solution or the numbers are beyond float64: None proves nothing. `relaxed` ignores
+        integrality; `nodes` bounds the search tree; `start` is a known solution. ClearingError if HiGHS refuses the model."""
+        import highspy  # here: a tenth of a second that only those pay who solve something
+
         solver = highspy.Highs()  # type: ignore[no-untyped-call]
-        for name, value in (
+        options: list[tuple[str, bool | int | float | str]] = [
             ("output_flag", False),
             ("threads", 1),
             ("random_seed", 1),
-            ("mip_rel_gap", relative_gap),
-            ("mip_abs_gap", 0.0),
-            ("presolve", "off"),  # costs more than it saves on these small dense models (measured)
-        ):
+            ("mip_rel_gap", 1e-7),
+            ("presolve", "off"),  # costs more than it saves on these models (measured)
+            ("primal_feasibility_tolerance", 1e-9),
+            ("dual_feasibility_tolerance", 1e-9),
+        ]
+        integral = bool(self.whole.any()) and not relaxed
+        if integral and nodes is not None:
+            options.append(("mip_max_nodes", nodes))
+        for name, value in options:
             solver.setOptionValue(name, value)
-        whole = np.zeros_like(self.whole) if relaxed else self.whole  # full length: an empty one leaves an empty model
         status = solver.passModel(
             self.columns,
             len(self.row_lower),
@@ -95,21 +104,21 @@ class LinearModel:
             np.array(self.starts[:-1] if self.row_lower else [0], dtype=np.int32),
             np.array(self.places, dtype=np.int32),
             np.array(self.values),
-            whole,
+            self.whole if integral else np.zeros_like(self.whole),  # full length: an empty one leaves an empty model
         )
         if status == highspy.HighsStatus.kError:
             raise ClearingError("HiGHS refused the model", thing=(self.columns, len(self.row_lower)))
-        if start is not None and not relaxed:
+        if start is not None and integral:
             guess = highspy.HighsSolution()
             guess.col_value = start.tolist()
             solver.setSolution(guess)
         solver.run()
         outcome = solver.getModelStatus()
-        if outcome == highspy.HighsModelStatus.kInfeasible:
+        stopped = integral and outcome == highspy.HighsModelStatus.kSolutionLimit
+        if outcome != highspy.HighsModelStatus.kOptimal and not stopped:
             return None
-        if outcome != highspy.HighsModelStatus.kOptimal:
-            raise ClearingError(f"HiGHS ended with {solver.modelStatusToString(outcome)}", thing=str(outcome))
-        info = solver.getInfo()
-        objective = float(info.objective_function_value)
-        bound = float(info.mip_dual_bound) if whole.any() else objective
-        return Solution(np.array(solver.getSolution().col_value), objective, bound, int(info.simplex_iteration_count))
+        info, found = solver.getInfo(), solver.getSolution()
+        bound = float(info.mip_dual_bound if integral else info.objective_function_value)
+        known = not integral or info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        x = np.array(found.col_value) if known else None
+        return Solution(x, bound, int(info.simplex_iteration_count), np.zeros(0) if integral else np.array(found.row_dual))

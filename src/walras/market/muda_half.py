@@ -1,9 +1,8 @@
-"""One half of a MUDA market at the posted price: who trades how much, and who pays what.
+"""One half of a MUDA market at the posted price, for participants with any orders: who trades how much, and who pays what.
 
-Two engines give the same clearing. `trade_single` is for halves in which every participant has one order, in linear time but
-for sorting the longer side. `trade_curves` is for any: a participant's orders, dearest first, are its uses of the units that
-its own asks bring (`clarke.py`); its net position x is worth the most when the first N + x uses are served, N being what its
-asks add up to. At the posted price it wants every use worth more than p (a bid also at p, keeping an ask only above p).
+A participant's orders, dearest first, are its uses of the units that its own asks bring (`clarke.py`); its net position x is
+worth the most when the first N + x uses are served, N being what its asks add up to. At the posted price it wants every use
+worth more than p (a bid also at p, keeping an ask only above p). Where nobody has two orders `muda_single.py` is faster.
 """
 
 from __future__ import annotations
@@ -15,45 +14,26 @@ from numba import njit
 from numpy.typing import NDArray
 
 from walras.market.clarke import Uses, clarke_payments, spread_refunds, sum_by
-from walras.market.orders import BUY, SELL, Orders, Side
+from walras.market.orders import BUY, SELL, Side
 from walras.units import Int64
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One half: its rows of the book; their sides, quantities in whole lots, and limits net of the grid fee; the whole book
-    and the key that draws each of its rows' participants."""
+    """Columns of one half: quantities in whole lots, limits net of the grid fee, the key that draws each participant."""
 
-    rows: Int64
+    id: Int64
+    participant: Int64
     side: Side
     quantity: Int64
     price: Int64
-    orders: Orders
     key: NDArray[np.uint64]
-
-
-def trade_single(half: Half, posted: int, *, by_lottery: bool) -> tuple[Int64, Int64]:
-    """(filled, paid) by row of the half where no participant has two orders."""
-    filled, pay = np.empty(half.side.size, np.int64), np.empty(half.side.size, np.int64)
-    demand, supply = _willing(half.side, half.quantity, half.price, posted, filled, pay)
-    if demand == supply:
-        return filled, pay
-    side, short = (BUY, supply) if demand > supply else (SELL, demand)
-    if by_lottery:
-        _draw_lots(half.side, half.rows, half.key, side, short, posted, filled, pay)
-        return filled, pay
-    rows = np.flatnonzero((half.side == side) & (filled > 0))
-    value, key = half.price[rows] * side, half.key[half.rows[rows]]
-    uses = _ranked_uses(rows, np.arange(rows.size), value, filled[rows], key, rows.size, short, posted * side)
-    filled[rows] = uses.net_wh()[: rows.size]
-    pay[rows] = clarke_payments(uses)[: rows.size]
-    return filled, pay
 
 
 def trade_curves(half: Half, posted: int, *, by_lottery: bool) -> tuple[Int64, Int64]:
     """(filled, paid) by row for participants with any orders on either side."""
-    names, owner = np.unique(half.orders.participant[half.rows], return_inverse=True)
-    name, key = half.orders.id[half.rows], half.key[half.rows]
+    names, owner = np.unique(half.participant, return_inverse=True)
+    name, key = half.id, half.key
     live = np.flatnonzero(half.quantity > 0)
     keep = half.side[live] == SELL
     sequence = np.lexsort((name[live], keep, -half.price[live], owner[live]))
@@ -159,73 +139,6 @@ def _settle_curves(name: Int64, curve: _Curve, own: Int64, net: Int64, payments:
     filled, pay = np.zeros(name.size, np.int64), np.zeros(name.size, np.int64)
     filled[curve.row], pay[curve.row] = got, due
     return filled, pay
-
-
-@njit(cache=True)
-def gather(rows, side, quantity, price):  # type: ignore[no-untyped-def]
-    """The three columns at `rows`."""
-    n = rows.size
-    out = np.empty(n, np.int8), np.empty(n, np.int64), np.empty(n, np.int64)
-    for i in range(n):
-        row = rows[i]
-        out[0][i] = side[row]
-        out[1][i] = quantity[row]
-        out[2][i] = price[row]
-    return out
-
-
-@njit(cache=True)
-def scatter(rows, part_filled, part_pay, filled, pay):  # type: ignore[no-untyped-def]
-    """Write fills and payments of one half into the columns of the book."""
-    for i in range(rows.size):
-        filled[rows[i]] = part_filled[i]
-        pay[rows[i]] = part_pay[i]
-
-
-@njit(cache=True)
-def _willing(side, quantity, price, posted, filled, pay):  # type: ignore[no-untyped-def]
-    """Fill everyone who accepts the posted price, at it; (demand, supply)."""
-    demand = supply = np.int64(0)
-    for i in range(side.size):
-        s = np.int64(side[i])
-        energy = quantity[i] if s * (price[i] - posted) >= 0 else 0
-        filled[i] = energy
-        pay[i] = energy * s * posted
-        demand += energy * np.int64(s == 1)
-        supply += energy * np.int64(s == -1)
-    return demand, supply
-
-
-@njit(cache=True)
-def _draw_lots(side, rows, key, long, short, posted, filled, pay):  # type: ignore[no-untyped-def]
-    """Serve the long side `short` Wh in the sequence of its keys, in place: sums by the key's first bits find the few rows
-    among which the stock ends, only those are sorted."""
-    drop, mask = np.uint64(51), np.uint64(4095)  # the first bit is the same for all of a half
-    stock = np.zeros(4096, np.int64)
-    for i in range(side.size):
-        stock[(key[rows[i]] >> drop) & mask] += filled[i] * np.int64(side[i] == long)
-    left = short
-    bucket = np.uint64(0)
-    while left >= stock[bucket]:  # ends: the long side wants more than `short`
-        left -= stock[bucket]
-        bucket += np.uint64(1)
-    last = np.empty(side.size, np.int64)
-    count = 0
-    for i in range(side.size):
-        at = (key[rows[i]] >> drop) & mask
-        if (side[i] == long) & (at >= bucket):
-            if at == bucket:
-                last[count] = i
-                count += 1
-            else:
-                filled[i] = 0
-                pay[i] = 0
-    last = last[:count]
-    for g in np.argsort(key[rows[last]]):
-        i = last[g]
-        filled[i] = min(filled[i], left)
-        left -= filled[i]
-        pay[i] = filled[i] * long * posted
 
 
 @njit(cache=True)

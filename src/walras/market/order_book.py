@@ -302,9 +302,7 @@ def step(book: Book, events: Events) -> tuple[Book, StepResult]:
     rules = book.rules
     count = events.count
     live = int(book.marks[kernel.LIVE])
-    nodes, table = book.nodes.copy(), book.table.copy()
-    if live + count > nodes.shape[0]:
-        nodes, table = _make_room(nodes, table, live + count)
+    nodes, table = _with_room(book, max(live + count, int(book.marks[kernel.TOP])))
     levels, words, lanes, marks = book.levels.copy(), book.words.copy(), book.lanes.copy(), book.marks.copy()
     # An event trades with each order that it uses up and at most one more, and an order is used up once: live + 2 * count
     # bounds the fills; the removals likewise.
@@ -345,19 +343,20 @@ def step(book: Book, events: Events) -> tuple[Book, StepResult]:
     )
     made, gone = marks[kernel.N_FILLS], marks[kernel.N_REMOVED]
     result = StepResult(status, filled, Fills(fills[:, :made].copy()), Removals(removed[:, :gone].copy()))
-    return Book(rules, nodes, levels, words, lanes, table, marks), result
+    return Book(rules, nodes[: int(marks[kernel.TOP])], levels, words, lanes, table, marks), result
 
 
 def _table_size(capacity: int) -> int:
     return 1 << max(4, (2 * capacity - 1).bit_length())
 
 
-def _make_room(nodes: Int64, table: NDArray[np.int32], needed: int) -> tuple[Int64, NDArray[np.int32]]:
-    capacity = max(needed, 2 * nodes.shape[0])
-    wider = np.zeros((capacity, 8), dtype=np.int64)
-    wider[: nodes.shape[0]] = nodes
-    fresh = np.full(_table_size(capacity), -1, dtype=np.int32)
-    if fresh.size == table.size:
-        return wider, table
-    kernel.rehash(wider, table, fresh)
-    return wider, fresh
+def _with_room(book: Book, orders: int) -> tuple[Int64, NDArray[np.int32]]:
+    """Copies of the rows that were ever used and of the table, with room for `orders`; rows beyond are written before read."""
+    used = int(book.marks[kernel.TOP])
+    nodes = np.empty((orders, 8), dtype=np.int64)
+    nodes[:used] = book.nodes[:used]
+    if book.table.size >= 2 * orders:
+        return nodes, book.table.copy()
+    fresh = np.full(_table_size(orders), -1, dtype=np.int32)
+    kernel.rehash(nodes, book.table, fresh)
+    return nodes, fresh

@@ -15,19 +15,21 @@ Source: Krishna, "Auction Theory" (2nd ed. 2010), chapter 12, for the discrimina
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numba import njit
 
 from walras.errors import RangeError
 from walras.market import uniform
-from walras.market.clearing import Clearing, Trades
+from walras.market.clearing import Clearing, Trades, empty_clearing
 from walras.market.conventions import Conventions
+from walras.market.margin import find_margin
 from walras.market.mechanism import Claim, Mechanism
+from walras.market.merit_queue import Queues, fill_and_queue
 from walras.market.orders import Orders
-from walras.market.ranking import merit_keys, row_bits
+from walras.market.terms import terms
 from walras.units import INT64_MAX, MAX_PRICE_MICRO_PER_KWH, Int64
-
-_TOP = MAX_PRICE_MICRO_PER_KWH
 
 
 def clear(orders: Orders, conventions: Conventions, network: object | None = None) -> Clearing:
@@ -42,99 +44,112 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     >>> done.trades.price_micro_per_kwh.tolist(), done.pay_nano.tolist()
     ([200, 175], [100000, 87500, -100000, -87500])
     """
-    volume = uniform.clear(orders, conventions, network)
-    filled = volume.filled_wh
     fee, k = conventions.grid_fee_micro_per_kwh, conventions.k
-    numerator, denominator = k.numerator, k.denominator
-    if numerator * (2 * MAX_PRICE_MICRO_PER_KWH) > INT64_MAX or denominator > INT64_MAX:
+    if k.numerator * (2 * MAX_PRICE_MICRO_PER_KWH) > INT64_MAX or k.denominator > INT64_MAX:
         raise RangeError(f"pay_as_bid: k = {k} has too long a fraction", thing="k", way_out="round it to nine decimals")
-    bid_keys, ask_keys = merit_keys(orders, filled)
-    bits = row_bits(orders.count)
-    if bid_keys.size:
-        _refuse_overflow(volume, bid_keys, ask_keys, bits, fee)
-    columns = np.empty((4, bid_keys.size + ask_keys.size), dtype=np.int64)
-    pay = volume.pay_nano  # the uniform payments are not wanted: every filled order's is written over, the others are 0
-    pairs = _pair(bid_keys, ask_keys, bits, filled, fee, (numerator, denominator), columns, pay)
-    buy, sell, energy, price = columns[:, :pairs]
-    certificate: dict[str, int | Int64] = {
-        name: value for name, value in volume.certificate.items() if name in ("volume_wh", "netted_wh", "tie_seed")
-    }
-    return Clearing("pay_as_bid", filled, pay, None, trades=Trades(buy, sell, energy, price), certificate=certificate)
-
-
-def _pair(
-    bid_keys: Int64, ask_keys: Int64, bits: int, filled: Int64, fee: int, k: tuple[int, int], columns: Int64, pay: Int64
-) -> int:
-    """Pair the two queues into `columns` (buy, sell, energy, price) and charge both sides in `pay`; the number of pairs."""
-    mask, bids = (1 << bits) - 1, bid_keys.size
-    sums = np.empty((2, bids + ask_keys.size), dtype=np.int64)  # one block: small ones cost more than what is done with them
-    ends, money = (sums[0, :bids], sums[0, bids:]), (sums[1, :bids], sums[1, bids:])
-    _running_sum(bid_keys, mask, filled, ends[0])
-    _running_sum(ask_keys, mask, filled, ends[1])
-    pairs = int(_merge((bid_keys, ask_keys), bits, ends, fee, k, columns, money))
-    _charge(bid_keys, mask, money[0], 1, pay)
-    _charge(ask_keys, mask, money[1], -1, pay)
+    book = terms(orders, conventions)
+    filled, pay = np.empty((2, orders.count), dtype=np.int64)  # `pay` is scratch until it is filled
+    margin = find_margin(orders.side, book.quantity_wh, book.price_micro_per_kwh, scratch=pay)
+    evidence = uniform.evidence_of(margin, book.netted_wh, conventions)
+    certificate = {name: value for name, value in evidence.items() if name in ("volume_wh", "netted_wh", "tie_seed")}
+    if margin.volume_wh == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return replace(empty_clearing("pay_as_bid", orders, certificate), trades=Trades(none, none, none, none))
+    queues = fill_and_queue(orders, book, uniform.ration_margin(orders, book, conventions, margin, pay), filled, pay)
+    _refuse_overflow(margin.volume_wh, queues, fee)
+    columns = np.empty((4, queues.bids.size + queues.asks.size), dtype=np.int64)
+    pairs = _pair(queues, filled, (k.numerator, k.denominator), columns, pay)
     if fee:
-        rows = bid_keys & mask
-        pay[rows] += fee * filled[rows]
-    return pairs
+        buyers = queues.rows(queues.bids)
+        pay[buyers] += fee * filled[buyers]
+    return Clearing("pay_as_bid", filled, pay, None, trades=Trades(*columns[:, :pairs]), certificate=certificate)
+
+
+def _pair(queues: Queues, filled: Int64, k: tuple[int, int], columns: Int64, pay: Int64) -> int:
+    """Pair the two queues into `columns` (buy, sell, energy, price) and charge both sides in `pay`; the number of pairs."""
+    packing, bids = queues.packing, queues.bids.size
+    bits = packing.row_bits, packing.energy_bits
+    sums = np.empty(columns.shape[1] + 2, dtype=np.int64)  # one block: small ones cost more than what is done with them
+    bid_sums, ask_sums = sums[: bids + 1], sums[bids + 1 :]
+    _running_sum(queues.bids, bits, filled, bid_sums)
+    _running_sum(queues.asks, bits, filled, ask_sums)
+    pairs = _merge((queues.bids, queues.asks), bits, (packing.top, packing.bottom), k, (bid_sums, ask_sums), columns)
+    _charge(queues.bids, bits, bid_sums, 1, pay)
+    _charge(queues.asks, bits, ask_sums, -1, pay)
+    return int(pairs)
 
 
 @njit(cache=True)
-def _merge(keys, bits, ends, fee, k, columns, money):  # type: ignore[no-untyped-def]
-    """Write the pairs to `columns` and, for each order, the sum of money until it is used up; the number of pairs.
+def _merge(keys, bits, price_ends, k, sums, columns):  # type: ignore[no-untyped-def]
+    """Write the pairs to `columns`; the number of pairs. `sums` hold at i + 1 the energy of a queue through its order i, and in
+    the end the money of all pairs until that order is used up.
 
-    A pair ends where the running sum of either queue does. Which one is a coin toss that no processor predicts, so the loop
-    has no branch on it: the sign bit of the difference moves the queues on.
+    A pair ends where the energy of either queue does. Which one is a coin toss that no processor predicts, so the loop has no
+    branch on it: the sign bit of the difference moves the queues on.
     """
-    (bid_keys, ask_keys), (bid_end, ask_end), (bid_money, ask_money) = keys, ends, money
+    (bid_keys, ask_keys), (bid_sums, ask_sums) = keys, sums
     buy, sell, energy, price = columns[0], columns[1], columns[2], columns[3]
-    mask = (np.int64(1) << bits) - 1
+    rows, energies = bits
+    shift = rows + energies
+    mask = (np.int64(1) << rows) - 1
+    top, bottom = price_ends
     numerator, denominator = k
     halves = numerator == 1 and denominator == 2  # the usual k: a shift instead of a division
-    pairs = i = j = ended = total = np.int64(0)
+    pairs = i = j = ended = money = bid_money = ask_money = np.int64(0)
     while (i < bid_keys.size) & (j < ask_keys.size):
-        ahead = bid_end[i] - ask_end[j]
-        bid_first, ask_first = ahead >> 63, -ahead >> 63  # -1 if it alone ends here, else 0
-        end = ask_end[j] + (ahead & bid_first)
-        ask = (ask_keys[j] >> bits) - _TOP
-        gap = _TOP - (bid_keys[i] >> bits) - fee - ask
+        ahead = bid_sums[i + 1] - ask_sums[j + 1]
+        bid_alone, ask_alone = ahead >> 63, -ahead >> 63  # -1 if it alone ends here, else 0
+        end = ask_sums[j + 1] + (ahead & bid_alone)
+        ask = bottom + (ask_keys[j] >> shift)
+        gap = top - (bid_keys[i] >> shift) - ask
         at = ask + (gap >> 1 if halves else gap * numerator // denominator)
-        buy[pairs], sell[pairs], energy[pairs], price[pairs] = bid_keys[i] & mask, ask_keys[j] & mask, end - ended, at
-        total += (end - ended) * at
-        bid_money[i], ask_money[j] = total, total  # written over until the order is used up
+        buy[pairs], sell[pairs] = bid_keys[i] >> energies & mask, ask_keys[j] >> energies & mask
+        energy[pairs], price[pairs] = end - ended, at
+        money += (end - ended) * at
+        bid_sums[i], ask_sums[j] = bid_money, ask_money  # of the orders before these, whose energy is not needed any more
+        bid_money += (money - bid_money) & ~ask_alone
+        ask_money += (money - ask_money) & ~bid_alone
         pairs += 1
         ended = end
-        i += 1 + ask_first
-        j += 1 + bid_first
+        i += 1 + ask_alone
+        j += 1 + bid_alone
+    bid_sums[i], ask_sums[j] = money, money
     return pairs
 
 
 @njit(cache=True)
-def _running_sum(keys, mask, filled, end):  # type: ignore[no-untyped-def]
-    """Write the energy of the queue through each of its orders to `end`."""
-    total = np.int64(0)
-    for place in range(keys.size):
-        total += filled[keys[place] & mask]
-        end[place] = total
+def _running_sum(keys, bits, filled, sums):  # type: ignore[no-untyped-def]
+    """Write 0 and the energy of the queue through each of its orders to `sums`."""
+    rows, energies = bits
+    sums[0] = total = np.int64(0)
+    if energies:
+        mask = (np.int64(1) << energies) - 1
+        for place in range(keys.size):
+            total += keys[place] & mask
+            sums[place + 1] = total
+    else:
+        mask = (np.int64(1) << rows) - 1
+        for place in range(keys.size):
+            total += filled[keys[place] & mask]
+            sums[place + 1] = total
 
 
 @njit(cache=True)
-def _charge(keys, mask, money, sign, pay):  # type: ignore[no-untyped-def]
+def _charge(keys, bits, money, sign, pay):  # type: ignore[no-untyped-def]
     """Each order's money is what the sum grew by until it was used up."""
-    before = np.int64(0)
+    rows, energies = bits
+    mask = (np.int64(1) << rows) - 1
     for place in range(keys.size):
-        pay[keys[place] & mask] = sign * (money[place] - before)
-        before = money[place]
+        pay[keys[place] >> energies & mask] = sign * (money[place + 1] - money[place])
 
 
-def _refuse_overflow(volume: Clearing, bid_keys: Int64, ask_keys: Int64, bits: int, fee: int) -> None:
+def _refuse_overflow(volume_wh: int, queues: Queues, fee: int) -> None:
     """The money of each side must fit: no pair's price is beyond the dearest bid or the cheapest ask."""
-    dearest, cheapest = _TOP - (int(bid_keys[0]) >> bits), (int(ask_keys[0]) >> bits) - _TOP
-    energy = volume.certificate["volume_wh"]
-    assert isinstance(energy, int)
-    if energy * max(abs(dearest), abs(cheapest), abs(cheapest + fee)) > INT64_MAX:
-        raise RangeError(f"pay_as_bid: {energy} Wh at up to {dearest} micro/kWh may not fit in int64", thing="pay_nano")
+    packing = queues.packing
+    dearest = packing.top - (int(queues.bids[0]) >> packing.price_shift) + fee
+    cheapest = packing.bottom + (int(queues.asks[0]) >> packing.price_shift)
+    if volume_wh * max(abs(dearest), abs(cheapest), abs(cheapest + fee)) > INT64_MAX:
+        raise RangeError(f"pay_as_bid: {volume_wh} Wh at up to {dearest} micro/kWh may not fit in int64", thing="pay_nano")
 
 
 PAY_AS_BID = Mechanism(

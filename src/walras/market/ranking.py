@@ -48,7 +48,7 @@ def merit_keys(orders: Orders, filled_wh: Int64) -> tuple[Int64, Int64]:
     keys = np.empty((2, orders.count), dtype=np.int64)
     bids, asks = _keys_of_filled(orders.side, orders.price_micro_per_kwh, filled_wh, bits, keys[0], keys[1])
     bid_keys, ask_keys = keys[0, :bids], keys[1, :asks]
-    in_order = bool(_rows_in_order(orders.time, orders.id))
+    in_order = bool(rows_in_order(orders.time, orders.id))
     sort_keys(bid_keys, bits, orders, in_order)
     sort_keys(ask_keys, bits, orders, in_order)
     return bid_keys, ask_keys
@@ -80,7 +80,7 @@ def _keys_of_filled(side, price, filled, bits, bid_keys, ask_keys):  # type: ign
 
 
 @njit(cache=True)
-def _rows_in_order(time, ids):  # type: ignore[no-untyped-def]
+def rows_in_order(time, ids):  # type: ignore[no-untyped-def]
     """Whether the rows stand by (time, id) as they are."""
     wrong = np.int64(0)
     for row in range(1, time.size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from walras.errors import ClearingError
+from walras.market.blocks import BLOCKS
 from walras.market.cda import CDA
 from walras.market.concentrated import CONCENTRATED
 from walras.market.constant_product import CONSTANT_PRODUCT
@@ -49,6 +50,7 @@ _SHELF: tuple[Mechanism, ...] = (
     POSTED,
     RANDOM_PAIRS,
     FLEXIBILITY,
+    BLOCKS,
 )
 
 MECHANISMS: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in _SHELF}

@@ -30,6 +30,7 @@ from walras.market.clearing import Clearing, empty_clearing
 from walras.market.conventions import Conventions
 from walras.market.margin import NO_ASK, NO_BID, Engine, Margin, find_margin
 from walras.market.mechanism import Claim, Mechanism
+from walras.market.merit_queue import Levels
 from walras.market.orders import BUY, SELL, Orders
 from walras.market.terms import Terms, ration, terms
 from walras.units import INT64_MAX, Int64
@@ -57,19 +58,8 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     buyer_pays = price + conventions.grid_fee_micro_per_kwh
     if margin.volume_wh * max(abs(price), abs(buyer_pays)) > INT64_MAX:
         raise RangeError(f"uniform: {margin.volume_wh} Wh at {buyer_pays} micro/kWh do not fit in int64", thing="pay_nano")
-    bid_in_part = margin.bid_take_wh < margin.bid_level_wh
-    ask_in_part = margin.ask_take_wh < margin.ask_level_wh
-    rationed = None
-    if bid_in_part:
-        rationed = _ration_level(orders, book, conventions, BUY, margin.bid, margin.bid_take_wh, pay)
-    elif ask_in_part:
-        rationed = _ration_level(orders, book, conventions, SELL, margin.ask, margin.ask_take_wh, pay)
-    levels = margin.bid + bid_in_part, margin.ask - ask_in_part
-    _fill(orders.side, book.quantity_wh, book.price_micro_per_kwh, *levels, buyer_pays, price, filled, pay)
-    if rationed is not None:
-        served, energy = rationed
-        filled[served] = energy
-        pay[served] = energy * (buyer_pays if bid_in_part else -price)
+    levels = ration_margin(orders, book, conventions, margin, pay)
+    fill_levels(orders, book, levels, buyer_pays, price, filled, pay)
     return Clearing("uniform", filled, pay, price, certificate=evidence)
 
 
@@ -112,6 +102,28 @@ def evidence_of(margin: Margin, netted_wh: int, conventions: Conventions) -> dic
     if conventions.tie == "lot":
         evidence["tie_seed"] = conventions.seed
     return evidence
+
+
+def ration_margin(orders: Orders, book: Terms, conventions: Conventions, margin: Margin, scratch: Int64) -> Levels:
+    """Which orders a margin with volume fills, the tie rule applied; `scratch` [n] is written over."""
+    bid_in_part = margin.bid_take_wh < margin.bid_level_wh
+    ask_in_part = margin.ask_take_wh < margin.ask_level_wh
+    rationed = None
+    if bid_in_part:
+        rationed = _ration_level(orders, book, conventions, BUY, margin.bid, margin.bid_take_wh, scratch)
+    elif ask_in_part:
+        rationed = _ration_level(orders, book, conventions, SELL, margin.ask, margin.ask_take_wh, scratch)
+    return Levels(margin.bid + bid_in_part, margin.ask - ask_in_part, rationed)
+
+
+def fill_levels(orders: Orders, book: Terms, levels: Levels, buyer_pays: int, price: int, filled: Int64, pay: Int64) -> None:
+    """Write who is filled, and what that costs at `buyer_pays` for buyers and `price` for sellers."""
+    limits = levels.lowest_bid, levels.highest_ask
+    _fill(orders.side, book.quantity_wh, book.price_micro_per_kwh, *limits, buyer_pays, price, filled, pay)
+    if levels.rationed is not None:
+        served, energy = levels.rationed
+        filled[served] = energy
+        pay[served] = energy * np.where(orders.side[served] == BUY, buyer_pays, -price)
 
 
 def _ration_level(

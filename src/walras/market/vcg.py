@@ -5,7 +5,8 @@ gives. The welfare-optimal fills are taken; participant P pays
 
     T_P = (the best welfare of the others without P) - (the welfare of the others now)
 
-in exact nano-units, found for all participants from one sorted list (`clarke.py`), not by re-solving. Truth is a dominant
+in exact nano-units, found for all participants from one sorted list (`clarke.py`, or `pivot.py` where everyone has a single
+order), not by re-solving. Truth is a dominant
 strategy for any number of orders, in prices and quantities alike (under several identities it is not). Nobody loses, but
 what buyers pay is less than what sellers get: the operator's deficit is the sum of what all trading at one supporting price
 would have paid more. It is stated in the certificate (`deficit_nano`) and is exactly -surplus (grid fees apart); no
@@ -20,14 +21,19 @@ Sources: Vickrey, Journal of Finance 16 (1961); Clarke, Public Choice 11 (1971);
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from walras.market.clarke import Uses, best_uses, clarke_payments, spread_refunds
-from walras.market.clearing import Clearing
+from walras.market import uniform
+from walras.market.clarke import Uses, best_uses, clarke_payments, refuse_overflow, spread_refunds
+from walras.market.clearing import Clearing, empty_clearing
 from walras.market.conventions import Conventions
+from walras.market.margin import find_margin
 from walras.market.mechanism import Claim, Mechanism
-from walras.market.orders import Orders
-from walras.market.terms import terms
+from walras.market.orders import BUY, Orders
+from walras.market.pivot import first_reach, next_uses, one_order_each, rows_near
+from walras.market.terms import Terms, terms
 from walras.units import Int64
 
 
@@ -41,7 +47,16 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     >>> done.filled_wh.tolist(), done.pay_nano.tolist(), done.surplus_nano
     ([10, 5, 15], [1500, 500, -4000], -2000)
     """
+    return _clear(orders, conventions)
+
+
+def _clear(orders: Orders, conventions: Conventions, *, general: bool | None = None) -> Clearing:
+    """`general` chooses the engine; by default the general one only where a participant has several orders."""
     book = terms(orders, conventions)
+    if general is None:
+        general = not one_order_each(orders.participant, book.quantity_wh)
+    if not general:
+        return _clear_single(orders, book, conventions)
     names, owner = np.unique(orders.participant, return_inverse=True)
     uses = best_uses(orders, orders.side, book.price_micro_per_kwh, book.quantity_wh, owner, names.size, conventions)
     payments = clarke_payments(uses)
@@ -61,6 +76,63 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     if traded and high is not None:
         certificate["high_micro_per_kwh"] = high
     return Clearing("vcg", filled, pay, None, certificate=certificate)
+
+
+def _clear_single(orders: Orders, book: Terms, conventions: Conventions) -> Clearing:
+    """The clearing where no participant has two orders with quantity: one welfare problem, and the uses next to its cut."""
+    refuse_overflow(book.quantity_wh, book.price_micro_per_kwh[book.quantity_wh > 0])
+    filled, scratch = np.empty((2, orders.count), dtype=np.int64)
+    margin = find_margin(orders.side, book.quantity_wh, book.price_micro_per_kwh, scratch=scratch)
+    if margin.volume_wh == 0:
+        return empty_clearing("vcg", orders, {"volume_wh": 0, "netted_wh": book.netted_wh, "deficit_nano": 0})
+    in_sequence = conventions if conventions.tie == "lot" else replace(conventions, tie="time")
+    levels = uniform.ration_margin(orders, book, in_sequence, margin, scratch)
+    uniform.fill_levels(orders, book, levels, 0, 0, filled, scratch)
+    low, high = uniform.supporting_interval(margin)
+    price = (low + high) // 2
+    pay = _pivot_payments(orders, book, filled, price)
+    certificate: dict[str, int | Int64] = {
+        "volume_wh": margin.volume_wh,
+        "netted_wh": book.netted_wh,
+        "deficit_nano": -int(pay.sum()),
+        "price_micro_per_kwh": price,
+        "low_micro_per_kwh": low,
+        "high_micro_per_kwh": high,
+    }
+    if conventions.grid_fee_micro_per_kwh:
+        pay += np.where(orders.side == BUY, filled * conventions.grid_fee_micro_per_kwh, 0)
+    return Clearing("vcg", filled, pay, None, certificate=certificate)
+
+
+def _pivot_payments(orders: Orders, book: Terms, filled: Int64, price: int) -> Int64:
+    """[n] what each order's fill takes from the others; `price` supports the fills.
+
+    Below the price stand the uses left out: what bids lack and what asks sold. Above it those that are served: what bids got
+    and what asks keep. A buyer's units would go to the dearest of the former, a seller's would be missed by the cheapest of
+    the latter; its own never count.
+    """
+    limit, quantity = book.price_micro_per_kwh, book.quantity_wh
+    farthest = max(int(limit.max()) - price, price - int(limit.min()))
+    enough = int(filled.max()) + int(quantity.max())
+    reach = first_reach(limit, price)
+    while True:
+        rows = rows_near(limit, price, reach)
+        buys, got, rest = orders.side[rows] == BUY, filled[rows], quantity[rows] - filled[rows]
+        left_out, served = np.where(buys, rest, got), np.where(buys, got, rest)
+        if reach >= farthest or min(int(left_out.sum()), int(served.sum())) >= enough:
+            break
+        reach *= 8
+    is_bid = orders.side == BUY
+    pay = np.zeros(orders.count, dtype=np.int64)
+    for side, amount, mine in ((1, left_out, is_bid), (-1, served, ~is_bid)):
+        use = np.flatnonzero(amount > 0)
+        use = use[np.argsort(-side * limit[rows[use]])]
+        uses = next_uses(limit[rows[use]], amount[use])
+        pay += side * uses.worth_of(np.where(mine, filled, 0))
+        for place in np.flatnonzero(mine[rows[use]] & (got[use] > 0)).tolist():  # in part filled: one at most
+            row = rows[use[place]]
+            pay[row] = side * int(uses.but(place).worth_of(filled[row : row + 1])[0])
+    return pay
 
 
 def supporting_price(uses: Uses) -> int:

@@ -25,8 +25,6 @@ from walras.study.runner import NODAL, with_mechanism
 from walras.study.trading import Trading
 
 ALIASES = {"amm": "constant_product"}
-NEEDS_SLOTS = ("blocks",)
-"""Mechanisms whose books span several slots or name a requirement: they have no book of a single slot to be compared on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,13 @@ class Outcome:
 
 
 def chosen(names: str) -> list[Mechanism]:
-    """Mechanisms from a comma list; `all` is every one that clears the book of a single slot.
+    """Mechanisms from a comma list; `all` is every one there is.
 
     `nodal` is the uniform auction with the limits of the wires holding at delivery: its books are the same.
     """
     shelf = {**MECHANISMS, NODAL: replace(UNIFORM, name=NODAL)}
     if names == "all":
-        return [mechanism for name, mechanism in shelf.items() if name not in NEEDS_SLOTS]
+        return list(shelf.values())
     return [mechanism_named(ALIASES.get(name.strip(), name.strip()), shelf) for name in names.split(",") if name.strip()]
 
 

@@ -8,8 +8,8 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {DeviceRegistry} from "./DeviceRegistry.sol";
 import {PlacedLeaf} from "./PlacedLeaf.sol";
 import {Registry} from "./Registry.sol";
+import {SettledEnergy} from "./SettledEnergy.sol";
 import {Settlement} from "./Settlement.sol";
-import {SlotSteps} from "./SlotSteps.sol";
 
 /// @title A member shows that its slot was settled wrongly
 /// @notice The proof is the readings of all the member's devices under the root that a quorum attested and the settlement committed
@@ -57,8 +57,6 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     error DisputeFinal(uint64 slot, uint64 oldest);
     error AlreadyOpen(uint64 slot, uint256 account);
     error NotOpen(uint64 slot, uint256 account);
-    error WrongRevisions(uint256 given, uint256 needed);
-    error NotWhatWasSettled(uint64 slot, uint256 revision);
     error NotAttested(uint256 proof);
     error WrongReading(uint256 proof, bytes32 id, uint64 slot);
     error DevicesNotSorted(bytes32 id);
@@ -96,7 +94,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         uint64 next = settlement.nextSlot();
         uint64 window = settlement.correctionWindow();
         if (slot + window < next) revert DisputeFinal(slot, next - window);
-        int256 settledWh = _settledWh(slot, account, headers, positions);
+        int256 settledWh = SettledEnergy.settledWh(settlement, slot, account, headers, positions);
         int256 provedWh = _provedWh(slot, account, headers[headers.length - 1].readingsRoot, readings);
         if (settledWh == provedWh) revert NothingWrong(settledWh);
         uint64 answerBy = uint64(block.timestamp) + answerTime;
@@ -128,7 +126,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     ) external {
         Dispute memory dispute = disputeOf[slot][account];
         if (dispute.answerBy == 0) revert NotOpen(slot, account);
-        int256 settledWh = _settledWh(slot, account, headers, positions);
+        int256 settledWh = SettledEnergy.settledWh(settlement, slot, account, headers, positions);
         if (settledWh != dispute.provedWh) revert NotCorrected(settledWh, dispute.provedWh);
         _end(slot, account);
     }
@@ -189,29 +187,6 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         delete disputeOf[slot][account];
         --openDisputes;
         emit DisputeClosed(slot, account);
-    }
-
-    /// @dev The energy of `account` over the settlement and all corrections of `slot`, each checked against its commitment.
-    function _settledWh(
-        uint64 slot,
-        uint256 account,
-        Settlement.Header[] calldata headers,
-        bytes[] calldata positions
-    ) private view returns (int256 energyWh) {
-        uint256 needed = uint256(settlement.revisionOf(slot)) + 1;
-        if (headers.length != needed || positions.length != needed) revert WrongRevisions(positions.length, needed);
-        for (uint256 revision = 0; revision < needed; ++revision) {
-            bytes32 known = revision == 0 ? settlement.commitmentOf(slot) : settlement.correctionOf(slot, uint64(revision));
-            Settlement.Header calldata header = headers[revision];
-            bytes32 given = keccak256(
-                abi.encode(
-                    slot, header.readingsRoot, header.tradesRoot, header.journalHead, keccak256(positions[revision])
-                )
-            );
-            if (known != given) revert NotWhatWasSettled(slot, revision);
-            (, int256 part) = SlotSteps.positionOf(positions[revision], account);
-            energyWh += part;
-        }
     }
 
     function _provedWh(uint64 slot, uint256 account, bytes32 root, PlacedLeaf.Proof[] calldata readings)

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {AccessControlDefaultAdminRules} from
     "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {IGate} from "./Gate.sol";
+import {IGate} from "./IGate.sol";
 
 /// @notice What the registry asks of the contract that holds the oracles' stakes.
 interface IOracleBond {

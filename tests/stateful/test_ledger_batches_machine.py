@@ -1,0 +1,312 @@
+"""Batches against their twin in Python integers: honest and forged ones, proofs, withdrawals, pauses, the halt and the exits.
+
+Assumed is what the contract assumes: somebody watches and proves a wrong batch before it is final. Then nobody loses a unit: every
+account is covered at every moment, what is paid out is what the twin says, and each bug planted into the contract is found.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches
+from ledger_planted import planted
+from ledger_world import START, World, funded, row, stranger
+from walras.ledger import EmbeddedChain, Genesis
+from walras.ledger.batches import Batch, find_fraud
+from walras.ledger.steps import Fact, facts_tree, position_of, redo, running_energy, running_payment, running_word, state_tree
+
+MEMBERS = 3
+NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
+QUICK = settings(
+    max_examples=2_000 if NIGHTLY else 8,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
+)
+accounts = st.integers(0, MEMBERS - 1)
+
+
+@dataclass
+class Posted:
+    """A batch as the twin knows it."""
+
+    batch: Batch
+    facts: dict[tuple[int, int], Fact]
+    before: list[int]
+    after: list[int]
+    era: int
+    posted_at: int
+    right: bool
+
+
+@dataclass
+class Money:
+    """One account outside the state: (first era, sum so far) of what came in and what was asked back."""
+
+    paid_in: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
+    taken_out: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
+    leaving: int = 0
+    needed: int = 0
+    exited: bool = False
+
+    def backing(self, era: int) -> int:
+        known = [[value for first, value in history if first <= era][-1] for history in (self.paid_in, self.taken_out)]
+        return known[0] - known[1]
+
+    @property
+    def now(self) -> int:
+        return self.paid_in[-1][1] - self.taken_out[-1][1]
+
+    @property
+    def whole(self) -> int:
+        return self.now + self.leaving
+
+
+def moved(word: int, payment: int, energy: int) -> int:
+    """The word after a position."""
+    return running_word(running_payment(word) + payment, running_energy(word) + energy)
+
+
+class BatchMachine(RuleBasedStateMachine):
+    """Every rule does the same to the contract and to the twin."""
+
+    @initialize(paid_in=st.sampled_from([0, 1, 3_000]))
+    def deploy(self, paid_in: int) -> None:
+        chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
+        self.b = Batches(World(chain, members=MEMBERS), paid_in=paid_in)
+        self.world, self.keys = self.b.world, self.b.keys
+        self.money = [Money([(0, 0), (0, paid_in * UNIT)]) for _ in range(MEMBERS)]
+        self.batches: list[Posted] = []
+        self.era, self.bond, self.last_act = 0, BOND, int(self.b.view("lastAct"))  # type: ignore[call-overload]
+        self.halted = self.paused = False
+        self.out = [self.world.tokens(self.keys.member(a).address) for a in range(MEMBERS)]
+
+    @property
+    def now(self) -> int:
+        return self.world.now
+
+    def state(self) -> list[int]:
+        return self.batches[-1].after if self.batches else []
+
+    def final(self, posted: Posted) -> bool:
+        return self.now >= posted.posted_at + WINDOW_S
+
+    def watch(self) -> None:
+        """Prove the first wrong batch that is not final: what somebody does all the time."""
+        for index, posted in enumerate(self.batches):
+            tree = facts_tree(list(posted.facts.values()))
+            backing = {account: money.backing(posted.era) for account, money in enumerate(self.money)}
+            fraud = find_fraud(posted.batch, posted.before, MEMBERS, posted.facts, tree, backing.__getitem__)
+            assert (fraud is None) == posted.right or self.final(posted), posted
+            if fraud is not None:
+                receipt = self.b.send(stranger(), fraud.function, index, *fraud.arguments)
+                assert receipt.refusal is None, receipt.refusal
+                rest = self.bond - self.bond // 2
+                self.money[0].paid_in.append((self.era, self.money[0].paid_in[-1][1] + rest * UNIT))
+                self.bond = 0
+                del self.batches[index:]
+                return
+
+    @rule(account=accounts, units=st.sampled_from([0, 1, 500]))
+    def deposit(self, account: int, units: int) -> None:
+        receipt = self.b.send(self.b.operator, "deposit", account, units)
+        accepted = units > 0 and not self.halted and not self.paused
+        assert receipt.status == int(accepted), receipt.refusal
+        if accepted:
+            money = self.money[account]
+            money.paid_in.append((self.era, money.paid_in[-1][1] + units * UNIT))
+
+    @rule(account=accounts, asked=st.one_of(st.sampled_from([0, 999, 1_000, 10**12]), st.integers(0, 3_000 * UNIT)))
+    def request(self, account: int, asked: int) -> None:
+        money = self.money[account]
+        receipt = self.b.send(self.keys.member(account), "requestWithdrawal", asked)
+        assert receipt.status == int(not money.exited), receipt.refusal
+        if not money.exited:
+            money.taken_out.append((self.era + 1, money.taken_out[-1][1] - money.leaving + asked))
+            money.leaving, money.needed = asked, self.era
+
+    @rule(flows=st.lists(st.tuples(accounts, accounts, st.integers(0, 20)), min_size=1, max_size=3))
+    def post_what_members_can_pay(self, flows: list[tuple[int, int, int]]) -> None:
+        """As an honest operator: nobody buys more than its money for this batch pays."""
+        state, slots = self.state(), []
+        running = [running_payment(word) for word in [*state, *[0] * (MEMBERS - len(state))]]
+        for buyer, seller, wh in flows:
+            fits = max(0, min(wh, (self.money[buyer].backing(self.era) - running[buyer]) // PRICE)) if buyer != seller else 0
+            slots.append({buyer: fits, seller: -fits} if fits else {})
+            running[buyer] += fits * PRICE
+            running[seller] -= fits * PRICE
+        self.post(slots)
+
+    @rule(flow=st.tuples(accounts, accounts, st.integers(1, 100)), edge=st.booleans())
+    def post_whether_or_not_it_can_be_paid(self, flow: tuple[int, int, int], edge: bool) -> None:
+        buyer, seller, wh = flow
+        if edge:  # the first watt-hour beyond
+            paid = running_payment(self.state()[buyer]) if self.state() else 0
+            wh = max(1, (self.money[buyer].backing(self.era) - paid) // PRICE + 1)
+        self.post([{buyer: wh, seller: -wh} if buyer != seller else {}])
+
+    def post(self, flows: list[dict[int, int]]) -> None:
+        self.b.slot, self.b.words = self.next_slot(), self.state()
+        batch, after, facts, _ = self.b.honest(flows)
+        paid = all(
+            payment <= 0 or running_payment(after_step[a]) <= self.money[a].backing(self.era)
+            for packed, after_step in self.states(batch)
+            for a in range(MEMBERS)
+            for payment in (position_of(packed, a)[0],)
+        )
+        self.send(batch, facts, after, right=paid)
+
+    @rule(
+        by=st.sampled_from(["price", "skip", "balance", "energy", "order", "state", "stranger", "ghost"]),
+        flow=st.tuples(accounts, accounts, st.integers(1, 9)),
+    )
+    def post_forged(self, by: str, flow: tuple[int, int, int]) -> None:
+        buyer, seller, wh = flow
+        if buyer == seller:
+            return
+        self.b.slot, self.b.words = self.next_slot(), self.state()
+        honest, after, facts, _ = self.b.honest([{buyer: wh, seller: -wh}])
+        rows = sorted([(buyer, wh * PRICE, wh), (seller, -wh * PRICE, -wh)])
+        forged = {
+            "price": [(a, p + (1 if e > 0 else -1), e) for a, p, e in rows],
+            "skip": [],
+            "balance": [(a, p + (1 if e > 0 else 0), e) for a, p, e in rows],
+            "energy": [(a, p, e + (1 if e > 0 else 0)) for a, p, e in rows],
+            "order": rows[::-1],
+            "state": rows,
+            "stranger": [(0, 1, 0), (MEMBERS, -1, 0)],
+            "ghost": [*rows, (MEMBERS, 0, 0)],
+        }[by]
+        packed = b"".join(row(*one) for one in forged)
+        state = [*self.state(), *[0] * (MEMBERS - len(self.state()))]
+        for account, payment, energy in forged:  # what the rows come to where no rule is asked
+            if account < MEMBERS:
+                state[account] = moved(state[account], payment, energy)
+        root = state_tree([word + 1 for word in state] if by == "state" else state).root
+        self.send(replace(honest, slots=((root, packed),)), facts, after, right=False)
+
+    def states(self, batch: Batch) -> list[tuple[bytes, list[int]]]:
+        state, found = self.state(), []
+        for _, packed in batch.slots:
+            _, state = redo(state, MEMBERS, packed)
+            found.append((packed, state))
+        return found
+
+    def next_slot(self) -> int:
+        return self.batches[-1].batch.first_slot + len(self.batches[-1].batch.slots) if self.batches else 0
+
+    def send(self, batch: Batch, facts: list[Fact], after: list[int], *, right: bool) -> None:
+        receipt = self.b.post(batch)
+        accepted = not self.paused and not self.halted and self.bond >= BOND
+        assert receipt.status == int(accepted), receipt.refusal
+        if not accepted:
+            return
+        by_key = {(fact.slot, fact.account): fact for fact in facts}
+        self.batches.append(Posted(batch, by_key, self.state(), after, self.era, receipt.timestamp, right))
+        self.era, self.last_act = self.era + 1, receipt.timestamp
+        if not right:
+            self.watch()
+        elif self.era % 3 == 0:
+            self.watch()  # of an honest batch nothing can be proved
+
+    @rule()
+    def add_bond(self) -> None:
+        self.b.must(self.b.operator, "addBond", BOND)
+        self.bond += BOND
+
+    @rule(seconds=st.sampled_from([60, WINDOW_S, TIMEOUT_S]))
+    def wait(self, seconds: int) -> None:
+        self.world.now += seconds
+
+    @precondition(lambda self: self.batches)
+    @rule(account=accounts, data=st.data(), stale=st.booleans())
+    def withdraw(self, account: int, data: st.DataObject, stale: bool) -> None:
+        index = data.draw(st.integers(0, len(self.batches) - 1))
+        posted, money = self.batches[index], self.money[account]
+        state = posted.before if stale and posted.before else posted.after
+        word, proof = state[account], list(state_tree(state).proof(account).siblings)
+        receipt = self.b.send(self.keys.member(account), "withdraw", index, word, proof)
+        known = state_tree(state).root == state_tree(posted.after).root
+        lacking = max(0, running_payment(word) - money.now)
+        units = max(0, money.leaving - lacking) // UNIT
+        final = receipt.timestamp >= posted.posted_at + WINDOW_S
+        accepted = not money.exited and final and posted.era >= money.needed and known and units > 0
+        assert receipt.status == int(accepted), receipt.refusal
+        if accepted:
+            money.taken_out.append((self.era + 1, money.taken_out[-1][1] - money.leaving + units * UNIT))
+            money.leaving = 0
+            self.out[account] += units
+
+    @rule()
+    def toggle_pause(self) -> None:
+        self.b.must(self.b.operator, "unpause" if self.paused else "pause")
+        self.paused = not self.paused
+
+    @rule()
+    def halt(self) -> None:
+        receipt = self.b.send(stranger(), "halt")
+        accepted = not self.halted and receipt.timestamp >= self.last_act + TIMEOUT_S
+        assert receipt.status == int(accepted), receipt.refusal
+        self.halted = self.halted or accepted
+
+    @precondition(lambda self: self.halted)
+    @rule(account=accounts)
+    def exit(self, account: int) -> None:
+        money, state = self.money[account], self.state()
+        word, proof = (state[account], list(state_tree(state).proof(account).siblings)) if state else (0, [])
+        receipt = self.b.send(self.keys.member(account), "exit", word, proof)
+        units = (money.whole - running_payment(word)) // UNIT
+        assert receipt.status == int(not money.exited and units > 0), receipt.refusal
+        if receipt.status:
+            money.exited, money.leaving = True, 0
+            self.out[account] += units
+
+    @invariant()
+    def nobody_lost_a_unit(self) -> None:
+        state = self.state() or [0] * MEMBERS
+        held = self.world.tokens(self.b.contract.address) * UNIT
+        owed = self.bond * UNIT
+        for account, money in enumerate(self.money):
+            own = money.whole - running_payment(state[account])
+            assert own >= 0, f"account {account} is {-own} short"
+            owed += 0 if money.exited else own
+            assert self.b.view("collateralOf", account) == money.now
+            assert self.world.tokens(self.keys.member(account).address) == self.out[account]
+        assert held >= owed
+        assert self.b.view("batchCount") == len(self.batches)
+        assert self.b.view("stateRoot") == (state_tree(self.state()).root if self.batches else state_tree([]).root)
+
+
+def test_batches_equal_their_twin() -> None:
+    run_state_machine_as_test(BatchMachine, settings=QUICK)
+
+
+PLANTED = {
+    "a balance unchecked": ("SlotSteps", "if (paymentSum != 0) return", "if (paymentSum > 1) return"),
+    "an overdraft by a little": ("BatchSettlement", "paymentOf(word) <= collateralAt", "paymentOf(word) <= 200_000 + collateralAt"),
+    "a withdrawal twice": ("BatchEscrow", "        delete leavingOf[account];\n        _setTakenOut", "        _setTakenOut"),
+    "an exit twice": ("BatchEscrow", "        exited[account] = true;\n", ""),
+    "a batch too old": ("BatchEscrow", "if (batchEra < leaving.era) revert", "if (batchEra + 1 < leaving.era) revert"),
+    "what is lacking paid out": ("BatchEscrow", "if (lacking > 0) amountNano", "if (lacking > 1) amountNano"),
+    "a request that binds at once": ("BatchEscrow", "_takenOut[account].push(era + 1,", "_takenOut[account].push(era,"),
+    "a proof that keeps the batch": ("BatchSettlement", "        batchCount = index;\n", "        batchCount = index + 1;\n"),
+    "a batch final at once": ("BatchSettlement", "block.timestamp >= batchOf[index].postedAt + fraudWindow;", "true;"),
+}  # fmt: skip
+EVERY_TIME = ("an overdraft by a little",)
+
+
+@pytest.mark.parametrize(
+    ("source", "correct", "wrong"),
+    [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
+)
+def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
+    hunt = settings(QUICK, max_examples=80, phases=(Phase.generate,), database=None, derandomize=True)
+    with planted("BatchSettlement", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(BatchMachine, settings=hunt)

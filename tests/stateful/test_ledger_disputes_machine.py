@@ -1,0 +1,199 @@
+"""Disputes against their twin: what is opened is true, what is punished was open and late, and the bond is counted to the unit;
+each bug planted into the contract is found.
+"""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from ledger_planted import planted
+from ledger_world import START, World, funded, stranger
+from walras.ledger import (
+    EmbeddedChain,
+    Genesis,
+    Header,
+    NetPositions,
+    SigningKey,
+    join_signatures,
+    net_positions,
+    next_sender,
+    pack_positions,
+    sign_attestation,
+)
+from walras.ledger.calls import create
+from walras.ledger.disputes import device_id, reading_proof
+from walras.metering.merkle import MerkleTree, tree_over
+from walras.metering.slot_readings import encode_substitute
+
+WINDOW, ANSWER_S, PENALTY = 2, 2_000, 300
+IDS = [bytes([1 + device]) * 16 for device in range(3)]  # of accounts 1, 1 and 2
+NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
+QUICK = settings(
+    max_examples=3_000 if NIGHTLY else 6,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
+)
+energy = st.sampled_from([-300, -1, 0, 1, 23, 24, 300, 70_000])
+accounts = st.sampled_from([1, 2])
+
+
+class DisputesMachine(RuleBasedStateMachine):
+    """Accounts 1 and 2 have meters; account 0 closes the sums."""
+
+    @initialize()
+    def deploy(self) -> None:
+        self.chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
+        self.world = World(self.chain, members=3, window=WINDOW)
+        keys, now = self.world.keys, self.world.now
+        devices = create(self.chain, keys.admin, "DeviceRegistry", self.world.addresses.registry, timestamp=now)
+        devices.act(self.chain, keys.admin, "setMeterOperator", keys.operator.address, True, timestamp=now)
+        for key, owner in zip(IDS, (1, 1, 2), strict=True):
+            devices.act(self.chain, keys.operator, "enter", device_id(key), owner, bytes(32), 0, 2**63, timestamp=now)
+        terms = (self.world.addresses.settlement, devices.address, ANSWER_S, PENALTY)
+        self.contract = create(self.chain, keys.admin, "Disputes", *terms, timestamp=now)
+        assert self.world.send(keys.operator, "TestCurrency", "mint", keys.operator.address, 10**6).status == 1
+        assert self.world.send(keys.operator, "TestCurrency", "approve", self.contract.address, 10**6).status == 1
+        self.truth: dict[int, dict[int, int]] = {}
+        self.leaves: dict[int, list[bytes]] = {}
+        self.records: dict[int, list[tuple[Header, NetPositions]]] = {}
+        self.open_by: dict[tuple[int, int], tuple[int, int]] = {}
+        self.bond, self.paid, self.next_slot = 0, {1: 0, 2: 0}, 0
+
+    def attempt(self, key: SigningKey, function: str, *arguments: object) -> bool:
+        raw = self.contract.transaction(next_sender(self.chain, key), function, *arguments, gas_limit=4_000_000)
+        receipt = self.chain.send(raw, timestamp=self.world.now)
+        self.world.now = receipt.timestamp
+        return receipt.status == 1
+
+    def tree(self, slot: int) -> MerkleTree:
+        return tree_over(self.leaves[slot])
+
+    def rows(self, first: int, second: int) -> NetPositions:
+        return net_positions([0, 1, 2], [0, 0, 0], [-first - second, first, second])
+
+    def settled(self, slot: int, account: int) -> int:
+        return sum(int(rows.energy_wh[account]) for _, rows in self.records[slot])
+
+    @rule(first=energy, other=energy, second=energy, wrong=st.sampled_from([0, 0, 1, -5]))
+    def settle(self, first: int, other: int, second: int, wrong: int) -> None:
+        slot = self.next_slot
+        readings = [(max(wh, 0), max(-wh, 0)) for wh in (first, other, second)]
+        self.leaves[slot] = [encode_substitute(key, slot, *one, 18) for key, one in zip(IDS, readings, strict=True)]
+        self.truth[slot] = {1: first + other, 2: second}
+        header, rows = Header(self.tree(slot).root, bytes(32), bytes(32)), self.rows(first + other + wrong, second)
+        keys = [self.world.keys.oracle(index) for index in range(3)]
+        where = (self.chain.chain_id, self.world.addresses.settlement, slot, header.readings_root)
+        signatures = join_signatures([sign_attestation(key, *where) for key in keys])
+        roots = (header.readings_root, header.trades_root, header.journal_head)
+        arguments = (slot, roots, pack_positions(rows), signatures)
+        receipt = self.world.send(self.world.keys.operator, "Settlement", "settleSlot", *arguments)
+        assert receipt.refusal is None, receipt.refusal
+        self.world.now = receipt.timestamp
+        self.records[slot] = [(header, rows)]
+        self.next_slot += 1
+
+    @precondition(lambda self: self.records)
+    @rule(data=st.data(), back=st.integers(0, 2), right=st.booleans())
+    def correct(self, data: st.DataObject, back: int, right: bool) -> None:
+        slot = max(0, self.next_slot - 1 - back)
+        gaps = [self.truth[slot][account] - self.settled(slot, account) for account in (1, 2)]
+        rows = self.rows(*gaps) if right else self.rows(data.draw(st.integers(-2, 2)), 0)
+        header, revision = self.records[slot][0][0], len(self.records[slot])
+        roots = (header.readings_root, header.trades_root, header.journal_head)
+        signatures = self.world.correction_signatures(slot, revision, header.readings_root)
+        receipt = self.world.send(
+            self.world.keys.operator, "Settlement", "correctSlot", slot, roots, pack_positions(rows), signatures
+        )
+        assert receipt.status == int(slot + WINDOW >= self.next_slot), receipt.refusal
+        self.world.now = receipt.timestamp
+        if receipt.status:
+            self.records[slot].append((header, rows))
+
+    def shown(self, slot: int) -> tuple[list[tuple[bytes, bytes, bytes]], list[bytes]]:
+        headers = [(h.readings_root, h.trades_root, h.journal_head) for h, _ in self.records[slot]]
+        return headers, [pack_positions(rows) for _, rows in self.records[slot]]
+
+    @precondition(lambda self: self.records)
+    @rule(account=accounts, back=st.integers(0, 3), whole=st.sampled_from([True, True, False]))
+    def open(self, account: int, back: int, whole: bool) -> None:
+        slot = max(0, self.next_slot - 1 - back)
+        numbers = (0, 1)[: 2 if whole else 1] if account == 1 else (2,)
+        proofs = [reading_proof(self.leaves[slot], self.tree(slot), number).as_arguments() for number in numbers]
+        done = self.attempt(self.world.keys.member(account), "open", slot, *self.shown(slot), proofs)
+        true = self.truth[slot][account] != self.settled(slot, account)
+        complete = account == 2 or whole
+        assert done == (true and complete and slot + WINDOW >= self.next_slot and (slot, account) not in self.open_by)
+        if done:
+            self.open_by[slot, account] = (self.truth[slot][account], self.world.now + ANSWER_S)
+
+    @precondition(lambda self: self.records)
+    @rule(account=accounts, back=st.integers(0, 3))
+    def close(self, account: int, back: int) -> None:
+        slot = max(0, self.next_slot - 1 - back)
+        done = self.attempt(stranger(), "close", slot, account, *self.shown(slot))
+        known = self.open_by.get((slot, account))
+        assert done == (known is not None and self.settled(slot, account) == known[0])
+        if done:
+            del self.open_by[slot, account]
+
+    @precondition(lambda self: self.records)
+    @rule(account=accounts, back=st.integers(0, 3))
+    def punish(self, account: int, back: int) -> None:
+        slot = max(0, self.next_slot - 1 - back)
+        done = self.attempt(stranger(), "punish", slot, account)
+        known = self.open_by.get((slot, account))
+        assert done == (known is not None and self.world.now >= known[1])
+        if done:
+            del self.open_by[slot, account]
+            amount = min(PENALTY, self.bond)
+            self.bond -= amount
+            self.paid[account] += amount
+
+    @rule(units=st.sampled_from([1, 250, 1_000]))
+    def add_bond(self, units: int) -> None:
+        assert self.attempt(self.world.keys.operator, "addBond", units)
+        self.bond += units
+
+    @rule(seconds=st.sampled_from([900, ANSWER_S]))
+    def wait(self, seconds: int) -> None:
+        self.world.now += seconds
+
+    @invariant()
+    def the_bond_is_counted(self) -> None:
+        assert self.contract.view(self.chain, "bond")[0] == self.bond == self.world.tokens(self.contract.address)
+        assert self.contract.view(self.chain, "openDisputes")[0] == len(self.open_by)
+        for account, paid in self.paid.items():
+            assert self.world.tokens(self.world.keys.member(account).address) == paid
+
+
+def test_disputes_equal_their_twin() -> None:
+    run_state_machine_as_test(DisputesMachine, settings=QUICK)
+
+
+PLANTED = {
+    "a dispute over nothing": ("Disputes", "if (settledWh == provedWh) revert", "if (false) revert"),
+    "a meter left out": ("Disputes", "readings.length != devices.devicesOf(account) ||", "readings.length > 9 ||"),
+    "punished too early": ("Disputes", "if (block.timestamp < dispute.answerBy) revert", "if (false) revert"),
+    "punished twice": ("Disputes", "        delete disputeOf[slot][account];\n", ""),
+    "closed without correction": ("Disputes", "if (settledWh != dispute.provedWh) revert", "if (false) revert"),
+    "past the window": ("Disputes", "if (slot + window < next) revert", "if (slot + window + 1 < next) revert"),
+    "a correction forgotten": ("SettledEnergy", "energyWh += part;", "energyWh = part;"),
+}
+EVERY_TIME = ("a dispute over nothing",)
+
+
+@pytest.mark.parametrize(
+    ("source", "correct", "wrong"),
+    [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
+)
+def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
+    hunt = settings(QUICK, max_examples=150, phases=(Phase.generate,), database=None, derandomize=True)
+    with planted("Disputes", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(DisputesMachine, settings=hunt)

@@ -1,0 +1,190 @@
+"""Flexibility bonds against their twin in Python integers: whatever is offered, accepted, metered, shown and expired, every nano
+that came in is somebody's credit or still at stake, and each bug planted into the contract is found.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from ledger_planted import planted
+from ledger_world import START, World, funded, stranger
+from walras.ledger import EmbeddedChain, Genesis, NetPositions, SigningKey, net_positions, next_sender, pack_positions, settle
+from walras.ledger.calls import create
+from walras.ledger.flexibility_bond import FlexibilityTerms, baseline_tree, delivered_wh, shares_nano
+
+WINDOW, UNIT = 2, 1_000
+NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
+QUICK = settings(
+    max_examples=4_000 if NIGHTLY else 6,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
+)
+micro = st.sampled_from([0, 1, 333, 150_001])
+energy = st.sampled_from([-500, 0, 1, 499, 500, 501, 900, 1_000])
+
+
+@dataclass
+class Agreement:
+    """One agreement as the twin knows it."""
+
+    terms: FlexibilityTerms
+    baseline: dict[int, int]
+    accepted: bool = False
+    over: bool = False
+    shown: tuple[int, ...] = ()
+
+
+class FlexibilityMachine(RuleBasedStateMachine):
+    """Account 1 provides, the operator buys."""
+
+    @initialize()
+    def deploy(self) -> None:
+        self.chain = EmbeddedChain(Genesis(funded(2), timestamp=START - 900))
+        self.world = World(self.chain, members=2, window=WINDOW)
+        keys = self.world.keys
+        self.buyer, self.provider = keys.operator, keys.member(1)
+        self.contract = create(self.chain, keys.admin, "FlexibilityBond", self.world.addresses.settlement, timestamp=self.world.now)
+        for key in (self.buyer, self.provider):
+            assert self.world.send(self.buyer, "TestCurrency", "mint", key.address, 10**9).status == 1
+            assert self.world.send(key, "TestCurrency", "approve", self.contract.address, 10**9).status == 1
+        self.agreements: list[Agreement] = []
+        self.settled: dict[int, tuple[int, NetPositions]] = {}
+        self.credit = {"buyer": 0, "provider": 0}
+        self.next_slot = 0
+
+    def attempt(self, key: SigningKey, function: str, *arguments: object) -> bool:
+        raw = self.contract.transaction(next_sender(self.chain, key), function, *arguments, gas_limit=2_000_000)
+        receipt = self.chain.send(raw, timestamp=self.world.now)
+        self.world.now = receipt.timestamp
+        return receipt.status == 1
+
+    @rule(skip=st.integers(0, 2), slots=st.integers(1, 3), wh=st.sampled_from([1, 499, 500]), reward=micro, stake=micro,
+          baseline=st.lists(energy, min_size=3, max_size=3))  # fmt: skip
+    def offer(self, skip: int, slots: int, wh: int, reward: int, stake: int, baseline: list[int]) -> None:
+        first = self.next_slot + skip
+        agreed = {first + at: value for at, value in enumerate(baseline)}
+        expires = self.world.now + 10_000
+        terms = FlexibilityTerms(self.provider.address, first, slots, wh, reward, stake, expires, baseline_tree(agreed).root)
+        assert self.attempt(self.buyer, "offer", terms.as_arguments())
+        self.credit["buyer"] += -terms.reward_nano % UNIT
+        self.agreements.append(Agreement(terms, agreed))
+
+    @precondition(lambda self: self.agreements)
+    @rule(data=st.data(), accept=st.booleans())
+    def accept_or_withdraw(self, data: st.DataObject, accept: bool) -> None:
+        number = data.draw(st.integers(0, len(self.agreements) - 1))
+        agreement = self.agreements[number]
+        terms = agreement.terms
+        done = self.attempt(self.provider if accept else self.buyer, "accept" if accept else "withdrawOffer", number + 1)
+        possible = not agreement.over and not agreement.accepted
+        if accept:
+            possible = possible and self.world.now < terms.expires_at and terms.first_slot >= self.next_slot
+        assert done == possible
+        if done and accept:
+            agreement.accepted = True
+            self.credit["provider"] += -terms.stake_nano % UNIT
+        elif done:
+            agreement.over = True
+            self.credit["buyer"] += terms.reward_nano
+
+    @rule(wh=energy)
+    def meter(self, wh: int) -> None:
+        rows = net_positions([0, 1], [0, 0], [-wh, wh])
+        content = self.world.settlement(self.next_slot, rows)
+        settle(self.chain, self.world.addresses, self.world.keys.operator, content, timestamp=self.world.now)
+        self.settled[self.next_slot] = (wh, rows)
+        self.next_slot += 1
+
+    @precondition(lambda self: self.agreements and self.settled)
+    @rule(data=st.data(), lie=st.sampled_from([0, 0, 0, 1]))
+    def show(self, data: st.DataObject, lie: int) -> None:
+        number = data.draw(st.integers(0, len(self.agreements) - 1))
+        agreement = self.agreements[number]
+        slot = data.draw(st.sampled_from(sorted(self.settled)))
+        wh, rows = self.settled[slot]
+        known = slot in agreement.baseline
+        proof = list(baseline_tree(agreement.baseline).proof(list(agreement.baseline).index(slot)).siblings) if known else []
+        baseline = agreement.baseline.get(slot, 0) + lie
+        roots = self.world.roots(slot)
+        done = self.attempt(stranger(), "show", number + 1, slot, baseline, proof, [roots], [pack_positions(rows)])
+        terms = agreement.terms
+        inside = terms.first_slot <= slot < terms.first_slot + terms.slots
+        final = slot < self.next_slot - WINDOW
+        assert done == (agreement.accepted and not agreement.over and inside and final and slot not in agreement.shown and not lie)
+        if done:
+            provider, buyer = shares_nano(terms, delivered_wh(baseline, wh, terms.promised_wh))
+            self.credit["provider"] += provider
+            self.credit["buyer"] += buyer
+            agreement.shown += (slot,)
+
+    @rule(seconds=st.sampled_from([600, 9_000]))
+    def wait(self, seconds: int) -> None:
+        self.world.now += seconds
+
+    @precondition(lambda self: self.agreements)
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(0, len(self.agreements) - 1))
+        agreement = self.agreements[number]
+        done = self.attempt(stranger(), "expire", number + 1)
+        assert done == (agreement.accepted and not agreement.over and self.world.now >= agreement.terms.expires_at)
+        if done:
+            rest = (agreement.terms.slots - len(agreement.shown)) * agreement.terms.promised_wh
+            self.credit["buyer"] += rest * agreement.terms.reward_micro
+            self.credit["provider"] += rest * agreement.terms.stake_micro
+            agreement.over = True
+
+    @rule(who=st.sampled_from(["buyer", "provider"]))
+    def collect(self, who: str) -> None:
+        key = self.buyer if who == "buyer" else self.provider
+        before = self.world.tokens(key.address)
+        done = self.attempt(key, "collect")
+        units = self.credit[who] // UNIT
+        assert done == (units > 0)
+        assert self.world.tokens(key.address) - before == units
+        self.credit[who] %= UNIT
+
+    @invariant()
+    def every_nano_is_somebodys(self) -> None:
+        for who, key in (("buyer", self.buyer), ("provider", self.provider)):
+            assert self.contract.view(self.chain, "creditOf", key.address)[0] == self.credit[who]
+        at_stake = 0
+        for agreement in self.agreements:
+            terms, left = agreement.terms, agreement.terms.slots - len(agreement.shown)
+            if not agreement.over:
+                each = terms.reward_micro + (terms.stake_micro if agreement.accepted else 0)
+                at_stake += left * terms.promised_wh * each
+        assert self.world.tokens(self.contract.address) * UNIT == sum(self.credit.values()) + at_stake
+
+
+def test_flexibility_bonds_equal_their_twin() -> None:
+    run_state_machine_as_test(FlexibilityMachine, settings=QUICK)
+
+
+PLANTED = {
+    "a delivery shown twice": ("        _shown[number].set(slot);\n", ""),
+    "more than promised": ("uint256(less) < terms.promisedWh ? uint256(less) : terms.promisedWh", "uint256(less)"),
+    "a reward kept": ("creditOf[agreement.buyer] += missingWh * perKwh;", "creditOf[agreement.buyer] += 0;"),
+    "a slot not final": ("if (slot >= finalBelow ||", "if (slot > finalBelow ||"),
+    "an expiry twice": ("        delete _agreementOf[number];\n    }\n\n    /// @notice Fetch", "    }\n\n    /// @notice Fetch"),
+    "accepted afterwards": ("if (agreement.terms.firstSlot < next) revert", "if (agreement.terms.firstSlot + 1 < next) revert"),
+}
+EVERY_TIME = ("a reward kept",)
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong"),
+    [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
+)
+def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
+    hunt = settings(QUICK, max_examples=200, phases=(Phase.generate,), database=None, derandomize=True)
+    with planted("FlexibilityBond", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(FlexibilityMachine, settings=hunt)
