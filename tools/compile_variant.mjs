@@ -28,8 +28,14 @@ const input = {
     outputSelection: { "*": { "*": ["evm.bytecode.object", "abi"] } },
   },
 };
-const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
-const errors = (output.errors ?? []).filter((finding) => finding.severity === "error");
+const compile = () => JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
+const errorsOf = (made) => (made.errors ?? []).filter((finding) => finding.severity === "error");
+let output = compile();
+if (errorsOf(output).some((finding) => finding.formattedMessage.includes("Stack too deep"))) {
+  input.settings.viaIR = true; // slower, and only where the quick way cannot
+  output = compile();
+}
+const errors = errorsOf(output);
 if (errors.length > 0) {
   for (const finding of errors) console.error(finding.formattedMessage);
   process.exit(1);
