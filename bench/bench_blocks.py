@@ -20,7 +20,7 @@ from walras.market.conventions import Conventions
 from walras.market.mechanism import ORDER_EXTRA
 from walras.market.orders import Orders, make_orders
 
-ORDERS, SLOTS, BLOCKS, BOOKS = 10_000, 96, 100, 5
+ORDERS, SLOTS, BLOCKS, BOOKS = 10_000, 96, 100, 3
 LIMIT_S = 10.0
 
 

@@ -55,7 +55,7 @@ def results() -> list[Result]:
         *_sweep(),
         _linear_programs(),
         *_optimisers(),
-        _many_orders(),
+        *_many_orders(),
         _many_buses(),
         _day(),
         *_year(),
@@ -222,8 +222,8 @@ def _optimisers() -> list[Result]:
     gaps = [float(np.abs(job() - optimum.node_price())[others].max()) for job in (lambda: ipopt().node_price, runopp)]
     found = []
     for name, job, bound, gap in (("IPOPT", ipopt, 20, gaps[0]), ("pandapower runopp", runopp, 300, gaps[1])):
-        ours, theirs = side_by_side(lambda: dispatch(slot, groups), job, rounds=5)
-        whole, _ = side_by_side(lambda: NODAL.clear(book, _RULES, slot), lambda: None, rounds=5)
+        ours, theirs = _best(lambda: dispatch(slot, groups), 9), _best(job, 3)
+        whole = _best(lambda: NODAL.clear(book, _RULES, slot), 9)
         binding = int(np.sum(optimum.multiplier > 0))
         detail = (
             f"{1e3 * ours:.1f} ms ({1e3 * whole:.1f} ms with whole fills and certificate), {name} {1e3 * theirs:.0f} ms; "
@@ -258,11 +258,16 @@ def _day() -> Result:
     return at_most(name, gap / 1e-5, 1, f"{gap:.1e}, {seconds:.1f} s, {plan.rounds} programs")
 
 
-def _many_orders() -> Result:
-    net = _feeder(v_max_pu=1.035)
-    slot, book = FeederSlot(net, 0.25), _book(net, 50_000, 0.02, 0.06)
-    seconds = _best(lambda: NODAL.clear(book, _RULES, slot))
-    return at_most("wires: nodal clearing of 50,000 orders, over 0.5 s", seconds / 0.5, 1, f"{1e3 * seconds:.0f} ms")
+def _many_orders() -> list[Result]:
+    found = []
+    for words, band, export_price in (("", 1.035, 79_000), (", voltage binding", 1.033, 250_000)):
+        net = _feeder(v_max_pu=band)
+        slot, book = FeederSlot(net, 0.25), _book(net, 50_000, 0.02, 0.06, export_price)
+        seconds = _best(lambda book=book, slot=slot: NODAL.clear(book, _RULES, slot))  # type: ignore[misc]
+        binding = int(np.sum(dispatch(slot, group_orders(book, net)).multiplier > 0))
+        detail = f"{1e3 * seconds:.0f} ms, {binding} limits bind"
+        found.append(at_most(f"wires: nodal clearing of 50,000 orders{words}, over 0.5 s", seconds / 0.5, 1, detail))
+    return found
 
 
 def _many_buses() -> Result:

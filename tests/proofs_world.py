@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from walras.metering.proofs import (
     BelowLimit,
     Day,
     Proof,
+    ProvingKey,
     Reduction,
     Statement,
     baseline_context,
@@ -26,7 +28,9 @@ from walras.metering.proofs import (
     decode_proof,
     make_day,
     net_position,
+    proving_key,
 )
+from walras.service.prover import key_file, make_development_keys
 
 FIRST_SLOT = 35_040
 CAPACITY_WH = 2_500
@@ -35,6 +39,20 @@ METER = key_id(KEY.public_key())
 GOLDEN = Path(__file__).parent / "golden" / "proofs.json"
 WINDOW = (68, 80)
 LIMIT_SLOTS = (0, 6, 50, 95)
+
+
+def keys_folder(*names: str) -> Path:
+    """A folder with the development proving keys of `names`: made once a checkout and state of the circuits, then kept."""
+    state = sha256((files("walras.metering.proofs") / "artifacts" / "circuits.json").read_bytes()).hexdigest()[:16]
+    folder = Path(__file__).parents[1] / ".tools" / "proving-keys" / state
+    make_development_keys(folder, names)
+    return folder
+
+
+@cache
+def development_key(name: str) -> ProvingKey:
+    """The development proving key of a circuit, from that folder."""
+    return proving_key(name, key_file(keys_folder(name), name).read_bytes())
 
 
 def salt(number: int) -> bytes:

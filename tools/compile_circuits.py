@@ -9,7 +9,8 @@ the same everywhere, and worth nothing but for development. After a real ceremon
 
     python tools/compile_circuits.py --keys FOLDER --ceremony "where it is written up"
 
-takes FOLDER/NAME.verifying.json (snarkjs' `zkey export verificationkey`) of every circuit instead.
+takes FOLDER/NAME.verifying.json (snarkjs' `zkey export verificationkey`) of every circuit instead. What such a ceremony is held
+over, the committed constraints, `--r1cs FOLDER` writes as NAME.r1cs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from walras.metering.proofs.circuits import CIRCUITS, DEVELOPMENT
+from walras.metering.proofs.circuits import CIRCUITS, DEVELOPMENT, r1cs_of
 from walras.metering.proofs.development_setup import development_keys
 from walras.metering.proofs.keys import key_as_json, key_from_json
 from walras.metering.proofs.poseidon import circom_constants
@@ -90,7 +91,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--keys", type=Path)
     parser.add_argument("--ceremony", default=DEVELOPMENT)
+    parser.add_argument("--r1cs", type=Path)
     chosen = parser.parse_args()
+    if chosen.r1cs is not None:
+        chosen.r1cs.mkdir(parents=True, exist_ok=True)
+        for name in CIRCUITS:
+            (chosen.r1cs / f"{name}.r1cs").write_bytes(r1cs_of(name))
+        return 0
     if (chosen.keys is None) != (chosen.ceremony == DEVELOPMENT):
         parser.error("--keys and --ceremony go together")
     folder = PROOFS / "artifacts"

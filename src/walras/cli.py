@@ -12,9 +12,15 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
+from walras.commands import app_grids, app_nodes, app_proofs, app_rights
+from walras.commands.app_grids import imports
 from walras.errors import InputError, WalrasError
 
+__all__ = ["app", "imports", "main"]
+
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
+for group in (app_grids, app_proofs, app_rights, app_nodes):
+    group.register(app)
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -127,80 +133,6 @@ def bill(
     from walras.commands.bill import bill_command
 
     bill_command(run, member, json, secret)
-
-
-@app.command
-def export(
-    run: Path,
-    member: str | None = None,
-    *,
-    out: Path | None = None,
-    purpose: str | None = None,
-    processing_record: bool = False,
-    secret: Path | None = None,
-) -> None:
-    """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    member
-        The member's id, such as home-17.
-    out
-        Write to this file instead of standard output.
-    purpose
-        Only what this purpose may see, at its resolution, if the member's consent allows it.
-    processing_record
-        The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
-    secret
-        The file that the run was begun with, if one was.
-    """
-    from walras.commands.rights import export_command
-
-    export_command(run, member, out, purpose, processing_record, secret)
-
-
-@app.command
-def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
-    """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    member
-        The member's id, such as home-17.
-    older_than
-        Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
-    secret
-        The file that the run was begun with, if one was.
-    """
-    from walras.commands.rights import forget_command
-
-    forget_command(run, member, older_than, secret)
-
-
-@app.command
-def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
-    """Record that a member agrees to a use of their data, or no longer does.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    member
-        The member's id, such as home-17.
-    purpose
-        The use: one of those in docs/explain/data-protection.md.
-    withdraw
-        Withdraw the consent.
-    secret
-        The file that the run was begun with, if one was.
-    """
-    from walras.commands.rights import consent_command
-
-    consent_command(run, member, purpose, withdraw, secret)
 
 
 @app.command
@@ -333,169 +265,6 @@ def deploy(
     from walras.commands.deploy import deploy_command
 
     deploy_command(community, chain, manifest, profile, secret, council)
-
-
-@app.command
-def gateway(
-    community: Path,
-    *,
-    oracles: str,
-    store: Path = Path("gateway.sqlite"),
-    listen: str = "127.0.0.1:7400",
-    key: Path | None = None,
-    secret: Path | None = None,
-    per_second: int = 10_000,
-) -> None:
-    """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
-
-    Parameters
-    ----------
-    community
-        The community file (TOML): its meters.
-    oracles
-        HOST:PORT of every oracle, by number, with commas between.
-    store
-        The gateway's own file.
-    listen
-        HOST:PORT to serve meters on; port 0 takes a free one.
-    key
-        P-256 private key (PEM) to sign batches with, instead of the one that follows from the seed.
-    secret
-        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
-    per_second
-        Readings taken a second on average; ten seconds' worth at once.
-    """
-    from walras.commands.nodes import gateway_command
-
-    gateway_command(community, store, listen, oracles, key, secret, per_second)
-
-
-@app.command
-def oracle(
-    community: Path,
-    number: int,
-    *,
-    store: Path | None = None,
-    listen: str = "127.0.0.1:0",
-    gateway: str | None = None,
-    clock: Path | None = None,
-    key: Path | None = None,
-    secret: Path | None = None,
-) -> None:
-    """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
-
-    Parameters
-    ----------
-    community
-        The community file (TOML): its meters, its network, its contract.
-    number
-        Which of the community's oracles, from 0.
-    store
-        The oracle's own file; default: oracle-NUMBER.sqlite.
-    listen
-        HOST:PORT to serve on; port 0 takes a free one.
-    gateway
-        DID of the gateway whose batches are taken, instead of the one that follows from the seed.
-    clock
-        File with the time, for a replay; default: the machine's clock.
-    key
-        File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
-    secret
-        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
-    """
-    from walras.commands.nodes import oracle_command
-
-    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, key, secret)
-
-
-@app.command
-def network(community: Path, *, out: Path | None = None) -> None:
-    """The network of a community in words, and as a picture.
-
-    Parameters
-    ----------
-    community
-        The community file (TOML).
-    out
-        Write the picture (HTML) here.
-    """
-    from walras.commands.network import network_command
-
-    network_command(community, out)
-
-
-imports = App(name="import", help="Bring a grid in from elsewhere.")
-app.command(imports)
-
-
-@imports.command
-def simbench(code: str, *, out: Path = Path()) -> None:
-    """A SimBench grid into a community file and a compact data file (needs the extra: pip install 'walras[simbench]').
-
-    Parameters
-    ----------
-    code
-        SimBench code, such as 1-LV-rural3--2-sw.
-    out
-        Folder for the two files.
-    """
-    from walras.commands.importing import simbench_command
-
-    simbench_command(code, out)
-
-
-@imports.command
-def pandapower(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A network that pandapower wrote (JSON) into a community file and a data file, with a list of what is not as in the file.
-
-    Parameters
-    ----------
-    file
-        The JSON file of pandapower's to_json.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import pandapower_command
-
-    pandapower_command(file, out, profiles)
-
-
-@imports.command
-def opendss(file: Path, *, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A circuit of an OpenDSS script, likewise (needs the extra: pip install 'walras[opendss]').
-
-    Parameters
-    ----------
-    file
-        The script that defines the circuit.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import opendss_command
-
-    opendss_command(file, out, profiles)
-
-
-@imports.command
-def cgmes(*files: Path, out: Path = Path(), profiles: str = "package:rural3") -> None:
-    """A feeder in CGMES files (EQ and SSH, and TP for a bus-branch model; XML or zip), likewise.
-
-    Parameters
-    ----------
-    files
-        The files of one model.
-    out
-        Folder for the two files.
-    profiles
-        Data file whose year of shapes is borrowed.
-    """
-    from walras.commands.importing import cgmes_command
-
-    cgmes_command(list(files), out, profiles)
 
 
 def _day(text: str | None) -> date | None:

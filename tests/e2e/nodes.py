@@ -128,7 +128,7 @@ class Village:
         command = ["run", str(COMMUNITY), "--out", str(self.out), "--gateway", self.gateway, "--oracles", self.oracles]
         while True:
             exchange = child(deadly, slots, [*command, "--clock", str(self.clock)])
-            output = exchange.communicate(timeout=240)[0]
+            output = exchange.communicate(timeout=900)[0]
             if exchange.returncode == 0:
                 return
             assert exchange.returncode == -signal.SIGKILL, output

@@ -51,6 +51,7 @@ def check_as_undisturbed(village: Village, slots: int) -> None:
         store.close()
 
 
+@pytest.mark.nightly
 def test_gateway_oracles_and_exchange_killed_in_running_slots_end_as_if_nothing_had_been(tmp_path: Path) -> None:
     village = Village(tmp_path, EACH_ONCE)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proofs_world import cases, days, golden
+from proofs_world import cases, days, golden, keys_folder
 from walras.errors import InputError, MeteringError
 from walras.metering.proofs import CIRCUITS, verify, verifying_key
 from walras.service.prover import ENGINES, available_engines, key_file, make_development_keys, prove_apart
@@ -17,11 +17,9 @@ from walras.service.prover import ENGINES, available_engines, key_file, make_dev
 NAME = "below_limit at 50"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    make_development_keys(folder, ["below_limit"])
-    return folder
+@pytest.fixture
+def keys() -> Path:
+    return keys_folder("below_limit")
 
 
 def needs(engine: str) -> None:
@@ -49,12 +47,11 @@ def test_a_true_statement_comes_back_proven(engine: str, keys: Path) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_circuit_is_proven_by_every_engine(engine: str, tmp_path: Path) -> None:
+def test_every_circuit_is_proven_by_every_engine(engine: str) -> None:
     needs(engine)
-    make_development_keys(tmp_path)
     for name in CIRCUITS:
         statement, openings = cases()[NAME if name == "below_limit" else name]
-        assert verify(verifying_key(name), prove_apart(statement, openings, tmp_path, engine=engine), statement.public)
+        assert verify(verifying_key(name), prove_apart(statement, openings, keys_folder(name), engine=engine), statement.public)
 
 
 def test_a_false_statement_never_reaches_the_prover(keys: Path, tmp_path: Path) -> None:
@@ -115,8 +112,11 @@ def test_openings_of_the_wrong_number_are_refused_before_anything_starts(keys: P
         prove_apart(statement, [*openings, days()[1]], keys)
 
 
-def test_the_key_files_say_that_they_are_for_development(keys: Path) -> None:
-    assert [path.name for path in keys.iterdir()] == ["below_limit.DEVELOPMENT.zkey"]
-    before = key_file(keys, "below_limit").stat().st_mtime_ns
-    make_development_keys(keys, ["below_limit"])
-    assert key_file(keys, "below_limit").stat().st_mtime_ns == before
+def test_the_key_files_say_that_they_are_for_development_and_are_the_same_everywhere(keys: Path, tmp_path: Path) -> None:
+    make_development_keys(tmp_path, ["below_limit"])
+    assert [path.name for path in tmp_path.iterdir()] == ["below_limit.DEVELOPMENT.zkey"]
+    made = key_file(tmp_path, "below_limit")
+    assert made.read_bytes() == key_file(keys, "below_limit").read_bytes()
+    before = made.stat().st_mtime_ns
+    make_development_keys(tmp_path, ["below_limit"])
+    assert made.stat().st_mtime_ns == before

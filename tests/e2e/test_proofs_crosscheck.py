@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from ledger_world import ROOT
-from proofs_world import blinding, cases, golden
+from proofs_world import blinding, cases, development_key, golden
 from walras.metering.proofs import (
     CIRCUITS,
     Proof,
     circuit,
     decode_proof,
-    development_proving_key,
     prove,
     r1cs_of,
     verify,
@@ -101,7 +100,7 @@ def test_snarkjs_finds_our_witness_correct(name: str, tmp_path: Path) -> None:
 def test_snarkjs_proves_with_our_key_and_we_take_its_proof(tmp_path: Path) -> None:
     tool("snarkjs")
     written(tmp_path, "below_limit")
-    (tmp_path / "c.zkey").write_bytes(write_zkey(development_proving_key("below_limit"), circuit("below_limit")))
+    (tmp_path / "c.zkey").write_bytes(write_zkey(development_key("below_limit"), circuit("below_limit")))
     made = snarkjs(tmp_path, "groth16", "prove", "c.zkey", "w.wtns", "theirs.json", "their_public.json")
     assert made.returncode == 0, made.stdout
     proof = from_snarkjs((tmp_path / "theirs.json").read_text(encoding="utf-8"))
@@ -149,7 +148,7 @@ def _in_order(signal: str) -> list[str | int]:
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_the_golden_proofs_are_made_again_byte_for_byte(name: str) -> None:
-    key, found = development_proving_key(name), circuit(name)
+    key, found = development_key(name), circuit(name)
     for case, (statement, openings) in cases().items():
         if statement.circuit == name:
             proof = prove(found, key, witness_of(found, statement, openings), blinding(case))

@@ -13,6 +13,7 @@ from walras.grid import (
     FeederSlot,
     Line,
     build_network,
+    congestion_rent,
     curtail,
     loss_charges,
     make_rights,
@@ -24,7 +25,6 @@ from walras.grid import (
     scarcity_price,
     settle_rights,
     simultaneously_feasible,
-    split_surplus,
 )
 from walras.grid.relief import power_at
 from walras.market.conventions import Conventions
@@ -52,10 +52,9 @@ def says(number: float, text: str) -> None:
 def test_nodal_clearing_and_what_is_left() -> None:
     says(DONE.filled_wh[1] / 1e3, "10.1 kWh sold")
     says(DONE.filled_wh[0] / 1e3, "10.0 bought")
-    split = split_surplus(BOOK, DONE, RULES)
     says(DONE.surplus_nano / CT, "119.2 ct: congestion")
-    says(split.congestion_nano / CT, "117.24 ct of congestion rent")
-    says(split.losses_nano / CT, "1.96 ct of losses charged beyond")
+    says(congestion_rent(DONE) / CT, "117.24 ct of congestion rent")
+    says(int(DONE.certificate["losses_rent_nano"]) / CT, "1.96 ct of losses charged beyond")
 
 
 def test_redispatch_curtailment_and_envelope() -> None:
@@ -72,7 +71,7 @@ def test_relief_and_rights() -> None:
     says(float(relief_rewards(price, HERE, [-1000]).sum()) / CT, "11.61 ct")
     rights = make_rights(SLOT.network, [7], [1], [0], [10_000])
     assert simultaneously_feasible(SLOT, rights)
-    rent = split_surplus(BOOK, DONE, RULES).congestion_nano
+    rent = congestion_rent(DONE)
     says(float(settle_rights(rights, scarcity_price(DONE), rent).paid_nano[0]) / CT, "116.08 ct")
     full = settle_rights(make_rights(SLOT.network, [7], [1], [0], [10_100]), scarcity_price(DONE), rent)
     assert full.left_nano == full.short_nano == 0

@@ -182,6 +182,29 @@ def test_a_leaf_that_is_no_reading_is_refused_whatever_its_root(embedded: Court)
             court.show(3, slot, [SettledRecord(header, WRONG)], [ReadingProof(junk, 0, 1, ())])
 
 
+def test_a_salted_leaf_proves_what_a_bare_one_does(embedded: Court) -> None:
+    court = embedded
+    salted = [bytes([0x82, 0x50, *range(14)]) + leaf for leaf in court.leaves]  # a salt that begins like a leaf
+    tree = tree_over(salted)
+    header = Header(tree.root, bytes(32), bytes(32))
+    slot = SLOT + 1
+    court.settle(slot, header, WRONG)
+    with pytest.raises(LedgerError, match=rf"WrongReading\(proof=0, id=0x{court.ids[3].hex()}0+, slot={SLOT}\)"):
+        court.show(3, slot, [SettledRecord(header, WRONG)], [reading_proof(salted, tree, 3)])
+    right = [bytes(16) + encode_substitute(court.ids[3], slot, 7, 90_000, 18)]
+    tree = tree_over(right)
+    header = Header(tree.root, bytes(32), bytes(32))
+    court.settle(slot + 1, header, WRONG)
+    with pytest.raises(LedgerError, match=rf"WrongReading\(proof=0, id=0x{court.ids[3].hex()}0+, slot={slot}\)"):
+        court.show(3, slot + 1, [SettledRecord(header, WRONG)], [reading_proof(right, tree, 0)])
+    good = [bytes(16) + encode_substitute(court.ids[3], slot + 2, 7, 90_000, 18)]
+    tree = tree_over(good)
+    header = Header(tree.root, bytes(32), bytes(32))
+    court.settle(slot + 2, header, WRONG)
+    receipt = court.show(3, slot + 2, [SettledRecord(header, WRONG)], [reading_proof(good, tree, 0)])
+    assert court.contract.events(receipt)[0][1]["provedWh"] == 7 - 90_000
+
+
 def test_a_reading_of_another_slot_proves_nothing(embedded: Court) -> None:
     court = embedded
     court.settle(SLOT + 1, court.header, WRONG)

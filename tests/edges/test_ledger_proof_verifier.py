@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ledger_world import CHAINS, SEED, START, chain_of
-from proofs_world import LIMIT_SLOTS, golden
+from proofs_world import LIMIT_SLOTS, days, development_key, golden
 from walras.errors import InputError, LedgerError
-from walras.ledger import Chain, LedgerKeys
+from walras.ledger import Chain, LedgerKeys, next_sender
 from walras.ledger.calls import Contract, create
 from walras.ledger.proof_verifier import (
     deploy_verifier,
@@ -20,8 +20,10 @@ from walras.ledger.proof_verifier import (
     record_proofs,
     statements_hash,
 )
-from walras.metering.proofs import Proof, Statement, verifying_key
-from walras.metering.proofs.bn254 import BASE_FIELD, negated_1
+from walras.ledger.transactions import MAX_TRANSACTION_GAS
+from walras.metering.proofs import Proof, Statement, circuit, verifying_key, witness_of
+from walras.metering.proofs.bn254 import BASE_FIELD, FIELD_1, add_all, negated_1
+from walras.metering.proofs.groth16 import prove_unchecked
 from walras.metering.proofs.poseidon import SCALAR_FIELD
 
 KEYS = LedgerKeys(SEED)
@@ -66,6 +68,31 @@ def test_a_true_proof_goes_on_record_and_a_false_one_is_not_sent(chain: Chain) -
         contract.act(chain, KEYS.operator, "prove", proof.encode(), list(false.public), timestamp=START)
 
 
+def test_a_prover_with_a_false_witness_is_refused_by_the_contract_alone_and_in_a_batch(node: Chain) -> None:
+    """Forced past our own prover and sent straight to the contract: the transaction reverts, and spoils no more than its batch."""
+    contract = verifier(node)
+    statement, true = golden("below_limit at 50")
+    false = replace(statement, import_limit_wh=statement.public[3] - 1)
+    found = circuit("below_limit")
+    forced = prove_unchecked(found, development_key("below_limit"), witness_of(found, false, [days()[0]]), (1, 2))
+    for proven in ([(false, forced)], [(statement, true), (false, forced)]):
+        proofs = b"".join(proof.encode() for _, proof in proven)
+        inputs = [value for one, _ in proven for value in one.public]
+        with pytest.raises(LedgerError, match=r"refused: ProofInvalid\("):
+            contract.act(node, KEYS.operator, "prove", proofs, inputs, timestamp=START)
+
+
+def test_a_point_off_the_curve_burns_no_more_gas_than_a_pairing_may_cost(node: Chain) -> None:
+    """A precompile that fails takes all it was given, so it is given a limit: a caller that goes on keeps the rest."""
+    contract = verifier(node)
+    statement, proof = four()[0]
+    off = bytes(31) + b"\1" + bytes(31) + b"\1" + proof.encode()[64:]
+    raw = contract.transaction(
+        next_sender(node, KEYS.operator), "prove", off, list(statement.public), gas_limit=MAX_TRANSACTION_GAS
+    )
+    assert node.send(raw, timestamp=START).gas_used < 1_000_000
+
+
 def test_every_circuit_has_its_contract_and_none_takes_another_circuits_proof(node: Chain) -> None:
     names = ("day_sum", "net_position", "reduction")
     contracts = {name: verifier(node, name) for name in names}
@@ -104,8 +131,6 @@ def test_two_errors_that_cancel_in_a_plain_sum_do_not_cancel_in_a_batch(node: Ch
     """C + D in one proof and C' - D in another: only weights that come after the proofs are fixed tell them from true ones."""
     contract = verifier(node)
     (first, one), (second, two) = four()[:2]
-    from walras.metering.proofs.bn254 import FIELD_1, add_all
-
     moved = add_all(FIELD_1, [one.c, two.c], [(1, 2), negated_1((1, 2))])
     pair = [(first, Proof(one.a, one.b, moved[0])), (second, Proof(two.a, two.b, moved[1]))]
     assert not proofs_hold(node, contract, pair)

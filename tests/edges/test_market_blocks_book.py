@@ -67,7 +67,9 @@ def test_a_mechanism_that_cannot_do_blocks_names_the_one_that_can(name: str) -> 
     with pytest.raises(InputError) as refused:
         clear_book(DAY, name)
     expected = {fault.field: fault.expected for fault in refused.value.faults}
-    assert expected["blocks"] == expected["slot"] == "a mechanism that takes it: blocks"
+    assert expected["blocks"] == "a mechanism that takes it: blocks"
+    takes_slots = "slot" in dict(MECHANISMS[name].order_extra)
+    assert takes_slots or expected["slot"].startswith("a mechanism that takes it: blocks")
 
 
 def test_every_fault_of_a_block_book_is_named_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -24,6 +25,7 @@ from walras.metering import (
     initial_oracle,
     initial_state,
     own_digest,
+    proves_equivocation,
     quorum,
     receive,
     revoke,
@@ -32,6 +34,7 @@ from walras.metering import (
     substitutes,
     with_revoked,
 )
+from walras.metering.gateway import proves_two_contents, seal_batch
 from walras.metering.identity import sign, verify
 from walras.metering.slot_readings import SlotReadings
 
@@ -125,3 +128,45 @@ def test_an_oracle_that_copies_a_vote_cannot_show_that_it_holds_the_readings() -
     from_public = {honest[0], own_digest(3, SLOT, [readings.tree().root]), own_digest(3, SLOT, [])}
     assert honest[3] not in from_public
     assert own_digest(3, SLOT, [b"ab", b"c"]) != own_digest(3, SLOT, [b"a", b"bc"])
+
+
+def test_forged_replayed_and_reordered_readings_change_nothing_and_are_named() -> None:
+    honest, counts = seen_by(slot_batch(SLOT, 5))
+    assert counts == {}
+    forged = slot_batch(SLOT, 5)[0][:-64] + slot_batch(SLOT, 6)[0][-64:]
+    replayed = slot_batch(SLOT, 5)[1]
+    older = sign_reading(KEYS[2], SLOT, 9, 0, 4)
+    readings, counts = seen_by([forged, *slot_batch(SLOT, 5), replayed, older])
+    assert readings.leaves == honest.leaves
+    assert counts == {Refusal.BAD_SIGNATURE: 1, Refusal.REPLAYED: 2}
+
+
+def test_a_meter_whose_clock_is_slow_speaks_of_slots_that_are_over_and_is_refused_by_name() -> None:
+    hours_behind = 5
+    slow = sign_reading(KEYS[0], SLOT - 4 * hours_behind, 300, 0, 2)
+    assert seen_by([slow])[1] == {Refusal.LATE: 1}
+    after_others = sign_reading(KEYS[0], SLOT - 1, 300, 0, 3)
+    assert seen_by([*slot_batch(SLOT, 2), after_others])[1] == {Refusal.BACKDATED: 1}
+
+
+def test_an_oracle_that_lies_alone_is_outvoted_and_one_that_says_two_things_convicts_itself() -> None:
+    root = seen_by(slot_batch(SLOT, 1))[0].tree().root
+    honest, false = [vote_of(oracle, root) for oracle in range(3)], vote_of(3, bytes(32))
+    alone = quorum([*honest, false], SLOT, range(4), 3, holds)
+    assert isinstance(alone, Attestation)
+    assert [vote.oracle for vote in alone.votes] == [0, 1, 2]
+    two_faced = quorum([*honest, false, vote_of(3, root)], SLOT, range(4), 3, holds)
+    assert isinstance(two_faced, Attestation)
+    assert [vote.oracle for vote in two_faced.votes] == [0, 1, 2]  # it counts for neither
+    (evidence,) = two_faced.equivocations
+    assert proves_equivocation(evidence, holds)
+    assert not proves_equivocation(replace(evidence, second=evidence.first), holds)
+    assert not proves_equivocation(replace(evidence, oracle=2), holds)
+
+
+def test_a_gateway_that_sends_a_number_twice_with_other_content_has_signed_the_proof_against_itself() -> None:
+    key = derive_key(SEED, "gateway")
+    one, other = (seal_batch(key, 7, slot_batch(SLOT, counter)) for counter in (1, 2))
+    assert proves_two_contents(one, other, key.public_key())
+    assert not proves_two_contents(one, one, key.public_key())
+    assert not proves_two_contents(one, seal_batch(STRANGER, 7, slot_batch(SLOT, 2)), key.public_key())

@@ -8,7 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from proofs_world import CAPACITY_WH, FIRST_SLOT, KEY, LIMIT_SLOTS, METER, WINDOW, baseline, below, cases, days, golden, salt
+from proofs_world import (
+    CAPACITY_WH,
+    FIRST_SLOT,
+    KEY,
+    LIMIT_SLOTS,
+    METER,
+    WINDOW,
+    baseline,
+    below,
+    cases,
+    days,
+    development_key,
+    golden,
+    salt,
+)
 from walras.errors import InputError, MeteringError
 from walras.metering.merkle import root_of
 from walras.metering.proofs import (
@@ -26,9 +40,9 @@ from walras.metering.proofs import (
     context_of,
     day_agrees,
     day_is_signed,
+    day_of_payloads,
     day_sum,
     decode_proof,
-    development_proving_key,
     make_day,
     manifest,
     net_position,
@@ -98,7 +112,7 @@ def test_a_prover_with_a_false_witness_gets_no_proof_and_a_forced_one_convinces_
     true, proof = golden("below_limit at 50")
     assert isinstance(true, BelowLimit)
     false = replace(true, import_limit_wh=true.import_limit_wh - 1)
-    found, key = circuit("below_limit"), development_proving_key("below_limit")
+    found, key = circuit("below_limit"), development_key("below_limit")
     witness = witness_of(found, false, [DAY])
     with pytest.raises(MeteringError, match=r"the witness breaks \d+ of 1167 constraints"):
         prove(found, key, witness, (1, 2))
@@ -119,7 +133,10 @@ def test_every_golden_proof_holds_for_its_statement_and_for_no_other_number() ->
         statement, proof = golden(name)
         key = verifying_key(statement.circuit)
         assert verify(key, proof, statement.public)
-        assert not verify(key, proof, [*statement.public[:-1], (statement.public[-1] + 1) % SCALAR_FIELD])
+    for row in range(len(statement.public)):
+        turned = [*statement.public]
+        turned[row] = (turned[row] + 1) % SCALAR_FIELD
+        assert not verify(key, proof, turned)
 
 
 def test_a_batch_holds_when_all_do_and_fails_when_one_does_not() -> None:
@@ -229,22 +246,46 @@ def payloads(day: Day, first: int = FIRST_SLOT) -> list[bytes]:
 
 
 def test_one_signature_binds_the_merkle_root_and_the_commitment_of_a_day() -> None:
-    root = root_of(payloads(DAY))
-    statement = DayStatement(FIRST_SLOT, root, DAY.commitment)
+    day, statement = day_of_payloads(METER, payloads(DAY), salt(0))
+    assert (day.words, day.context, day.salt) == (DAY.words, DAY.context, DAY.salt)
+    assert statement == DayStatement(FIRST_SLOT, root_of(payloads(DAY)), DAY.commitment)
     signature = sign_day(KEY, statement)
     assert day_is_signed(KEY.public_key(), statement, signature)
-    assert day_agrees(DAY, payloads(DAY), statement)
+    assert day_agrees(METER, payloads(DAY), salt(0), statement)
     for other in (
         replace(statement, first_slot=FIRST_SLOT + 96),
         replace(statement, readings_root=bytes(32)),
         replace(statement, commitment=days()[1].commitment),
     ):
         assert not day_is_signed(KEY.public_key(), other, signature)
-        assert not day_agrees(DAY, payloads(DAY), other)
-    assert not day_agrees(
-        DAY, payloads(DAY, FIRST_SLOT + 1), replace(statement, readings_root=root_of(payloads(DAY, FIRST_SLOT + 1)))
-    )
-    assert not day_agrees(DAY, payloads(days()[1]), replace(statement, readings_root=root_of(payloads(days()[1]))))
+        assert not day_agrees(METER, payloads(DAY), salt(0), other)
+
+
+def test_a_commitment_agrees_with_one_meters_readings_under_one_salt_only() -> None:
+    statement = day_of_payloads(METER, payloads(DAY), salt(0))[1]
+    changed = payloads(DAY)
+    changed[50] = encode_payload(FIRST_SLOT + 50, int(DAY.import_wh[50]) + 1, int(DAY.export_wh[50]), 57, 0)
+    assert not day_agrees(METER, changed, salt(0), statement)
+    assert not day_agrees(METER, changed, salt(0), replace(statement, readings_root=root_of(changed)))
+    assert not day_agrees(METER, payloads(DAY, FIRST_SLOT + 96), salt(0), statement)
+    assert not day_agrees(bytes(16), payloads(DAY), salt(0), statement)
+    assert not day_agrees(METER, payloads(DAY), salt(1), statement)
+
+
+def test_what_is_no_day_of_payloads_is_refused() -> None:
+    whole = payloads(DAY)
+    skipping = [*whole[:95], encode_payload(FIRST_SLOT + 96, 1, 1, 500, 0)]
+    for wrong in (
+        [],
+        whole[:95],
+        [*whole, whole[0]],
+        [whole[1], whole[0], *whole[2:]],
+        skipping,
+        [b"", *whole[1:]],
+        [whole[0] + b"0", *whole[1:]],
+    ):
+        with pytest.raises(InputError):
+            day_of_payloads(METER, wrong, salt(0))
 
 
 def test_the_same_readings_of_another_meter_day_or_salt_have_another_commitment() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grid_cases import HOUR, Tables, feeder, random_book, random_tables, tight
+from walras.grid import optimum
 from walras.grid.feeder import FeederSlot, add_supplier, group_orders
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import check_nodal
@@ -85,12 +86,12 @@ def test_the_price_of_a_node_is_the_finite_difference_of_welfare(case: str) -> N
         price, node = rng.integers(80_000, 300_000, 40), rng.integers(2, 7, 40)
         book = make_orders(side, rng.integers(100, 2500, 40), price, node=node)
         book = add_supplier(book, network, import_price, export_price, participant=9)
-        optimum, now = dispatch(slot, group_orders(book, network)), welfare(slot, book, 0.0, 2)
-        assert case == "nothing binds" or optimum.multiplier.max(initial=0) > 0
+        found, now = dispatch(slot, group_orders(book, network)), welfare(slot, book, 0.0, 2)
+        assert case == "nothing binds" or found.multiplier.max(initial=0) > 0
         for bus in range(2, 7):
             given, taken = (welfare(slot, book, sign * step, bus) for sign in (-1.0, 1.0))
             slopes = sorted([(given - now) / step, (now - taken) / step])
-            assert slopes[0] - 10 <= optimum.node_price()[bus] <= slopes[1] + 10, (seed, bus)  # 10 micro = 0.001 ct/kWh
+            assert slopes[0] - 10 <= found.node_price()[bus] <= slopes[1] + 10, (seed, bus)  # 10 micro = 0.001 ct/kWh
             smooth += slopes[1] - slopes[0] < 500
     assert smooth >= 5
 
@@ -109,6 +110,29 @@ def test_without_impedance_worth_speaking_of_it_trades_what_the_uniform_auction_
         assert abs(welfare_nano(book, ours) - welfare_nano(book, copper)) < 3 * 300_000
         assert np.ptp(ours.node_price_micro_per_kwh) <= 2
         assert abs(ours.node_price_micro_per_kwh[0] - copper.price_micro_per_kwh) <= 2
+
+
+@pytest.mark.parametrize("part", [0.02, 1e-5])
+def test_a_window_of_the_book_gives_the_optimum_of_the_whole_book(part: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the first window is far too narrow: what turns out wrong comes in."""
+    network = feeder(slack_v_pu=1.02).network(v_max_pu=1.03)
+    slot = FeederSlot(network, HOUR)
+    bound = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        side = np.where(rng.random(300) < 0.8, -1, 1)
+        book = make_orders(side, rng.integers(10, 400, 300), rng.integers(80_000, 300_000, 300), node=rng.integers(2, 7, 300))
+        groups = group_orders(add_supplier(book, network, 310_000, 290_000, participant=9), network)
+        whole = dispatch(slot, groups)
+        with monkeypatch.context() as patch:
+            patch.setattr(optimum, "WINDOW_FROM", 50)
+            patch.setattr(optimum, "WINDOW_PART", part)
+            windowed = dispatch(slot, groups)
+        worth = groups.side * groups.price
+        assert float(worth @ windowed.fill_kw) == pytest.approx(float(worth @ whole.fill_kw), rel=1e-9)
+        assert np.abs(windowed.node_price() - whole.node_price()).max() < 1.0
+        bound += bool(whole.multiplier.max(initial=0) > 0)
+    assert bound >= 3
 
 
 def test_the_check_notices_every_kind_of_lie() -> None:

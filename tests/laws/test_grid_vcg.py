@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from grid_cases import HOUR, Tables, feeder, random_book, random_tables, tight
 from walras.errors import ClearingError
-from walras.grid import FeederSlot, add_supplier
+from walras.grid import FeederSlot, add_supplier, vcg
 from walras.grid.nodal import clear as clear_nodal
+from walras.grid.requirements import Requirements
 from walras.grid.vcg import clear, gains_by_full_solves, gains_of_presence
 from walras.market.conventions import Conventions
 from walras.market.laws import check_energy, check_individually_rational, check_money, check_quantities
@@ -51,6 +52,15 @@ def test_a_crowded_feeder_of_many_orders_needs_only_small_windows(seed: int) -> 
     fast, slow = gains_of_presence(book, slot), gains_by_full_solves(book, slot)
     assert fast.gain_nano == pytest.approx(slow, rel=1e-4, abs=5e4)
     assert fast.solved == 8
+
+
+def test_a_window_too_small_is_found_out_by_its_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun with next to nothing, the windows grow until the folded orders are right, and the gains are the same."""
+    monkeypatch.setattr(vcg, "LEAST_IN_WINDOW", 1)
+    slot, book = crowded(2, count=400)
+    fast = gains_of_presence(book, slot)
+    assert fast.grown > 8
+    assert fast.gain_nano == pytest.approx(gains_by_full_solves(book, slot), rel=1e-4, abs=5e4)
 
 
 def test_who_trades_nothing_is_not_solved_and_pays_nothing() -> None:
@@ -147,6 +157,27 @@ def test_nodal_prices_can_be_gamed_where_vcg_cannot() -> None:
 
     assert gain(clear_nodal, less) > gain(clear_nodal, book) + 10_000_000
     assert gain(clear, less) <= gain(clear, book) + 12 * 250_000
+
+
+@pytest.mark.parametrize("side", ["import_limit_kw", "export_limit_kw"])
+def test_the_exchange_limit_is_in_the_loop_too(side: str) -> None:
+    """A limit at the root binds orders at the root, which are never folded: small solves keep it like full ones."""
+    network = feeder().network()
+    book = random_book(network, 11, 200, 3.0)
+    book = replace(book, participant=np.where(book.participant == 99, 99, np.arange(book.count) % 9))
+    slot = FeederSlot(network, HOUR, **{side: 1.0})  # type: ignore[arg-type]
+    done = clear_nodal(book, RULES, slot)
+    fast, slow = gains_of_presence(book, slot), gains_by_full_solves(book, slot)
+    assert fast.gain_nano == pytest.approx(slow, rel=1e-4, abs=5e4)
+    assert (np.asarray(done.certificate["limit_kind"]) == (4 if side == "import_limit_kw" else 5)).any() == (
+        bool(np.asarray(done.certificate["limit_kind"]).size)
+    )
+
+
+def test_requirements_on_all_orders_together_are_refused() -> None:
+    slot = FeederSlot(feeder().network(), HOUR, requirements=Requirements(reserve_up_kw=1.0))
+    with pytest.raises(ClearingError, match="no emissions cap and no reserve"):
+        clear(random_book(slot.network, 1, 10, 3.0), RULES, slot)
 
 
 def test_an_empty_book_and_a_bare_network_are_handled() -> None:

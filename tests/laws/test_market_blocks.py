@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 from laws.books import books, conventions
 from walras.errors import RangeError
 from walras.market.block_book import read_blocks
+from walras.market.block_model import build_model
+from walras.market.block_prices import Priced, price_blocks
 from walras.market.block_search import Method
+from walras.market.block_slots import make_slots
 from walras.market.blocks import BLOCKS, BlockClearing, clear, clear_blocks
 from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws, best_welfare_nano
 from walras.market.mechanism import ORDER_EXTRA, run
 from walras.market.orders import BUY, Orders, make_orders
 from walras.market.registry import mechanism_named
+from walras.market.terms import terms
 
 Extra = dict[str, object]
 
@@ -184,6 +188,33 @@ def test_no_ratios_of_curtailable_blocks_are_beyond_the_bound(book: tuple[Orders
     assert best <= done.found.bound
     if done.found.proved:
         assert done.found.priced.welfare >= best
+
+
+def proposals_bound(orders: Orders, extra: Extra) -> int:
+    """The least bound of the program alone, conflicts cut one after the other, without the local search that could hide it."""
+    options, slot, count = read_blocks(orders, extra, Conventions())
+    model = build_model(make_slots(orders, terms(orders, Conventions()), slot, count, options, Conventions()))
+    least = model.relax().bound
+    for _ in range(20):
+        proposal = model.propose(1_000)
+        if proposal is None:
+            return -1  # the cuts left nothing, not even no block at all
+        least = min(least, proposal.bound)
+        assert proposal.x is not None
+        verdict = price_blocks(model.slots, model.steps(proposal.x))
+        if isinstance(verdict, Priced):
+            break
+        cuts = sum(model.cut(conflict) for conflict in verdict.conflicts if conflict.proved)
+        if not cuts:
+            break
+    return least
+
+
+@settings(max_examples=60, deadline=None)
+@given(block_books(curtailable=False, most=5, slots=2, top=8))
+def test_no_line_and_no_cut_excludes_the_best_set_of_blocks(book: tuple[Orders, Extra]) -> None:
+    orders, extra = book
+    assert proposals_bound(orders, extra) >= exhaustive_welfare(orders, extra, 60)
 
 
 @pytest.mark.nightly

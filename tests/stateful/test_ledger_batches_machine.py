@@ -6,15 +6,14 @@ account is covered at every moment, what is paid out is what the twin says, and 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches
+from ledger_machines import hunting, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, row, stranger
 from walras.ledger import EmbeddedChain, Genesis
@@ -22,14 +21,7 @@ from walras.ledger.batches import Batch, find_fraud
 from walras.ledger.steps import Fact, facts_tree, position_of, redo, running_energy, running_payment, running_word, state_tree
 
 MEMBERS = 3
-NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
-QUICK = settings(
-    max_examples=2_000 if NIGHTLY else 8,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
-)
+FORGERIES = ("price", "skip", "balance", "energy", "order", "state", "stranger", "ghost")
 accounts = st.integers(0, MEMBERS - 1)
 
 
@@ -74,13 +66,36 @@ def moved(word: int, payment: int, energy: int) -> int:
     return running_word(running_payment(word) + payment, running_energy(word) + energy)
 
 
+def penniless() -> Batches:
+    """Nobody paid anything in."""
+    return funded_with(0)
+
+
+def nearly_penniless() -> Batches:
+    """One token unit each."""
+    return funded_with(1)
+
+
+def solvent() -> Batches:
+    """3,000 token units each: fifteen watt-hours."""
+    return funded_with(3_000)
+
+
+def funded_with(units: int) -> Batches:
+    """A batch settlement with so many token units of every member."""
+    chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
+    return Batches(World(chain, members=MEMBERS), paid_in=units)
+
+
+STARTS = {0: penniless, 1: nearly_penniless, 3_000: solvent}
+
+
 class BatchMachine(RuleBasedStateMachine):
     """Every rule does the same to the contract and to the twin."""
 
-    @initialize(paid_in=st.sampled_from([0, 1, 3_000]))
+    @initialize(paid_in=st.sampled_from(list(STARTS)))
     def deploy(self, paid_in: int) -> None:
-        chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
-        self.b = Batches(World(chain, members=MEMBERS), paid_in=paid_in)
+        self.b = prepared(STARTS[paid_in])
         self.world, self.keys = self.b.world, self.b.keys
         self.money = [Money([(0, 0), (0, paid_in * UNIT)]) for _ in range(MEMBERS)]
         self.batches: list[Posted] = []
@@ -164,13 +179,16 @@ class BatchMachine(RuleBasedStateMachine):
         self.send(batch, facts, after, right=paid)
 
     @rule(
-        by=st.sampled_from(["price", "skip", "balance", "energy", "order", "state", "stranger", "ghost"]),
+        kinds=st.lists(st.sampled_from(FORGERIES), min_size=1, max_size=4, unique=True),
         flow=st.tuples(accounts, accounts, st.integers(1, 9)),
     )
-    def post_forged(self, by: str, flow: tuple[int, int, int]) -> None:
-        buyer, seller, wh = flow
-        if buyer == seller:
+    def post_forgeries(self, kinds: list[str], flow: tuple[int, int, int]) -> None:
+        if flow[0] == flow[1]:
             return
+        for by in kinds:
+            self.forge(by, *flow)
+
+    def forge(self, by: str, buyer: int, seller: int, wh: int) -> None:
         self.b.slot, self.b.words = self.next_slot(), self.state()
         honest, after, facts, _ = self.b.honest([{buyer: wh, seller: -wh}])
         rows = sorted([(buyer, wh * PRICE, wh), (seller, -wh * PRICE, -wh)])
@@ -203,6 +221,9 @@ class BatchMachine(RuleBasedStateMachine):
         return self.batches[-1].batch.first_slot + len(self.batches[-1].batch.slots) if self.batches else 0
 
     def send(self, batch: Batch, facts: list[Fact], after: list[int], *, right: bool) -> None:
+        if self.bond < BOND:
+            assert self.b.post(batch).status == 0
+            self.add_bond()
         receipt = self.b.post(batch)
         accepted = not self.paused and not self.halted and self.bond >= BOND
         assert receipt.status == int(accepted), receipt.refusal
@@ -216,7 +237,6 @@ class BatchMachine(RuleBasedStateMachine):
         elif self.era % 3 == 0:
             self.watch()  # of an honest batch nothing can be proved
 
-    @rule()
     def add_bond(self) -> None:
         self.b.must(self.b.operator, "addBond", BOND)
         self.bond += BOND
@@ -228,7 +248,24 @@ class BatchMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.batches)
     @rule(account=accounts, data=st.data(), stale=st.booleans())
     def withdraw(self, account: int, data: st.DataObject, stale: bool) -> None:
-        index = data.draw(st.integers(0, len(self.batches) - 1))
+        self.take(account, data.draw(st.integers(0, len(self.batches) - 1)), stale=stale)
+
+    @rule(account=accounts, asked=st.integers(1, 3_000), also=accounts)
+    def ask_trade_wait_and_take_twice(self, account: int, asked: int, also: int) -> None:
+        """The whole way of a withdrawal, tried too early, against a batch too old, and once more."""
+        self.post_what_members_can_pay([(also, account, 3)])
+        self.request(account, asked * UNIT)
+        self.world.now += WINDOW_S
+        if self.batches:
+            self.take(account, len(self.batches) - 1)
+        self.post_what_members_can_pay([(account, also, 3)])
+        if self.batches:
+            self.take(account, len(self.batches) - 1)
+            self.world.now += WINDOW_S
+            self.take(account, len(self.batches) - 1)
+            self.take(account, len(self.batches) - 1)
+
+    def take(self, account: int, index: int, *, stale: bool = False) -> None:
         posted, money = self.batches[index], self.money[account]
         state = posted.before if stale and posted.before else posted.after
         word, proof = state[account], list(state_tree(state).proof(account).siblings)
@@ -285,7 +322,7 @@ class BatchMachine(RuleBasedStateMachine):
 
 
 def test_batches_equal_their_twin() -> None:
-    run_state_machine_as_test(BatchMachine, settings=QUICK)
+    run_state_machine_as_test(BatchMachine, settings=machine_settings(8, 20))
 
 
 PLANTED = {
@@ -307,6 +344,6 @@ EVERY_TIME = ("an overdraft by a little",)
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=80, phases=(Phase.generate,), database=None, derandomize=True)
+    hunt = hunting(100, 20)
     with planted("BatchSettlement", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(BatchMachine, settings=hunt)

@@ -4,13 +4,11 @@ each bug planted into the contract is found.
 
 from __future__ import annotations
 
-import os
-
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from ledger_machines import hunting, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import (
@@ -25,23 +23,31 @@ from walras.ledger import (
     pack_positions,
     sign_attestation,
 )
-from walras.ledger.calls import create
+from walras.ledger.calls import Contract, create
 from walras.ledger.disputes import device_id, reading_proof
 from walras.metering.merkle import MerkleTree, tree_over
 from walras.metering.slot_readings import encode_substitute
 
 WINDOW, ANSWER_S, PENALTY = 2, 2_000, 300
 IDS = [bytes([1 + device]) * 16 for device in range(3)]  # of accounts 1, 1 and 2
-NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
-QUICK = settings(
-    max_examples=3_000 if NIGHTLY else 6,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
-)
 energy = st.sampled_from([-300, -1, 0, 1, 23, 24, 300, 70_000])
 accounts = st.sampled_from([1, 2])
+
+
+def court() -> tuple[World, Contract]:
+    """A ledger with the meters entered, and the disputes beside it."""
+    chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
+    world = World(chain, members=3, window=WINDOW)
+    keys, now = world.keys, world.now
+    devices = create(chain, keys.admin, "DeviceRegistry", world.addresses.registry, timestamp=now)
+    devices.act(chain, keys.admin, "setMeterOperator", keys.operator.address, True, timestamp=now)
+    for key, owner in zip(IDS, (1, 1, 2), strict=True):
+        devices.act(chain, keys.operator, "enter", device_id(key), owner, bytes(32), 0, 2**63, timestamp=now)
+    terms = (world.addresses.settlement, devices.address, ANSWER_S, PENALTY)
+    contract = create(chain, keys.admin, "Disputes", *terms, timestamp=now)
+    assert world.send(keys.operator, "TestCurrency", "mint", keys.operator.address, 10**6).status == 1
+    assert world.send(keys.operator, "TestCurrency", "approve", contract.address, 10**6).status == 1
+    return world, contract
 
 
 class DisputesMachine(RuleBasedStateMachine):
@@ -49,17 +55,8 @@ class DisputesMachine(RuleBasedStateMachine):
 
     @initialize()
     def deploy(self) -> None:
-        self.chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
-        self.world = World(self.chain, members=3, window=WINDOW)
-        keys, now = self.world.keys, self.world.now
-        devices = create(self.chain, keys.admin, "DeviceRegistry", self.world.addresses.registry, timestamp=now)
-        devices.act(self.chain, keys.admin, "setMeterOperator", keys.operator.address, True, timestamp=now)
-        for key, owner in zip(IDS, (1, 1, 2), strict=True):
-            devices.act(self.chain, keys.operator, "enter", device_id(key), owner, bytes(32), 0, 2**63, timestamp=now)
-        terms = (self.world.addresses.settlement, devices.address, ANSWER_S, PENALTY)
-        self.contract = create(self.chain, keys.admin, "Disputes", *terms, timestamp=now)
-        assert self.world.send(keys.operator, "TestCurrency", "mint", keys.operator.address, 10**6).status == 1
-        assert self.world.send(keys.operator, "TestCurrency", "approve", self.contract.address, 10**6).status == 1
+        self.world, self.contract = prepared(court)
+        self.chain = self.world.chain
         self.truth: dict[int, dict[int, int]] = {}
         self.leaves: dict[int, list[bytes]] = {}
         self.records: dict[int, list[tuple[Header, NetPositions]]] = {}
@@ -174,7 +171,7 @@ class DisputesMachine(RuleBasedStateMachine):
 
 
 def test_disputes_equal_their_twin() -> None:
-    run_state_machine_as_test(DisputesMachine, settings=QUICK)
+    run_state_machine_as_test(DisputesMachine, settings=machine_settings(6, 25))
 
 
 PLANTED = {
@@ -194,6 +191,6 @@ EVERY_TIME = ("a dispute over nothing",)
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=150, phases=(Phase.generate,), database=None, derandomize=True)
+    hunt = hunting(120, 25)
     with planted("Disputes", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(DisputesMachine, settings=hunt)

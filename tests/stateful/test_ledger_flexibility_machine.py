@@ -4,29 +4,20 @@ that came in is somebody's credit or still at stake, and each bug planted into t
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from ledger_machines import hunting, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import EmbeddedChain, Genesis, NetPositions, SigningKey, net_positions, next_sender, pack_positions, settle
-from walras.ledger.calls import create
+from walras.ledger.calls import Contract, create
 from walras.ledger.flexibility_bond import FlexibilityTerms, baseline_tree, delivered_wh, shares_nano
 
 WINDOW, UNIT = 2, 1_000
-NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
-QUICK = settings(
-    max_examples=4_000 if NIGHTLY else 6,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
-)
 micro = st.sampled_from([0, 1, 333, 150_001])
 energy = st.sampled_from([-500, 0, 1, 499, 500, 501, 900, 1_000])
 
@@ -42,19 +33,26 @@ class Agreement:
     shown: tuple[int, ...] = ()
 
 
+def flexibility() -> tuple[World, Contract]:
+    """A settlement and the bonds beside it; buyer (the operator) and provider (member 1) with money."""
+    chain = EmbeddedChain(Genesis(funded(2), timestamp=START - 900))
+    world = World(chain, members=2, window=WINDOW)
+    keys = world.keys
+    contract = create(chain, keys.admin, "FlexibilityBond", world.addresses.settlement, timestamp=world.now)
+    for key in (keys.operator, keys.member(1)):
+        assert world.send(keys.operator, "TestCurrency", "mint", key.address, 10**9).status == 1
+        assert world.send(key, "TestCurrency", "approve", contract.address, 10**9).status == 1
+    return world, contract
+
+
 class FlexibilityMachine(RuleBasedStateMachine):
     """Account 1 provides, the operator buys."""
 
     @initialize()
     def deploy(self) -> None:
-        self.chain = EmbeddedChain(Genesis(funded(2), timestamp=START - 900))
-        self.world = World(self.chain, members=2, window=WINDOW)
-        keys = self.world.keys
-        self.buyer, self.provider = keys.operator, keys.member(1)
-        self.contract = create(self.chain, keys.admin, "FlexibilityBond", self.world.addresses.settlement, timestamp=self.world.now)
-        for key in (self.buyer, self.provider):
-            assert self.world.send(self.buyer, "TestCurrency", "mint", key.address, 10**9).status == 1
-            assert self.world.send(key, "TestCurrency", "approve", self.contract.address, 10**9).status == 1
+        self.world, self.contract = prepared(flexibility)
+        self.chain = self.world.chain
+        self.buyer, self.provider = self.world.keys.operator, self.world.keys.member(1)
         self.agreements: list[Agreement] = []
         self.settled: dict[int, tuple[int, NetPositions]] = {}
         self.credit = {"buyer": 0, "provider": 0}
@@ -166,7 +164,7 @@ class FlexibilityMachine(RuleBasedStateMachine):
 
 
 def test_flexibility_bonds_equal_their_twin() -> None:
-    run_state_machine_as_test(FlexibilityMachine, settings=QUICK)
+    run_state_machine_as_test(FlexibilityMachine, settings=machine_settings(6, 25))
 
 
 PLANTED = {
@@ -185,6 +183,6 @@ EVERY_TIME = ("a reward kept",)
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=200, phases=(Phase.generate,), database=None, derandomize=True)
+    hunt = hunting(120, 25)
     with planted("FlexibilityBond", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(FlexibilityMachine, settings=hunt)

@@ -4,14 +4,13 @@ and each bug planted into a contract is found.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from ledger_machines import hunting, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import SEED, START, World, funded, stranger
 from walras.ledger import EmbeddedChain, Genesis, SigningKey, artifact, next_sender, signing_key
@@ -19,14 +18,6 @@ from walras.ledger.calls import Contract, create
 from walras.ledger.credentials import DeviceStatus, GateList, closed_by, device_counts
 from walras.ledger.governance import act_digest
 
-NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
-QUICK = settings(
-    max_examples=4_000 if NIGHTLY else 6,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
-)
 POOL = sorted((signing_key(SEED, f"council/{index}") for index in range(5)), key=lambda key: int(key.address, 16))
 ISSUERS = (1, 2)  # members who may become meter operators
 DEVICES = [bytes([device]) * 32 for device in (1, 2)]
@@ -43,25 +34,32 @@ class Device:
     until: int
 
 
+def powers() -> tuple[World, Contract, Contract, Contract]:
+    """A ledger, and beside it a council of the first three of the pool, a device registry and a gate of two lists."""
+    chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
+    world = World(chain, members=3)
+    admin, operator = world.keys.admin, world.keys.operator
+    lists = (GateList("kyc", admin.address), GateList("sanctions", operator.address, denies=True))
+    terms = {
+        "Council": ([key.address for key in POOL[:3]], 2),
+        "DeviceRegistry": (world.addresses.registry,),
+        "ListGate": ([one.as_arguments() for one in lists],),
+    }
+    made = [create(chain, admin, name, *arguments, timestamp=world.now) for name, arguments in terms.items()]
+    return world, made[0], made[1], made[2]
+
+
 class PowersMachine(RuleBasedStateMachine):
     """Every rule does the same to the contracts and to the twins."""
 
     @initialize()
     def deploy(self) -> None:
-        self.chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
-        self.world = World(self.chain, members=3)
-        self.keys, self.now = self.world.keys, self.world.now
+        self.world, self.council, self.device_registry, self.gate = prepared(powers)
+        self.chain, self.keys, self.now = self.world.chain, self.world.keys, self.world.now
         self.seats, self.threshold, self.number = {0, 1, 2}, 2, 0
-        self.council = self.make("Council", [POOL[seat].address for seat in sorted(self.seats)], self.threshold)
-        self.device_registry = self.make("DeviceRegistry", self.world.addresses.registry)
-        lists = (GateList("kyc", self.keys.admin.address), GateList("sanctions", self.keys.operator.address, denies=True))
-        self.gate = self.make("ListGate", [one.as_arguments() for one in lists])
         self.appointed: set[int] = set()
         self.devices: dict[int, Device] = {}
         self.until = {0: 0, 1: 0}
-
-    def make(self, name: str, *arguments: object) -> Contract:
-        return create(self.chain, self.keys.admin, name, *arguments, timestamp=self.now)
 
     def attempt(self, contract: Contract, key: SigningKey, function: str, *arguments: object) -> bool:
         raw = contract.transaction(next_sender(self.chain, key), function, *arguments, gas_limit=2_000_000)
@@ -170,7 +168,7 @@ class PowersMachine(RuleBasedStateMachine):
 
 
 def test_powers_equal_their_twins() -> None:
-    run_state_machine_as_test(PowersMachine, settings=QUICK)
+    run_state_machine_as_test(PowersMachine, settings=machine_settings(6, 30))
 
 
 PLANTED = {
@@ -191,6 +189,6 @@ EVERY_TIME = ("a signer twice",)
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=150, phases=(Phase.generate,), database=None, derandomize=True)
+    hunt = hunting(120, 30)
     with planted(contract, correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(PowersMachine, settings=hunt)

@@ -19,7 +19,7 @@ from walras.grid.optimum import Dispatch, dispatch
 from walras.grid.physical import Line, Transformer, build_network
 from walras.grid.picture import describe_network, network_figure
 from walras.grid.relief import delivered_relief, relief_prices, relief_rewards
-from walras.grid.rent import RentDisposal, Surplus, dispose_of_rent, scarcity_price, split_surplus
+from walras.grid.rent import RentDisposal, congestion_rent, dispose_of_rent, scarcity_price
 from walras.grid.requirements import Requirements
 from walras.grid.rights import Rights, RightsSettlement, make_rights, settle_rights, simultaneously_feasible
 from walras.grid.rows import LIMIT_NAMES
@@ -62,7 +62,6 @@ __all__ = [
     "RightsSettlement",
     "Sensitivities",
     "Stores",
-    "Surplus",
     "Transformer",
     "Violations",
     "add_supplier",
@@ -70,6 +69,7 @@ __all__ = [
     "build_network",
     "check_nodal",
     "clear_blocks",
+    "congestion_rent",
     "curtail",
     "delivered_relief",
     "describe_network",
@@ -98,7 +98,6 @@ __all__ = [
     "session_stores",
     "settle_rights",
     "simultaneously_feasible",
-    "split_surplus",
     "subscribed_charges",
     "with_schedule",
 ]

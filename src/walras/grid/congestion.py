@@ -14,7 +14,7 @@ pay_curtailment   whole Wh kept and taken, and what each is paid for what was ta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ from walras.grid.limits import find_violations
 from walras.grid.network import Float, Int
 from walras.grid.nodal import clear as clear_nodal
 from walras.grid.optimum import dispatch
+from walras.grid.requirements import NOTHING_REQUIRED
 from walras.market.clearing import Clearing, welfare_nano
 from walras.market.conventions import Conventions
 from walras.market.orders import BUY, Orders, make_orders
@@ -197,7 +198,7 @@ def most_valuable(slot: FeederSlot, bus: Int, cap_kw: Float, side: int, value_mi
     )
     groups = group_orders(book, slot.network)
     of_unit = groups.of_order[:units]
-    filled = dispatch(slot, groups).fill_kw[of_unit]
+    filled = dispatch(replace(slot, requirements=NOTHING_REQUIRED), groups).fill_kw[of_unit]
     room = np.bincount(of_unit, weights=cap_kw, minlength=groups.price.size)[of_unit]
     return np.minimum(np.divide(filled * cap_kw, room, out=np.zeros(units), where=room > 0), cap_kw)
 

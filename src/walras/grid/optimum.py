@@ -46,7 +46,7 @@ then every order is right by its price, and what moves is below the whole number
 
 WINDOW_FROM = 1000
 WINDOW_PART = 0.02
-"""With more columns than this, a quadratic step looks at those within this part of the price."""
+"""With more columns than this, a step looks at those within this part of the price."""
 
 LIMIT_TOLERANCE = 1e-8
 """Beyond this (fraction of the rating, pu of voltage) a limit counts as broken within the loop."""
@@ -244,7 +244,7 @@ def _with_rows(work: Work, limits: LimitRows) -> Dispatch:
     for rounds in range(1, ROUNDS + 1):
         linear, before, last = damping >= LEAST_DAMPING, work.x, still
         if linear:
-            new, multipliers = _linear(g, coefficients, right, work.upper, penalty)
+            new, multipliers = _linear(g, coefficients, right, work.upper, penalty, multipliers)
             new = before + damping * (new - before)
         else:
             new, multipliers, expected = _quadratic(work, coefficients, right, multipliers, price, bend, penalty)
@@ -307,13 +307,37 @@ def _quadratic(
         window = window | (some & (np.abs(reduced) <= 4 * np.abs(reduced[window]).max(initial=1.0))) | wrong
 
 
-def _linear(g: Groups, coefficients: Float, right: Float, upper: Float, penalty: float) -> tuple[Float, Float]:
-    weight = coefficients[0] * g.side
-    start = np.empty(g.price.size)
-    marginal = -1
+def _linear(g: Groups, rows: Float, right: Float, upper: Float, penalty: float, guess: Float) -> tuple[Float, Float]:
+    """A linear step: new fills and multipliers. Of a long book only columns near their guessed nodal price enter the program; the
+    others stay at the bound it gives them, and the multipliers found certify it: what turns out wrong comes in.
+    """
+    cost = -g.side * g.price
+    if cost.size <= WINDOW_FROM or guess[0] == 0.0:
+        return _program(g, np.arange(cost.size), rows, right, upper, penalty)
+    reduced = cost - times_rows(guess, rows)
+    width = WINDOW_PART * float(np.abs(g.price).max())
+    window = np.abs(reduced) <= width
+    while True:
+        new = np.where(reduced > 0, 0.0, upper)
+        new[window] = 0.0
+        inside, multipliers = _program(g, np.flatnonzero(window), rows, right - rows_times(rows, new), upper, penalty)
+        new[window] = inside
+        after = cost - times_rows(multipliers, rows)
+        wrong = (upper > 0) & ~window & (np.where(new > 0, after, -after) > PRICE_STILL)
+        if not wrong.any():
+            return new, multipliers
+        width *= 4
+        window = window | wrong | (np.abs(reduced) <= width)
+
+
+def _program(g: Groups, columns: Int, rows: Float, right: Float, upper: Float, penalty: float) -> tuple[Float, Float]:
+    """The linear program over some of the columns, from the merit order's marginal order where every weight is positive."""
+    side, price, most = g.side[columns], g.price[columns], upper[columns]
+    some = np.ascontiguousarray(rows[:, columns])
+    weight, start, marginal = some[0] * side, np.empty(columns.size), -1
     if weight.size and weight.min() > 0.05:
-        marginal, _, _ = merit_order(g.price, g.side, upper, weight, right[0], start)
-    status, x, multipliers, _ = solve_rows(-g.side * g.price, coefficients, right, upper, penalty, marginal, 2000)
+        marginal, _, _ = merit_order(price, side, most, weight, right[0], start)
+    status, x, multipliers, _ = solve_rows(-side * price, some, right, most, penalty, marginal, 2000)
     if status != OPTIMAL:
         raise ClearingError("the linear program of the clearing did not finish", thing=status, way_out="report the book")
     return x, multipliers

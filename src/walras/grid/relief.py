@@ -26,7 +26,8 @@ from walras.units import MAX_PRICE_MICRO_PER_KWH, Int64, as_int64, checked_produ
 
 def limit_sensitivities(slot: FeederSlot, p_kw: Float, clearing: Clearing) -> Float:
     """[limits, buses]: by how many published units (1 kVA of a branch, 0.01 pu, 1 kW of exchange) each limit in the certificate
-    is relieved by one kW less taken at each bus, at the powers `p_kw` [buses].
+    is relieved by one kW less taken at each bus, at the powers `p_kw` [buses]. Caps on emissions and reserve are not limits of the
+    wires: their rows are zero.
     """
     network = slot.network
     assert slot.fixed_q_kvar is not None

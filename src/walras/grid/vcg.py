@@ -28,8 +28,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from walras.errors import ClearingError
 from walras.grid.feeder import FeederSlot, Groups, group_orders
-from walras.grid.flow import power_flow
 from walras.grid.network import Float
 from walras.grid.nodal import clear as clear_nodal
 from walras.grid.optimum import Dispatch, dispatch
@@ -46,6 +46,9 @@ LEAST_IN_WINDOW = 40
 """The first window reaches to both sides of each node's price as far as so many order groups are within it."""
 
 GROWTH = 2.0
+BALANCE_KW = 1e-3
+"""Sold less bought may miss the losses by this much (a fraction of a Wh) in a re-solve."""
+
 PRICE_HAIR = 1.0
 """A folded order may be wrong by this much (micro per kWh): beyond it, it comes into the window."""
 
@@ -78,6 +81,12 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     """
     base = clear_nodal(orders, conventions, network)
     assert isinstance(network, FeederSlot)
+    if network.requirements.caps_emissions or network.requirements.wants_reserve:
+        raise ClearingError(
+            "VCG on the wires knows no emissions cap and no reserve: they bind all orders, not those that a removal moves",
+            thing=network.requirements,
+            way_out="clear with nodal prices (walras.grid.NODAL), or leave the requirements out",
+        )
     book = terms(orders, conventions)
     matched = replace(orders, quantity_wh=book.quantity_wh, price_micro_per_kwh=book.price_micro_per_kwh)
     removals = gains_of_presence(matched, network, traded=base.filled_wh > 0)
@@ -89,7 +98,7 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     gain = np.where(filled_by > 0, np.floor(np.maximum(removals.gain_nano, 0.0)), 0.0).astype(np.int64)
     pay = due.copy()
     spread_refunds(owner, orders.id, base.filled_wh, pay, gain)
-    certificate: dict[str, int | Int64] = dict(base.certificate)
+    certificate = {name: value for name, value in base.certificate.items() if not name.endswith("_rent_nano")}
     certificate |= {"deficit_nano": -int(pay.sum()), "removals": removals.solved, "removals_again": removals.grown}
     return Clearing("nodal_vcg", base.filled_wh, pay + fees, None, None, base.losses_wh, certificate=certificate)
 
@@ -151,13 +160,12 @@ class _Removal:
         self.distance = np.abs(groups.price - self.price)
         nearest = np.sort(self.distance)[:LEAST_IN_WINDOW]
         self.reach = max(float(nearest[-1]) if nearest.size else 0.0, PRICE_HAIR)
-        self.high, self.low = (float(f(groups.price)) for f in (np.max, np.min)) if groups.price.size else (0.0, 0.0)
 
     def solve(self, less_wh: Int64) -> tuple[float, int, int]:
         """(welfare of the others in nano, solves, groups in the last window) when `less_wh` [groups] is taken out of the book."""
         g, slot = self.groups, self.slot
         quantity = g.quantity_wh - less_wh
-        upper = quantity * slot.kw_per_wh
+        upper = np.asarray(quantity * slot.kw_per_wh, dtype=np.float64)
         partial = (self.optimum.fill_kw > 0) & (self.optimum.fill_kw < g.quantity_wh * slot.kw_per_wh * (1 - 1e-9))
         inside = (g.place == 0) | partial | (self.distance <= self.reach)
         better = g.side * (g.price - self.price) > 0
@@ -166,39 +174,24 @@ class _Removal:
             tries += 1
             folded = np.where(~inside & better, upper, 0.0)
             found = self._small(quantity, folded, inside)
-            wrong = ~inside & (quantity > 0)
-            if found is not None:
-                node_price = found.node_price()[self.bus]
-                gain = g.side * (g.price - node_price)
-                wrong &= np.where(better, -gain, gain) > PRICE_HAIR
-                if not wrong.any():
-                    fill = folded.copy()
-                    fill[inside] = found.fill_kw[: int(inside.sum())]
-                    return _welfare(g, fill, slot), tries, int(inside.sum())
+            node_price = found.node_price()[self.bus]
+            gain = g.side * (g.price - node_price)
+            wrong = ~inside & (quantity > 0) & (np.where(better, -gain, gain) > PRICE_HAIR)
+            fill = folded.copy()
+            fill[inside] = found.fill_kw
+            balanced = abs(float(g.side @ fill) + found.losses_kw) <= BALANCE_KW
+            if (balanced and not wrong.any()) or inside.all():
+                return _welfare(g, fill, slot), tries, int(inside.sum())
             reach *= GROWTH
-            inside = inside | (wrong if found is not None else False) | (self.distance <= reach)
+            inside = inside | wrong | (self.distance <= reach)
 
-    def _small(self, quantity: Int64, folded_kw: Float, inside: NDArray[np.bool_]) -> Dispatch | None:
-        """Dispatch of the orders inside, the others held; None where they alone cannot restore the balance.
-
-        The engine balances what *its* orders add to its own fixed power, so the difference to the balance of the whole book stands
-        at the root as one order that is always filled.
-        """
-        g, slot = self.groups, self.slot
-        assert slot.fixed_p_kw is not None
-        held = slot.fixed_p_kw + np.bincount(self.bus, weights=g.side * folded_kw, minlength=slot.network.buses)
-        small = replace(slot, fixed_p_kw=held)
-        gap = float(power_flow(slot.network, held, slot.fixed_q_kvar).slack_p_kw[0]) - self.optimum.base_kw
-        spread = max(self.high - self.low, 1.0)
-        books = Groups(
-            np.append(g.place[inside], 0),
-            np.append(g.side[inside], 1.0 if gap > 0 else -1.0),
-            np.append(g.price[inside], self.high + spread if gap > 0 else self.low - spread),
-            np.append(quantity[inside].astype(np.float64), abs(gap) / slot.kw_per_wh),
-            np.zeros(0, dtype=np.int64),
-        )
-        found = dispatch(small, books, self.limits if self.limits.kind else None)
-        return found if found.fill_kw[-1] >= abs(gap) * (1 - 1e-9) - 1e-9 else None
+    def _small(self, quantity: Int64, folded_kw: Float, inside: NDArray[np.bool_]) -> Dispatch:
+        """Dispatch of the orders inside, with the others' power taken beside them. What they cannot balance shows in the fills."""
+        g = self.groups
+        taken = np.zeros(self.slot.network.buses)
+        np.add.at(taken, self.bus, g.side * folded_kw)
+        few = Groups(g.place[inside], g.side[inside], g.price[inside], quantity[inside], np.zeros(0, dtype=np.int64))
+        return dispatch(self.slot, few, self.limits if self.limits.kind else None, taken)
 
 
 NODAL_VCG = Mechanism(

@@ -37,6 +37,7 @@ CONTRACTS = (
     "EnergyPool",
     "BatchSettlement",
     "DeviceRegistry",
+    "DidRegistry",
     "Disputes",
     "FlexibilityBond",
     "ListGate",

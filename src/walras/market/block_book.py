@@ -77,7 +77,10 @@ class Options:
 
     def energy_at(self, k: Int64) -> NDArray[np.int64]:
         """[m, slots] Wh when option i is accepted in k[i] steps: exact."""
-        return np.asarray(self.energy // self.steps[:, None] * k[:, None], dtype=np.int64)
+        energy = np.zeros_like(self.energy)
+        rows = np.flatnonzero(k)
+        energy[rows] = self.energy[rows] // self.steps[rows, None] * k[rows, None]
+        return energy
 
 
 def read_slots(orders: Orders, extra: Mapping[str, object]) -> tuple[Int64, list[Fault]]:

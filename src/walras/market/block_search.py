@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from walras.market.block_book import Options
 from walras.market.block_model import BlockModel, Proposal, build_model, respect_links
@@ -31,7 +32,10 @@ from walras.units import Float64, Int64
 Method = Literal["milp", "heuristic"]
 
 EFFORT = 40_000
-"""Simplex iterations, all proposals together (a proposal under way may go beyond): some seconds at 100 blocks over 96 slots."""
+"""Simplex iterations, all proposals together (a proposal under way may go beyond): some seconds at 100 blocks over 96 slots. In a
+program of more than COLUMNS columns an iteration counts for more, as it takes longer."""
+
+COLUMNS = 400
 
 LEAST_EFFORT, NODE_EFFORT = 200, 200
 """Iterations that a proposal is charged at least, so that the search of a tiny book ends too, and that a node of its tree is
@@ -73,12 +77,13 @@ def search(slots: Slots, method: Method = "milp", effort: int = EFFORT) -> Found
 
 def _improve(model: BlockModel, best: Priced, bound: int, effort: int) -> Found:
     rounds, idle, proving = 0, 0, True
+    weight = max(model.linear.columns / COLUMNS, 1.0)
     while effort > 0 and idle < PATIENCE:
-        proposal = model.propose(max(effort // NODE_EFFORT, 1), best if proving else None)
+        proposal = model.propose(max(int(effort / weight) // NODE_EFFORT, 1), best if proving else None)
         if proposal is None:  # the cuts leave nothing; while they are proved they leave the best answer: the solver is lost
             break
         rounds += 1
-        effort -= max(proposal.iterations, LEAST_EFFORT)
+        effort -= max(round(proposal.iterations * weight), LEAST_EFFORT)
         if proving:
             bound = max(min(bound, proposal.bound), best.welfare)
         if proposal.x is None or model.is_optimal(best.welfare, min(bound, proposal.bound)):
@@ -149,12 +154,12 @@ def _descend(model: BlockModel, k: Int64, changed: frozenset[int] = frozenset())
     tried = set(changed)
     while True:
         gain = slots.surplus_nano(options.steps, priced.price)
-        hopeful = [i for i in np.argsort(-gain, kind="stable").tolist() if gain[i] > 0 and priced.k[i] == 0 and i not in tried]
-        for i in hopeful:
+        hopeful = _open(options, priced.k) & (gain > 0)
+        for i in [i for i in np.argsort(-gain, kind="stable").tolist() if hopeful[i] and i not in tried]:
             tried.add(i)
             k = priced.k.copy()
             k[i] = options.steps[i]
-            more = _try(model, k) if _allowed(options, k, i) else None
+            more = _try(model, k)
             if isinstance(more, Priced) and more.welfare > priced.welfare:
                 priced = more
                 break
@@ -208,9 +213,14 @@ def _worth(slots: Slots, k: Int64) -> Float64:
     return np.where(total > 0, gain / np.maximum(total, 1.0), 0.0)
 
 
-def _allowed(options: Options, k: Int64, i: int) -> bool:
-    """Whether option i, just added in full, keeps its link and its groups."""
-    above = options.parents[i]
-    if above and not any(k[p] * options.steps[i] >= k[i] * options.steps[p] for p in above if k[p] > 0):
-        return False
-    return all(sum(1 for g in group if k[g] > 0) <= 1 for group in options.groups if i in group)
+def _open(options: Options, k: Int64) -> NDArray[np.bool_]:
+    """[m] options that are out and could come in full: their groups are free, their parents in full."""
+    can = np.asarray(k == 0, dtype=np.bool_)
+    for group in options.groups:
+        if k[list(group)].any():
+            can[list(group)] = False
+    full = k == options.steps
+    for i, above in enumerate(options.parents):
+        if above and can[i]:
+            can[i] = any(full[p] for p in above)
+    return can

@@ -146,7 +146,7 @@ def _procure_many(book: Requirements) -> Plan:
             who, when = np.nonzero(causes & (book.back_at == at))
             model.add_row([pairs + bids + at, *column[who, when]], [100.0, *(-book.percent[who])], 0.0, 0.0)
     found = model.solve()
-    if found is None:
+    if found is None or found.x is None:
         raise ClearingError("flexibility: the solver found no plan, though procuring nothing is one", thing="flexibility")
     share = np.zeros((offers, slots))
     share[k, t] = found.x[:pairs]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from walras.market.draw import mix64
 from walras.market.orders import BUY, SELL, Orders
-from walras.market.pivot import first_reach, next_uses, rows_near, worth_one
+from walras.market.pivot import charge, first_reach, next_uses, rows_near
 from walras.market.terms import Terms
 from walras.units import Int64
 
@@ -62,12 +62,11 @@ def _sell_by_value(
     """Take `excess` from the long side of a half, least value first, equals by largest key, in place; the others pay what
     the units would have been worth to those, and beyond them to their holder, at the posted price."""
     limit = book.price_micro_per_kwh
-    farthest = max(int(limit.max()) - posted, posted - int(limit.min()))
     reach = first_reach(limit, posted)
     while True:
-        rows = rows_near(limit, posted, reach)
-        rows = rows[(half[rows] == number) & (orders.side[rows] == long) & (filled[rows] > 0)]
-        if reach >= farthest or int(filled[rows].sum()) >= excess:
+        near = rows_near(limit, posted, reach)
+        rows = near[(half[near] == number) & (orders.side[near] == long) & (filled[near] > 0)]
+        if near.size == limit.size or int(filled[rows].sum()) >= excess:
             break
         reach *= 8
     value = limit[rows] * long
@@ -78,10 +77,10 @@ def _sell_by_value(
     lose = np.flatnonzero(served < amount)
     holder = posted * long  # takes whatever is left
     uses = next_uses(np.append(value[lose], holder), np.append((amount - served)[lose], excess))
-    _charge_long(half, orders.side, number, long, filled, uses.value, uses.through, uses.worth, pay)
+    charge((half == number) & (orders.side == long), 1, uses, filled, pay)
     if lose.size and served[lose[0]] > 0:  # filled in part: its own units do not count
         row = rows[lose[0]]
-        pay[row] = int(uses.but(0).worth_of(filled[row : row + 1])[0])
+        pay[row] = uses.worth_without(0, int(filled[row]))
 
 
 def _draw_lots(
@@ -196,11 +195,3 @@ def _last_drawn(participant, half, side, filled, start, long, least, room):  # t
                     keys[k] = chunk[j]
                     k += 1
     return rows[:k], keys[:k]
-
-
-@njit(cache=True)
-def _charge_long(half, side, number, long, filled, value, through, worth, pay):  # type: ignore[no-untyped-def]
-    """Write what the long side of one half pays: the worth of its units to those who lose them."""
-    for i in range(side.size):
-        if half[i] == number and side[i] == long:
-            pay[i] = worth_one(filled[i], value, through, worth) if filled[i] > 0 else 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from walras.units import Int64
 
@@ -44,10 +45,6 @@ class NextUses:
     through: Int64
     worth: Int64
 
-    def but(self, place: int) -> NextUses:
-        """The list without the use at `place`."""
-        return next_uses(np.delete(self.value, place), np.delete(self.amount, place))
-
     def worth_of(self, need: Int64) -> Int64:
         """For each row the value of the first `need` units; what the list lacks is worth its last value.
 
@@ -58,10 +55,30 @@ class NextUses:
         _worth_of(need, self.value, self.through, self.worth, out)
         return out
 
+    def worth_without(self, place: int, need: int) -> int:
+        """The value of the first `need` units that are not of the use at `place`.
+
+        >>> next_uses(np.array([10, 7, 5]), np.array([3, 4, 9])).worth_without(1, 5)
+        40
+        """
+        own = int(self.amount[place])
+        if need <= int(self.through[place]) - own:
+            return int(self.worth_of(np.array([need]))[0])
+        return int(self.worth_of(np.array([need + own]))[0]) - own * int(self.value[place])
+
 
 def next_uses(value: Int64, amount: Int64) -> NextUses:
     """The list with its sums; at least one use."""
     return NextUses(value, amount, np.cumsum(amount), np.cumsum(amount * value))
+
+
+def charge(mine: NDArray[np.bool_], sign: int, uses: NextUses, filled: Int64, pay: Int64) -> None:
+    """Write `sign` times the worth of each order's filled units to `pay` where it is `mine`."""
+    most = int(filled.max())
+    if most < filled.size:
+        _charge_by_table(mine, sign * uses.worth_of(np.arange(most + 1)), filled, pay)
+    else:
+        pay[mine] = sign * uses.worth_of(filled[mine])
 
 
 def one_order_each(participant: Int64, quantity: Int64) -> bool:
@@ -96,8 +113,7 @@ def _rows_near(price, at, reach, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def worth_one(wanted, value, through, worth):  # type: ignore[no-untyped-def]
-    """The value of the first `wanted` units of a list, for compiled loops."""
+def _worth_one(wanted, value, through, worth):  # type: ignore[no-untyped-def]
     low, high = 0, 1  # most need little: gallop from the cut
     while high < value.size and through[high - 1] < wanted:
         low = high
@@ -113,7 +129,15 @@ def worth_one(wanted, value, through, worth):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _charge_by_table(mine, table, filled, pay):  # type: ignore[no-untyped-def]
+    """The worth of each order's units where it is `mine`, from a table by energy: without a branch."""
+    for row in range(mine.size):
+        energy = filled[row] * np.int64(mine[row])
+        pay[row] += (table[energy] - pay[row]) * np.int64(mine[row])
+
+
+@njit(cache=True)
 def _worth_of(need, value, through, worth, out):  # type: ignore[no-untyped-def]
     for row in range(need.size):
         if need[row] > 0:
-            out[row] = worth_one(need[row], value, through, worth)
+            out[row] = _worth_one(need[row], value, through, worth)

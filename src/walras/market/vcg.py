@@ -32,7 +32,7 @@ from walras.market.conventions import Conventions
 from walras.market.margin import find_margin
 from walras.market.mechanism import Claim, Mechanism
 from walras.market.orders import BUY, Orders
-from walras.market.pivot import first_reach, next_uses, one_order_each, rows_near
+from walras.market.pivot import charge, first_reach, next_uses, one_order_each, rows_near
 from walras.market.terms import Terms, terms
 from walras.units import Int64
 
@@ -112,26 +112,25 @@ def _pivot_payments(orders: Orders, book: Terms, filled: Int64, price: int) -> I
     the latter; its own never count.
     """
     limit, quantity = book.price_micro_per_kwh, book.quantity_wh
-    farthest = max(int(limit.max()) - price, price - int(limit.min()))
     enough = int(filled.max()) + int(quantity.max())
     reach = first_reach(limit, price)
     while True:
         rows = rows_near(limit, price, reach)
         buys, got, rest = orders.side[rows] == BUY, filled[rows], quantity[rows] - filled[rows]
         left_out, served = np.where(buys, rest, got), np.where(buys, got, rest)
-        if reach >= farthest or min(int(left_out.sum()), int(served.sum())) >= enough:
+        if rows.size == limit.size or min(int(left_out.sum()), int(served.sum())) >= enough:
             break
         reach *= 8
     is_bid = orders.side == BUY
     pay = np.zeros(orders.count, dtype=np.int64)
     for side, amount, mine in ((1, left_out, is_bid), (-1, served, ~is_bid)):
-        use = np.flatnonzero(amount > 0)
+        use = np.flatnonzero(amount)
         use = use[np.argsort(-side * limit[rows[use]])]
         uses = next_uses(limit[rows[use]], amount[use])
-        pay += side * uses.worth_of(np.where(mine, filled, 0))
-        for place in np.flatnonzero(mine[rows[use]] & (got[use] > 0)).tolist():  # in part filled: one at most
+        charge(mine, side, uses, filled, pay)
+        for place in np.flatnonzero((buys[use] == (side == 1)) & (got[use] > 0)).tolist():  # filled in part: one at most
             row = rows[use[place]]
-            pay[row] = side * int(uses.but(place).worth_of(filled[row : row + 1])[0])
+            pay[row] = side * uses.worth_without(place, int(filled[row]))
     return pay
 
 

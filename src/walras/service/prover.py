@@ -85,7 +85,7 @@ def prove_apart(
     require_true(found, witness)
     path = key_file(keys, found.name)
     if not path.is_file():
-        raise MeteringError(f"there is no proving key {path}", thing=path, way_out="walras prove-keys, or the ceremony's .zkey")
+        raise MeteringError(f"there is no proving key {path}", thing=path, way_out="make_development_keys, or the ceremony's .zkey")
     request = {"circuit": found.name, "zkey": str(path), "witness": base64.b64encode(witness_file(witness)).decode()}
     answer = _run(program or _command(engine), json.dumps(request), timeout_s)
     try:

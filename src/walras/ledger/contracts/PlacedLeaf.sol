@@ -5,6 +5,7 @@ pragma solidity 0.8.37;
 /// @notice Reads the two forms of a leaf: COSE_Sign1 as the meter signed it (RFC 9052), and the unsigned form of a substitute. Both
 /// carry the CBOR map {1: slot, 2: import, 3: export, 4: counter, 5: quality}, energies in Wh. The tree is that of Certificate
 /// Transparency over SHA-256 (RFC 9162 section 2.1), so a proof has a position.
+/// A leaf may have a salt before it, so that its neighbours in the tree tell nothing; whoever shows it shows the salt too.
 /// @dev The signature is not checked here: the oracles checked it before they attested the root that holds the leaf.
 library PlacedLeaf {
     struct Proof {
@@ -23,6 +24,8 @@ library PlacedLeaf {
 
     bytes8 private constant SIGNED_HEAD = 0xd28455a201260450; // tag 18, array of 4, protected header up to the key id
     bytes2 private constant UNSIGNED_HEAD = 0x8250; // array of 2, key id of 16 bytes
+
+    uint256 private constant SALT_BYTES = 16;
 
     error NotAReading();
 
@@ -47,23 +50,32 @@ library PlacedLeaf {
         if (used != proof.siblings.length) return 0;
     }
 
-    /// @notice What the leaf says.
+    /// @notice What the leaf says, with 16 bytes of salt before it or without.
     function read(bytes calldata leaf) internal pure returns (Reading memory reading) {
+        uint256 start = _beginsAt(leaf, 0) ? 0 : SALT_BYTES;
+        if (!_beginsAt(leaf, start)) revert NotAReading();
         uint256 place;
-        if (leaf.length > 26 && bytes8(leaf[0:8]) == SIGNED_HEAD && leaf[24] == 0xa0) {
-            reading.keyId = bytes16(leaf[8:24]);
-            place = leaf[25] == 0x58 ? 27 : 26; // behind the head of the payload's byte string
-        } else if (leaf.length > 18 && bytes2(leaf[0:2]) == UNSIGNED_HEAD) {
-            reading.keyId = bytes16(leaf[2:18]);
-            place = 18;
+        if (_signedAt(leaf, start)) {
+            reading.keyId = bytes16(leaf[start + 8:start + 24]);
+            place = start + (leaf[start + 25] == 0x58 ? 27 : 26); // behind the head of the payload's byte string
         } else {
-            revert NotAReading();
+            reading.keyId = bytes16(leaf[start + 2:start + 18]);
+            place = start + 18;
         }
         if (leaf.length <= place || leaf[place] != 0xa5) revert NotAReading();
         ++place;
         (reading.slot, place) = _entry(leaf, place, 1);
         (reading.importWh, place) = _entry(leaf, place, 2);
         (reading.exportWh, place) = _entry(leaf, place, 3);
+    }
+
+    function _beginsAt(bytes calldata leaf, uint256 start) private pure returns (bool) {
+        if (_signedAt(leaf, start)) return true;
+        return leaf.length > start + 18 && bytes2(leaf[start:start + 2]) == UNSIGNED_HEAD && leaf[start + 18] == 0xa5;
+    }
+
+    function _signedAt(bytes calldata leaf, uint256 start) private pure returns (bool) {
+        return leaf.length > start + 26 && bytes8(leaf[start:start + 8]) == SIGNED_HEAD && leaf[start + 24] == 0xa0;
     }
 
     /// @dev One key and its whole number, and where the next begins.

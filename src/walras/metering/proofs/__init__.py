@@ -25,6 +25,7 @@ from walras.metering.proofs.day import (
     context_of,
     day_agrees,
     day_is_signed,
+    day_of_payloads,
     make_day,
     sign_day,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "context_of",
     "day_agrees",
     "day_is_signed",
+    "day_of_payloads",
     "day_sum",
     "decode_proof",
     "development_proving_key",

@@ -208,13 +208,22 @@ def weighted_sum(field: Field[F], points: Sequence[Point[F]], scalars: Sequence[
 
 def _sum_lists(field: Field[F], lists: list[list[Point[F]]]) -> list[Point[F]]:
     """The sum of every list, by halving all of them together."""
-    while any(len(one) > 1 for one in lists):
+    lists = [*lists]
+    long = [number for number, one in enumerate(lists) if len(one) > 1]
+    while long:
         left: list[Point[F]] = []
         right: list[Point[F]] = []
-        for one in lists:
+        for number in long:
+            one = lists[number]
             half = len(one) // 2
             left += one[:half]
             right += one[half : 2 * half]
-        sums = iter(add_all(field, left, right))
-        lists = [[*(next(sums) for _ in range(len(one) // 2)), *one[2 * (len(one) // 2) :]] for one in lists]
+        sums = add_all(field, left, right)
+        at = 0
+        for number in long:
+            one = lists[number]
+            half = len(one) // 2
+            lists[number] = sums[at : at + half] + one[2 * half :]
+            at += half
+        long = [number for number in long if len(lists[number]) > 1]
     return [one[0] if one else None for one in lists]

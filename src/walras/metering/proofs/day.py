@@ -118,23 +118,34 @@ def day_is_signed(key: PublicKey, statement: DayStatement, signature: bytes) -> 
     return verify(key, signature, _signed_part(key_id(key), statement))
 
 
-def day_agrees(day: Day, payloads: Sequence[bytes], statement: DayStatement) -> bool:
-    """Whether an opened day is the one in the meter's 96 payloads, and both are what the statement says.
+def day_of_payloads(meter: bytes, payloads: Sequence[bytes], salt: bytes) -> tuple[Day, DayStatement]:
+    """A meter's 96 canonical payloads of consecutive slots as a committed day, and what the meter is to sign about it.
 
-    What an oracle checks that has admitted the readings and was given the salt: same slots in a row, same values, same context
-    but for the meter's name, which the caller's `context_of` gave.
-
-    >>> day_agrees(EMPTY_DAY, [], DayStatement(0, bytes(32), EMPTY_DAY.commitment))
-    False
+    InputError for another number of payloads, for one that is not canonical, and for slots that do not follow one another.
     """
     numbers = [read_payload(payload, 0) for payload in payloads]
-    if len(payloads) != DAY_SLOTS or any(one is None or one[5] != len(p) for one, p in zip(numbers, payloads, strict=True)):
-        return False
-    rows = [one[:3] for one in numbers if one is not None]
-    slots = range(statement.first_slot, statement.first_slot + DAY_SLOTS)
-    expected = list(zip(slots, day.import_wh.tolist(), day.export_wh.tolist(), strict=True))
-    roots_agree = root_of(payloads) == statement.readings_root and day.commitment == statement.commitment
-    return rows == expected and roots_agree
+    rows = [one[:3] for one, payload in zip(numbers, payloads, strict=True) if one is not None and one[5] == len(payload)]
+    faults = []
+    if len(rows) != DAY_SLOTS or len(payloads) != DAY_SLOTS:
+        faults.append(Fault("day", "payloads", f"{len(rows)} canonical of {len(payloads)}", f"{DAY_SLOTS} canonical payloads"))
+    first = rows[0][0] if rows else 0
+    faults += [
+        Fault(f"payload {at}", "slot", slot, f"{first + at}, the slot after the one before")
+        for at, (slot, _, _) in enumerate(rows)
+        if slot != first + at
+    ]
+    if faults:
+        raise InputError("committed day", faults)
+    day = make_day([row[1] for row in rows], [row[2] for row in rows], context_of(meter, first), salt)
+    return day, DayStatement(first, root_of(payloads), day.commitment)
+
+
+def day_agrees(meter: bytes, payloads: Sequence[bytes], salt: bytes, statement: DayStatement) -> bool:
+    """Whether a statement is that of these readings of this meter: what an oracle checks that has admitted them and got the salt.
+
+    InputError where the payloads are no day at all.
+    """
+    return day_of_payloads(meter, payloads, salt)[1] == statement
 
 
 def _signed_part(kid: bytes, statement: DayStatement) -> bytes:

@@ -150,7 +150,9 @@ def day_sum(day: Day, capacity_wh: int) -> DaySum:
 
 
 def net_position(days: Sequence[Day], slot: int) -> NetPosition:
-    """What is true of the net of `days` in `slot`."""
+    """What is true of the net of `days` in `slot`; InputError for a slot that is none of the day."""
+    if not 0 <= slot < DAY_SLOTS:
+        raise InputError("net_position", [Fault("statement", "slot", slot, f"from 0 to {DAY_SLOTS - 1}")])
     net = sum(int(day.import_wh[slot] - day.export_wh[slot]) for day in days)
     return NetPosition(tuple((day.commitment, day.context) for day in days), slot, net)
 

@@ -1,0 +1,84 @@
+"""The command line of the metering nodes: gateway and oracle. Parses and calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+
+def register(app: App) -> None:
+    """Add the commands of this file."""
+    for command in (gateway, oracle):
+        app.command(command)
+
+
+def gateway(
+    community: Path,
+    *,
+    oracles: str,
+    store: Path = Path("gateway.sqlite"),
+    listen: str = "127.0.0.1:7400",
+    key: Path | None = None,
+    secret: Path | None = None,
+    per_second: int = 10_000,
+) -> None:
+    """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): its meters.
+    oracles
+        HOST:PORT of every oracle, by number, with commas between.
+    store
+        The gateway's own file.
+    listen
+        HOST:PORT to serve meters on; port 0 takes a free one.
+    key
+        P-256 private key (PEM) to sign batches with, instead of the one that follows from the seed.
+    secret
+        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    per_second
+        Readings taken a second on average; ten seconds' worth at once.
+    """
+    from walras.commands.nodes import gateway_command
+
+    gateway_command(community, store, listen, oracles, key, secret, per_second)
+
+
+def oracle(
+    community: Path,
+    number: int,
+    *,
+    store: Path | None = None,
+    listen: str = "127.0.0.1:0",
+    gateway: str | None = None,
+    clock: Path | None = None,
+    key: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML): its meters, its network, its contract.
+    number
+        Which of the community's oracles, from 0.
+    store
+        The oracle's own file; default: oracle-NUMBER.sqlite.
+    listen
+        HOST:PORT to serve on; port 0 takes a free one.
+    gateway
+        DID of the gateway whose batches are taken, instead of the one that follows from the seed.
+    clock
+        File with the time, for a replay; default: the machine's clock.
+    key
+        File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
+    secret
+        File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    """
+    from walras.commands.nodes import oracle_command
+
+    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, key, secret)

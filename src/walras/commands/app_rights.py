@@ -1,0 +1,84 @@
+"""The command line of a member's rights: export, forget, consent. Parses and calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+
+def register(app: App) -> None:
+    """Add the commands of this file."""
+    for command in (export, forget, consent):
+        app.command(command)
+
+
+def export(
+    run: Path,
+    member: str | None = None,
+    *,
+    out: Path | None = None,
+    purpose: str | None = None,
+    processing_record: bool = False,
+    secret: Path | None = None,
+) -> None:
+    """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    out
+        Write to this file instead of standard output.
+    purpose
+        Only what this purpose may see, at its resolution, if the member's consent allows it.
+    processing_record
+        The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import export_command
+
+    export_command(run, member, out, purpose, processing_record, secret)
+
+
+def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
+    """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    older_than
+        Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import forget_command
+
+    forget_command(run, member, older_than, secret)
+
+
+def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
+    """Record that a member agrees to a use of their data, or no longer does.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    purpose
+        The use: one of those in docs/explain/data-protection.md.
+    withdraw
+        Withdraw the consent.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.rights import consent_command
+
+    consent_command(run, member, purpose, withdraw, secret)
