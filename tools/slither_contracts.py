@@ -28,6 +28,7 @@ def standard_json() -> dict[str, object]:
         "sources": {path.name: {"content": path.read_text(encoding="utf-8")} for path in sorted(CONTRACTS.glob("*.sol"))},
         "settings": {
             "optimizer": {"enabled": True, "runs": 1},
+            "viaIR": True,
             "evmVersion": "cancun",
             "outputSelection": {
                 "*": {

@@ -52,6 +52,8 @@ class BondMachine(RuleBasedStateMachine):
         self.convicted: set[int] = set()
         self.appointed = set(range(4))  # appointed before stakes were asked for
         self.outside, self.rewards, self.slashed, self.returned = FUNDS, 0, 0, [0] * ORACLES
+        for oracle in (0, 1, 4):  # the last is not appointed: it may leave at once
+            self.put_in(oracle, STAKE)
 
     def attempt(self, contract: Contract, key: SigningKey, function: str, *arguments: object) -> bool:
         raw = contract.transaction(next_sender(self.world.chain, key), function, *arguments, gas_limit=1_500_000)
@@ -87,6 +89,8 @@ class BondMachine(RuleBasedStateMachine):
     @rule(oracle=oracles, wait=st.sampled_from([0, DELAY // 2, DELAY - 5, DELAY]))
     def fetch(self, oracle: int, wait: int) -> None:
         self.world.now += wait
+        leaving = [one for one in range(ORACLES) if self.leaves_at[one]]
+        oracle = leaving[oracle % len(leaving)] if leaving else oracle
         done = self.attempt(self.bond, self.keys[oracle], "withdrawStake")
         leaves = self.leaves_at[oracle]
         assert done == (self.stake[oracle] > 0 and leaves > 0 and self.world.now >= leaves)

@@ -29,6 +29,10 @@ contract StubRegistry {
         return 2;
     }
 
+    function gate() external pure returns (address) {
+        return address(0);
+    }
+
     function checkOperator(address caller) external view {
         require(caller == operator);
     }
