@@ -20,6 +20,7 @@ from walras.tariffs.records import Contract, FeedIn, LocalTariff
 LoadKind = Literal["household", "business", "farm", "ev", "heat_pump"]
 StrategyName = Literal["truthful", "zero_intelligence"]
 LimitsRule = Literal["watched", "nodal"]
+DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettlementRule = Literal["as_delivered", "firm"]
 
@@ -76,11 +77,13 @@ class WiresRules:
     limits   `watched`: the power flow of what was metered is recorded with the limits it breaks; `nodal`: they hold: what the
              wires cannot carry is taken back at the least loss, and every node has its price
     rent     who gets what the nodal prices earn: `members` or `grid_operator`
+    droop    how the inverters of solar plants answer to the voltage at their terminals (`grid.droop`); `none`: not at all
     import_limit_w, export_limit_w   most that the feeder may take from and give to the grid above; None: no limit
     """
 
     limits: LimitsRule = "watched"
     rent: RentRule = "members"
+    droop: DroopName = "none"
     import_limit_w: int | None = None
     export_limit_w: int | None = None
 

@@ -12,6 +12,7 @@ from typing import get_args
 
 from walras.community.fields import Table
 from walras.community.model import (
+    DroopName,
     ForecastModel,
     Gates,
     LimitsRule,
@@ -45,6 +46,7 @@ STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
+DROOPS: tuple[DroopName, ...] = get_args(DroopName)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
@@ -82,6 +84,7 @@ def read_wires(table: Table) -> WiresRules:
     rules = WiresRules(
         limits=table.choice("limits", LIMITS, "watched"),
         rent=table.choice("rent", RENTS, "members"),
+        droop=table.choice("droop", DROOPS, "none"),
         import_limit_w=_limit(table, "import_limit_kw"),
         export_limit_w=_limit(table, "export_limit_kw"),
     )

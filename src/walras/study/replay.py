@@ -106,6 +106,7 @@ def _replay_day(
     by_member = {name: np.zeros(shape, dtype=np.int64) for name in _SETTLED}
     net = np.zeros(shape, dtype=np.int64)
     curtailed = np.zeros(shape, dtype=np.int64)
+    reactive = np.zeros(shape)
     locational = returned = np.zeros(terms.members, dtype=np.int64)
     by_slot = np.zeros((5, len(slots)), dtype=np.int64)
     for row, slot in enumerate(slots):
@@ -123,7 +124,7 @@ def _replay_day(
             if watch_wires is not None:
                 watch_wires(slot, wires)
         soc = done.soc_uwh
-        net[row] = done.metered_wh
+        net[row], reactive[row] = done.metered_wh, done.reactive_kvar
         settled = settle_positions(terms, orders, clearing, np.maximum(net[row], 0), np.maximum(-net[row], 0))
         for name, columns in by_member.items():
             columns[row] = getattr(settled, name)
@@ -139,8 +140,6 @@ def _replay_day(
     bills = make_bills(layout, day.prices, slots, terms.contract_of, terms.feed_in_micro, _Columns(**by_member))
     if terms.wires is not None:
         bills = with_location(bills, layout, locational, returned)
-    first = slots.start - day.slots.start
-    reactive = day.series.reactive_kvar[first : first + len(slots)]
     flow = bus_flow(trading.network, trading.bus, net, reactive, terms.grid.hours)
     broken = find_violations(trading.network, flow)
     return ReplayedDay(

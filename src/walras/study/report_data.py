@@ -30,6 +30,8 @@ from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
+from walras.exchange.public import clearing_from_public, orders_from_public
+from walras.exchange.settlement import positions_of
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
@@ -177,6 +179,8 @@ class _Sums:
     worse: int = 0
     retail_nano: int = 0
     feed_in_nano: int = 0
+    reactive: list[Float64] = field(default_factory=list)
+    reactive_without: list[Float64] = field(default_factory=list)
 
 
 _ROWS = ("slot", "net", "bought", "sold", "alone", "load", "pv", "price", "paid", "retail", "stored", "stored_without", "broken")
@@ -203,7 +207,7 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
     wires: list[WiresSlot] = []
     soc, alone_soc = trading.initial_soc, trading.initial_soc
     for s in settled_slots(terms, _tally(entries, trust)):
-        soc, alone_soc = _add_slot(sums, trading, terms, layout, s, alone_soc)
+        soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
         on_wires = recorded_wires(terms, s.slot, s.events)
         if on_wires is not None:
@@ -247,9 +251,9 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
 
 
 def _add_slot(
-    sums: _Sums, trading: Trading, terms: Terms, layout: BillLayout, s: SettledSlot, alone_soc: Int64
+    sums: _Sums, trading: Trading, terms: Terms, layout: BillLayout, s: SettledSlot, stored: tuple[Int64, Int64]
 ) -> tuple[Int64, Int64]:
-    """Add slot `s` in both worlds; the stored energy after it, with and without the market."""
+    """Add slot `s` in both worlds; the stored energy after it, with and without the market (`stored`: before it)."""
     done, bills = s.accounts.settled, s.accounts.bills
     sums.items += bills.nano
     sums.received += bills.received_nano
@@ -259,7 +263,12 @@ def _add_slot(
     sums.worse_nano += np.maximum(more, 0)
     trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
     np.add.at(sums.traded, (trades.seller, trades.buyer), trades.energy_wh)
-    without = trading.alone(s.slot, alone_soc)
+    without = trading.alone(s.slot, stored[1])
+    orders = orders_from_public(s.events[EventKind.ORDERS_REVEALED].public["orders"])
+    clearing = clearing_from_public(s.events[EventKind.CLEARED].public)
+    felt = trading.dispatched(s.slot, stored[0], positions_of(orders, clearing, terms.members))
+    sums.reactive.append(felt.reactive_kvar)
+    sums.reactive_without.append(without.reactive_kvar)
     imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)
     bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports)
     sums.without += bills.nano
@@ -313,11 +322,11 @@ def _finish(
             items,
             received,
             _worth(trading, last, soc, terms.members),
-            _flow(trading, column["slot"], column[net]),
+            bus_flow(trading.network, trading.bus, column[net], np.array(reactive), terms.grid.hours),
         )
-        for net, store, items, received, soc in (
-            ("net", "stored", sums.items, sums.received, stored[0]),
-            ("alone", "stored_without", sums.without, sums.received_without, stored[1]),
+        for net, store, items, received, soc, reactive in (
+            ("net", "stored", sums.items, sums.received, stored[0], sums.reactive),
+            ("alone", "stored_without", sums.without, sums.received_without, stored[1], sums.reactive_without),
         )
     ]
     return ReportData(
@@ -364,15 +373,6 @@ def _worth(trading: Trading, slot: int, soc_uwh: Int64, members: int) -> Int64:
             before = edge
         worth[member] = total // UNITS_OF_VALUE
     return worth
-
-
-def _flow(trading: Trading, slots: Int64, net_wh: Int64) -> Flow:
-    """The AC power flow of every slot."""
-    reactive = np.empty(net_wh.shape)
-    for row, slot in enumerate(slots.tolist()):
-        day = trading.day(slot)
-        reactive[row] = day.series.reactive_kvar[slot - day.slots.start]
-    return bus_flow(trading.network, trading.bus, net_wh, reactive, trading.community.grid.hours)
 
 
 def charges_micro(data: ReportData) -> int:

@@ -63,10 +63,9 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import Disagreement, SlotReadings, Vote, quorum
 from walras.metering.oracle import Checker
-from walras.strategies.dispatch import Dispatch
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
-from walras.study.physics import flow_to_public
+from walras.study.physics import Felt, flow_to_public
 from walras.study.trading import Trading
 from walras.units import Int64
 
@@ -209,9 +208,8 @@ class Session:
             done = self._dispatched(slot, orders, clearing)
             if wires is not None:
                 done = p.trading.curtailed(self._soc, done, wires.curtailed_wh)
-            net = done.metered_wh
-            kept = delivered_private(net, done.soc_uwh, p.trading.fleet.member)
-            return flow_to_public(p.trading.flow(slot, net), p.trading.network), kept
+            kept = delivered_private(done.metered_wh, done.soc_uwh, p.trading.fleet.member)
+            return flow_to_public(p.trading.flow(done), p.trading.network), kept
 
         delivered = at(EventKind.DELIVERED, deliver)
         net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
@@ -252,7 +250,7 @@ class Session:
             ),
         )
 
-    def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Dispatch:
+    def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Felt:
         return self._p.trading.dispatched(slot, self._soc, positions_of(orders, clearing, self._p.terms.members))
 
     def _limits(

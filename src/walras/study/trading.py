@@ -28,7 +28,7 @@ from walras.strategies.forecast import DAY_AHEAD, LOAD, PV, ErrorModel, forecast
 from walras.strategies.signals import Signals, make_signals
 from walras.strategies.truthful import truthful_orders
 from walras.strategies.zero_intelligence import zero_intelligence
-from walras.study.physics import bus_flow
+from walras.study.physics import Felt, bus_flow, held_and_reactive, solar_inverters
 from walras.tariffs.prices import PriceTable, price_table
 from walras.tariffs.records import feed_in_rate
 from walras.units import Int64
@@ -56,6 +56,7 @@ class Trading:
         self.contract_of = np.array([contracts.index(m.contract) for m in community.members], dtype=np.int64)
         self.feed_in_micro = np.array([_feed_in(community, index) for index in range(len(community.members))], dtype=np.int64)
         owners = [(m.battery, i) for i, m in enumerate(community.members) if m.battery is not None]
+        self.inverters = solar_inverters(community.members, community.wires.droop)
         self.fleet = fleet_from_records([b for b, _ in owners], [i for _, i in owners], community.grid.minutes)
         self._random = np.array([m.strategy == "zero_intelligence" for m in community.members])
         self._day: Day | None = None
@@ -90,34 +91,52 @@ class Trading:
         price.flags.writeable = False
         return replace(orders, price_micro_per_kwh=price)
 
-    def dispatched(self, slot: int, soc_uwh: Int64, positions: Positions) -> Dispatch:
-        """What the batteries do once actual loads are known, by the settlement rule of the community."""
+    def dispatched(self, slot: int, soc_uwh: Int64, positions: Positions) -> Felt:
+        """What the batteries do once actual loads are known, by the settlement rule of the community; then the inverters."""
         day = self.day(slot)
         row = slot - day.slots.start
         signals = self._signals(day, slot, self.actual_net_wh(slot))
         rules = self.community.settlement
         if rules.rule == FIRM:
             prices = rules.imbalance_short_micro_per_kwh, rules.imbalance_long_micro_per_kwh
-            return firm_dispatch(signals, positions, *prices, self.fleet, soc_uwh, day.values, row)
-        return dispatch(signals, positions, self.fleet, soc_uwh, day.values, row)
+            done = firm_dispatch(signals, positions, *prices, self.fleet, soc_uwh, day.values, row)
+        else:
+            done = dispatch(signals, positions, self.fleet, soc_uwh, day.values, row)
+        return self._felt(slot, soc_uwh, done)
 
-    def on_wires(self, terms: Terms, slot: int, done: Dispatch, orders: Orders, clearing: Clearing) -> WiresSlot:
-        """What members are about to do in `slot`, cleared on the wires."""
-        reactive = self.day(slot).series.reactive_kvar[slot - self.day(slot).slots.start]
-        at_bus = np.rint(np.bincount(self.bus, weights=1e3 * reactive, minlength=self.network.buses)).astype(np.int64)
+    def _felt(self, slot: int, soc_uwh: Int64, done: Dispatch) -> Felt:
+        """The inverters' answer to the voltage: what it holds back stays in the owner's battery where it fits."""
+        day = self.day(slot)
+        row = slot - day.slots.start
+        reactive = np.asarray(day.series.reactive_kvar[row])
+        if self.inverters.answers and day.series.pv_wh[row].any():
+            solar = day.series.pv_wh[row]
+            held, reactive = held_and_reactive(
+                self.network, self.bus, self.inverters, done.metered_wh, solar, reactive, self.community.grid.hours
+            )
+            # the curves hold at the point of connection: the owner's own load is served first
+            done = curtail(done, np.minimum(held, np.maximum(-done.metered_wh, 0)), self.fleet, soc_uwh)
+        return Felt(done.metered_wh, done.soc_uwh, done.action_wh, done.alone_wh, reactive)
+
+    def on_wires(self, terms: Terms, slot: int, done: Felt, orders: Orders, clearing: Clearing) -> WiresSlot:
+        """What members are about to do in `slot`, cleared on the wires. Reactive power stays as the inverters set it."""
+        weights = 1e3 * done.reactive_kvar
+        at_bus = np.rint(np.bincount(self.bus, weights=weights, minlength=self.network.buses)).astype(np.int64)
         sold = positions_of(orders, clearing, terms.members).sold_wh
         intended = make_intended(terms, done.metered_wh, sold, at_bus, clearing, orders, self.item_micro(slot))
         return clear_wires(terms, intended)
 
-    def curtailed(self, soc_uwh: Int64, done: Dispatch, taken_wh: Int64) -> Dispatch:
+    def curtailed(self, soc_uwh: Int64, done: Felt, taken_wh: Int64) -> Felt:
         """The same slot with `taken_wh` [members] less fed in."""
-        return curtail(done, taken_wh, self.fleet, soc_uwh)
+        left = curtail(done, taken_wh, self.fleet, soc_uwh)
+        return replace(done, metered_wh=left.metered_wh, soc_uwh=left.soc_uwh, action_wh=left.action_wh)
 
-    def alone(self, slot: int, soc_uwh: Int64) -> Dispatch:
+    def alone(self, slot: int, soc_uwh: Int64) -> Felt:
         """The same slot without a market."""
         day = self.day(slot)
         signals = self._signals(day, slot, self.actual_net_wh(slot))
-        return alone_dispatch(signals, self.fleet, soc_uwh, day.values, slot - day.slots.start)
+        done = alone_dispatch(signals, self.fleet, soc_uwh, day.values, slot - day.slots.start)
+        return self._felt(slot, soc_uwh, done)
 
     def actual_net_wh(self, slot: int) -> Int64:
         """Load less solar, without batteries: [members] Wh."""
@@ -125,11 +144,9 @@ class Trading:
         row = slot - day.slots.start
         return np.asarray(day.series.load_wh[row] - day.series.pv_wh[row])
 
-    def flow(self, slot: int, net_wh: Int64) -> Flow:
+    def flow(self, done: Felt) -> Flow:
         """The AC power flow of what was metered."""
-        day = self.day(slot)
-        reactive = day.series.reactive_kvar[slot - day.slots.start]
-        return bus_flow(self.network, self.bus, net_wh[None], reactive[None], self.community.grid.hours)
+        return bus_flow(self.network, self.bus, done.metered_wh[None], done.reactive_kvar[None], self.community.grid.hours)
 
     def _signals(self, day: Day, slot: int, net_wh: Int64) -> Signals:
         row = slot - day.slots.start
