@@ -110,17 +110,32 @@ class FlexibilityMachine(RuleBasedStateMachine):
         self.show_slot(number, data.draw(st.sampled_from(sorted(self.settled))), lie)
 
     @rule(slots=st.integers(1, 3), reward=micro, stake=micro, baseline=st.lists(energy, min_size=3, max_size=3),
-          metered=st.lists(energy, min_size=3 + WINDOW, max_size=3 + WINDOW), twice=st.integers(0, 3))  # fmt: skip
-    def go_all_the_way(self, slots: int, reward: int, stake: int, baseline: list[int], metered: list[int], twice: int) -> None:
-        """Offered, accepted, metered and shown as soon as final, one slot perhaps twice: what few walks of small steps reach."""
+          metered=st.lists(energy, min_size=3 + WINDOW, max_size=3 + WINDOW), odd=st.integers(0, 3),
+          late=st.booleans())  # fmt: skip
+    def go_all_the_way(
+        self, slots: int, reward: int, stake: int, baseline: list[int], metered: list[int], odd: int, late: bool
+    ) -> None:
+        """Offered, accepted (or too late), metered and shown as soon as final, and expired: what few walks of small steps reach.
+
+        What stands in slot `odd` is also tried before it is final, and again; so is the expiry.
+        """
         self.offer(0, slots, 499, reward, stake, baseline)
         number, first = len(self.agreements) - 1, self.next_slot
+        if late:
+            self.meter(metered[0])
         self.decide(number, accept=True)
+        if late:
+            return
         for at in range(slots + WINDOW):
             self.meter(metered[at])
+            if odd == at + 1 - WINDOW:
+                self.show_slot(number, first + odd, 0)
             if at >= WINDOW:
-                for _ in range(2 if twice == at - WINDOW else 1):
+                for _ in range(2 if odd == at - WINDOW else 1):
                     self.show_slot(number, first + at - WINDOW, 0)
+        self.world.now += 10_000
+        for _ in range(2):
+            self.let_expire(number)
 
     def show_slot(self, number: int, slot: int, lie: int) -> None:
         agreement = self.agreements[number]
@@ -147,7 +162,9 @@ class FlexibilityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.agreements)
     @rule(data=st.data())
     def expire(self, data: st.DataObject) -> None:
-        number = data.draw(st.integers(0, len(self.agreements) - 1))
+        self.let_expire(data.draw(st.integers(0, len(self.agreements) - 1)))
+
+    def let_expire(self, number: int) -> None:
         agreement = self.agreements[number]
         done = self.attempt(stranger(), "expire", number + 1)
         assert done == (agreement.accepted and not agreement.over and self.world.now >= agreement.terms.expires_at)
