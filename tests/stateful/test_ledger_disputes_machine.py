@@ -102,8 +102,12 @@ class DisputesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), back=st.integers(0, 2), right=st.booleans())
     def correct(self, data: st.DataObject, back: int, right: bool) -> None:
         slot = max(0, self.next_slot - 1 - back)
+        self.correct_slot(slot, None if right else self.rows(data.draw(st.integers(-2, 2)), 0))
+
+    def correct_slot(self, slot: int, wrong: NetPositions | None) -> None:
+        """By `wrong` differences, or else to the truth."""
         gaps = [self.truth[slot][account] - self.settled(slot, account) for account in (1, 2)]
-        rows = self.rows(*gaps) if right else self.rows(data.draw(st.integers(-2, 2)), 0)
+        rows = self.rows(*gaps) if wrong is None else wrong
         header, revision = self.records[slot][0][0], len(self.records[slot])
         roots = (header.readings_root, header.trades_root, header.journal_head)
         signatures = self.world.correction_signatures(slot, revision, header.readings_root)
@@ -154,6 +158,28 @@ class DisputesMachine(RuleBasedStateMachine):
             amount = min(PENALTY, self.bond)
             self.bond -= amount
             self.paid[account] += amount
+
+    @rule(first=energy, other=energy, whole=st.booleans(), way=st.sampled_from(["punished", "corrected", "too old"]))
+    def dispute_to_the_end(self, first: int, other: int, whole: bool, way: str) -> None:
+        """One wrong slot disputed all the way, each step also tried too early, too late or twice."""
+        self.settle(first, other, 1, 1)
+        slot = self.next_slot - 1
+        if way == "too old":
+            for _ in range(WINDOW):
+                self.settle(1, 1, 1, 0)
+            self.open(1, WINDOW, True)
+            return
+        self.open(1, 0, whole)
+        if way == "punished":
+            self.punish(1, 0)
+            self.wait(ANSWER_S)
+            self.punish(1, 0)
+            self.punish(1, 0)
+        else:
+            self.close(1, 0)
+            self.correct_slot(slot, None)
+            self.close(1, 0)
+            self.open(1, 0, True)
 
     @rule(units=st.sampled_from([1, 250, 1_000]))
     def add_bond(self, units: int) -> None:
