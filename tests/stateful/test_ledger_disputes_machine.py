@@ -171,10 +171,12 @@ class DisputesMachine(RuleBasedStateMachine):
             return
         self.open(1, 0, whole)
         if way == "punished":
-            self.punish(1, 0)
+            self.settle(first, other, 1, 1)
+            self.open(1, 0, True)  # beside the first, so that their count hides nothing
+            self.punish(1, 1)
             self.wait(ANSWER_S)
-            self.punish(1, 0)
-            self.punish(1, 0)
+            self.punish(1, 1)
+            self.punish(1, 1)
         else:
             self.close(1, 0)
             self.correct_slot(slot, None)
