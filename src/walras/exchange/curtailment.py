@@ -142,11 +142,18 @@ def check_wires(terms: Terms, slot: WiresSlot) -> list[Finding]:
 
 
 def limits_broken(terms: Terms, net_wh: Int64, reactive_var: Int64) -> list[str]:
-    """What an AC power flow of the metered energy [members] breaks, in words."""
+    """What an AC power flow of the metered energy [members] breaks, in words; what crosses the root is held to its limits too."""
     wires = wires_of(terms)
     p = np.bincount(wires.bus, weights=net_wh / (1e3 * terms.grid.hours), minlength=wires.network.buses)
-    broken = find_violations(wires.network, power_flow(wires.network, p, reactive_var / 1e3))
-    return [broken.describe(wires.network, row) for row in range(len(broken))]
+    flow = power_flow(wires.network, p, reactive_var / 1e3)
+    broken = find_violations(wires.network, flow)
+    found = [broken.describe(wires.network, row) for row in range(len(broken))]
+    hair = 2 / (1e3 * terms.grid.hours)  # 2 Wh in the slot, as the check of the clearing itself allows
+    for name, limit_w, sign in (("import", wires.import_limit_w, 1), ("export", wires.export_limit_w, -1)):
+        over = 0.0 if limit_w is None else sign * float(flow.slack_p_kw[0]) - limit_w / 1e3
+        if over > hair:
+            found.append(f"{name} limit exceeded by {over:.4f} kW")
+    return found
 
 
 def wires_slot_to_public(slot: WiresSlot) -> dict[str, Any]:
