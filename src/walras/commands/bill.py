@@ -25,6 +25,8 @@ TITLES = {
     "local_vat": "VAT, local",
     "feed_in": "feed-in",
     "imbalance": "imbalance",
+    "locational": "place in the network",
+    "rent_returned": "share of the wires' earnings",
 }
 
 
@@ -46,7 +48,9 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     console.print(_energy_line(statement))
     console.print(_items_table(statement))
     gain = statement.alone_nano - statement.total_nano
-    console.print(f"the market saves {format_money(gain, statement.currency)} against the same energy on the own contract alone")
+    verb = "saves" if gain >= 0 else "costs"
+    money = format_money(abs(gain), statement.currency)
+    console.print(f"the market {verb} {money} against the same energy on the own contract alone")
     console.print(
         f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
     )

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from walras.community import load_community, with_period
+from walras.errors import ClearingError, Fault, InputError
 from walras.exchange.terms import Terms
+from walras.market.mechanism import Mechanism
 from walras.study.comparison import Outcome, chosen, compare_days
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys, make_terms
@@ -24,6 +26,7 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
     """Compare, print, and write the page where asked."""
     console = Console(soft_wrap=True, highlight=False)
     console.width = max(console.width, 176)
+    wanted = _wanted(mechanisms, lies)
     given = with_period(load_community(community), start=start, days=days)
     given = replace(given, market=replace(given.market, strategy="truthful"))
 
@@ -32,9 +35,7 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
 
     status = Console(stderr=True)
     with status.status("comparing") as spinner:
-        outcomes = compare_days(
-            given, terms_of, chosen(mechanisms), lies_in=lies, progress=lambda what: spinner.update(f"comparing: {what}")
-        )
+        outcomes = compare_days(given, terms_of, wanted, lies_in=lies, progress=lambda what: spinner.update(f"comparing: {what}"))
     console.print(
         f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms"
     )
@@ -45,6 +46,24 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
         _figure(outcomes).write_html(out, include_plotlyjs=True, full_html=True)
         out.with_suffix(".json").write_text(json.dumps([_row(o) for o in outcomes], indent=1) + "\n", encoding="utf-8")
         console.print(f"picture: {out}; figures: {out.with_suffix('.json')}")
+
+
+def _wanted(mechanisms: str, lies: int) -> list[Mechanism]:
+    """The mechanisms named; InputError with every fault of the two options."""
+    faults = []
+    try:
+        wanted = chosen(mechanisms)
+    except ClearingError as error:
+        wanted, expected = [], error.way_out
+    else:
+        expected = "names of mechanisms with commas between, or all"
+    if not wanted:
+        faults.append(Fault("command line", "--mechanisms", mechanisms, expected))
+    if lies < 0:
+        faults.append(Fault("command line", "--lies", lies, "0 or more"))
+    if faults:
+        raise InputError("walras compare", faults)
+    return wanted
 
 
 def _row(outcome: Outcome) -> dict[str, object]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from walras.exchange.curtailment import recorded_wires
 from walras.exchange.journal import read_public_record
@@ -42,7 +41,6 @@ def summary_table(console: Console, run: Path) -> None:
             located += checked_sum(s.accounts.bills.nano[:, -2])
             returned -= checked_sum(s.accounts.bills.nano[:, -1])
         worst = max(worst, (flow["loading_ppm"][1], f"{terms.grid.local(s.slot):%d %b %H:%M}"))
-    table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(paid // traded if traded else 0)} on average"),
         ("taken from / given to the grid", f"{format_energy(imported, 1)} / {format_energy(exported, 1)} at the meters"),
@@ -54,8 +52,7 @@ def summary_table(console: Console, run: Path) -> None:
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
-        table.add_row(name, text)
-    console.print(table)
+        console.print(f"{name:<30}  {text}")
 
 
 def _on_wires(terms: Terms, taken_wh: int, located_nano: int, returned_nano: int) -> list[tuple[str, str]]:
