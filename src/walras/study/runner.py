@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from walras.community import Community, load_community, with_period
-from walras.errors import JournalError
+from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
@@ -86,6 +86,10 @@ class Run:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
             way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
         else:
+            if self.community.metering.late_percent:
+                expected = "0 over a gateway and oracles of their own: they take no corrections"
+                fault = Fault("[metering]", "late_percent", self.community.metering.late_percent, expected)
+                raise InputError(str(community_path), [fault])
             way = path(self.community, secrets)
         parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
@@ -151,6 +155,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
     )
 
 
