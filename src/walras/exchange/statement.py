@@ -139,9 +139,7 @@ def _corrected(terms: Terms, layout: BillLayout, settled: SettledSlot, last: Ent
     imports, exports = column(last.public, "import_wh"), column(last.public, "export_wh")
     accounts, _ = settle_again(terms, layout, settled.slot, settled.events, imports, exports)
     alone = bills_without_market(terms, layout, settled.slot, settled.item_micro, imports, exports)
-    return replace(
-        settled, import_wh=imports, export_wh=exports, accounts=accounts, alone=alone, first=settled, correction=last
-    )
+    return replace(settled, import_wh=imports, export_wh=exports, accounts=accounts, alone=alone, first=settled, correction=last)
 
 
 def make_statement(entries: list[Entry], member: str) -> Statement:
