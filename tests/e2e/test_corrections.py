@@ -16,18 +16,20 @@ import pytest
 
 from e2e.runs import add, forge, rechain, rural1_day, rural1_late, with_late_readings
 from walras.commands.bill import bill_command
-from walras.errors import AuditError, WalrasError
+from walras.community import load_community
+from walras.errors import AuditError
 from walras.exchange.audit import Audit
-from walras.exchange.correction import Standing, check_correction, corrected_at, settled_at, standing_of
+from walras.exchange.correction import Standing, check_correction, corrected_at, difference_positions, settled_at, standing_of
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical, read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import check_statement, make_statement, opened_terms, settled_slots
 from walras.exchange.terms import Terms
-from walras.ledger import LedgerAddresses
+from walras.ledger import Header, LedgerAddresses, Sender, SlotSettlement, correction_transaction, read_transaction
 from walras.metering.slot_readings import energy_of_leaf
 from walras.metering.vault import SALT_BYTES
-from walras.study.runner import PUBLIC, Options, Run, open_journal
+from walras.study.meters import run_seed
+from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, ledger_keys, open_journal
 
 KILLED_RUN = """
 import os, signal, sys
@@ -236,17 +238,30 @@ def test_a_correction_is_made_after_the_settlement_and_until_the_window_closes(s
             _checked(**changes)
 
 
+def _other_difference(public: dict[str, Any]) -> None:
+    """A transaction that the contract takes, signed by the operator under the oracles' quorum: one nano more than was recorded."""
+    addresses = _first_correction()[1]
+    keys = ledger_keys(run_seed(load_community(rural1_late() / COMMUNITY)))
+    header = Header(*(bytes.fromhex(public[name]) for name in ("root", "trades_root", "journal_head")))
+    cash = np.array(public["cash_nano"]) + np.array([1, -1] + [0] * (len(public["cash_nano"]) - 2))
+    positions = difference_positions(cash, np.array(public["energy_wh"]))
+    sender = Sender(keys.operator, read_transaction(bytes.fromhex(public["transactions"][0]["raw"])).transaction.nonce)
+    other = SlotSettlement(public["slot"], header, positions, bytes.fromhex(public["signatures"]))
+    public["transactions"][0]["raw"] = correction_transaction(addresses, sender, other).hex()
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "found"),
     [
-        lambda p: (add("cash_nano", 0, 5)(p), add("cash_nano", 1, -5)(p)),
-        lambda p: p["transactions"][0].update(raw="02" + p["transactions"][0]["raw"][4:]),
-        lambda p: p.update(slot=p["slot"] + 1),
+        (lambda p: (add("cash_nano", 0, 5)(p), add("cash_nano", 1, -5)(p)), "cash_nano of account 0"),
+        (_other_difference, "corrected something else than the record says"),
+        (lambda p: p.update(slot=p["slot"] + 1), "oracles signed"),
+        (lambda p: p.update(slot=p["slot"] + 50), "no settled substitute"),
     ],
-    ids=["cash", "transaction", "slot"],
+    ids=["cash", "transaction", "slot", "slot to come"],
 )
-def test_the_audit_finds_a_record_with_a_forged_correction(tmp_path: Path, change: Any) -> None:
-    with pytest.raises(WalrasError):
+def test_the_audit_finds_a_record_with_a_forged_correction(tmp_path: Path, change: Any, found: str) -> None:
+    with pytest.raises(AuditError, match=found):
         Audit(forge(rural1_late(), tmp_path / "forged", SLOT_CORRECTED, change, nth=0)).run()
 
 
@@ -259,5 +274,5 @@ def test_the_audit_finds_that_a_correction_was_left_out(tmp_path: Path) -> None:
     data, head = rechain([canonical(line) for line in lines])
     (tmp_path / PUBLIC).write_bytes(data)
     (tmp_path / "HEAD").write_text(head + "\n")
-    with pytest.raises(WalrasError):
+    with pytest.raises(AuditError, match="anchors another journal"):
         Audit(tmp_path / PUBLIC).run()

@@ -63,6 +63,10 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
+        late = community.metering.late_percent
+        if late and path is not None:
+            expected = "0 over a gateway and oracles of their own: they take no corrections"
+            raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -86,10 +90,6 @@ class Run:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
             way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
         else:
-            if self.community.metering.late_percent:
-                expected = "0 over a gateway and oracles of their own: they take no corrections"
-                fault = Fault("[metering]", "late_percent", self.community.metering.late_percent, expected)
-                raise InputError(str(community_path), [fault])
             way = path(self.community, secrets)
         parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
