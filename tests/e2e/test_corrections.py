@@ -1,4 +1,4 @@
-"""Late readings, end to end: slots settled on substitutes are corrected, and everybody ends where timely readings would have led."""
+"""Late readings, end to end: slots settled on substitutes are corrected, and everybody ends with the timely bill."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from walras.exchange.audit import Audit
 from walras.exchange.correction import Standing, check_correction, corrected_at, difference_positions, settled_at, standing_of
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical, read_public_record
+from walras.exchange.parts import leaves_tree, part_as_json
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import check_statement, make_statement, opened_terms, settled_slots
 from walras.exchange.terms import Terms
@@ -109,7 +110,7 @@ def test_each_correction_is_once_for_its_slot_when_its_dispute_window_closes() -
     assert len({p["slot"] for p in corrections}) == len(corrections)
     for p in corrections:
         assert sum(p["cash_nano"]) == sum(p["energy_wh"]) == 0
-        assert p["revision"] == 1 and p["admitted"] == terms.members and p["refused"] == {}
+        assert (p["revision"], p["admitted"], p["refused"]) == (1, terms.members, {})
 
 
 def test_the_audit_computes_every_correction_again() -> None:
@@ -165,6 +166,25 @@ def test_where_every_reading_is_late_all_is_substituted_and_all_corrected(tmp_pa
             assert np.add(late[p["slot"]][name], p[name]).tolist() == timely[p["slot"]][name]
 
 
+def test_a_member_is_shown_the_late_reading_and_the_leaf_that_it_corrected() -> None:
+    journal = open_journal(rural1_late())
+    kept = [entry for entry in journal.entries() if entry.kind == SLOT_CORRECTED]
+    journal.close()
+    late = 0
+    for entry in kept:
+        assert entry.private is not None
+        assert leaves_tree(entry).root.hex() == entry.public["root"]
+        for account, part in enumerate(entry.private.members):
+            assert part is not None
+            shown = part_as_json(entry.kind, part)
+            energies = entry.public["import_wh"][account], entry.public["export_wh"][account]
+            assert energy_of_leaf(bytes.fromhex(shown["leaf"])) == energies
+            if shown["sent"]:
+                late += 1
+                assert shown["sent"] == [shown["leaf"]]
+    assert 200 < late < 300  # a fifth of 13 meters in 96 slots
+
+
 def test_without_late_readings_nothing_is_said_of_corrections() -> None:
     entries = _record(rural1_day())
     assert "dispute_s" not in entries[0].public["gates"]
@@ -200,7 +220,9 @@ def _moved(name: str, amount: int) -> list[int]:
 def test_a_true_correction_holds() -> None:
     before = _first_correction()[2]
     after = _checked()
-    assert after.revision == 1 and after.admitted > before.admitted and int(after.cash_nano.sum()) == 0
+    assert (before.revision, after.revision) == (0, 1)
+    assert after.admitted > before.admitted
+    assert int(after.cash_nano.sum()) == 0
 
 
 @pytest.mark.parametrize(
