@@ -23,7 +23,7 @@ from walras.units import format_energy, format_money, format_price
 def compare_command(community: Path, mechanisms: str, *, days: int | None, start: date | None, lies: int, out: Path | None) -> None:
     """Compare, print, and write the page where asked."""
     console = Console(soft_wrap=True, highlight=False)
-    console.width = max(console.width, 168)
+    console.width = max(console.width, 176)
     given = with_period(load_community(community), start=start, days=days)
     given = replace(given, market=replace(given.market, strategy="truthful"))
 
@@ -54,7 +54,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
 def _table(outcomes: list[Outcome], currency: str) -> Table:
     table = Table(box=None, pad_edge=False)
     heads = ("mechanism", "welfare", "volume", "mean price", "spread", "operator", "buyers gain", "sellers gain")
-    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay", "slots over limits"):
+    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay", "over limits", "taken back"):
         table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
     for o in sorted(outcomes, key=lambda o: -o.score.efficiency):
         s = o.score
@@ -71,7 +71,8 @@ def _table(outcomes: list[Outcome], currency: str) -> Table:
             "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
             f"{1e3 * s.seconds / max(s.books, 1):.2f}",
             format_money(o.members_pay_nano, currency),
-            str(o.broken) + (f", {format_energy(o.curtailed_wh, 1)} taken back" if o.curtailed_wh else ""),
+            str(o.broken),
+            format_energy(o.curtailed_wh, 1) if o.curtailed_wh else "",
         )
     return table
 
