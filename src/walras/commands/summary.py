@@ -22,7 +22,7 @@ def summary_table(console: Console, run: Path) -> None:
     taken = located = returned = 0
     imported = exported = traded = pays = alone = gas = overloads = 0
     nano = np.zeros(terms.accounts, dtype=np.int64)
-    paid, worst = 0, (0, "")
+    paid, worst, corrected = 0, (0, ""), 0
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
         traded += volume
@@ -33,6 +33,7 @@ def summary_table(console: Console, run: Path) -> None:
         alone += checked_sum(s.alone.total_nano)
         paid += checked_sum(np.maximum(s.accounts.settled.local_nano, 0))
         gas += s.events[EventKind.SETTLED].public["gas"]
+        corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
         wires = recorded_wires(terms, s.slot, s.events)
@@ -48,6 +49,7 @@ def summary_table(console: Console, run: Path) -> None:
         ("gain of the members together", format_money(alone - pays, terms.currency)),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
         *_on_wires(terms, taken, located, returned),
+        *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
         ("gas", f"{gas:,} for all settlements"),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]

@@ -64,6 +64,10 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
+        late = community.metering.late_percent
+        if late and path is not None:
+            expected = "0 over a gateway and oracles of their own: they take no corrections"
+            raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -158,6 +162,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
     )
 
 
