@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from ledger_world import SEED, World
 from walras.ledger import Header, NetPositions, SlotSettlement, join_signatures, net_positions, next_slot, settle, sign_attestation
@@ -13,6 +14,7 @@ from walras.ledger.claims import SettledRoot, settled_root
 from walras.ledger.issuance import IssuingBody, admit_community, appoint_issuer, found_issuing_body, register_meter
 from walras.ledger.leaf_proofs import ShownLeaf, meter_key, shown_leaf
 from walras.metering import derive_key, sign_reading, tree_over
+from walras.metering.vault import SALT_BYTES
 
 LIFE = 6  # slots for which a claim lives
 
@@ -70,9 +72,14 @@ class Delivered:
         return shown_leaf(self.leaves[account], tree_over(self.leaves).proof(account))
 
 
+def salted(leaf: bytes) -> bytes:
+    """A leaf with a salt before it, as it stands under the root."""
+    return sha256(leaf).digest()[:SALT_BYTES] + leaf
+
+
 def reading(account: int, slot: int, export_wh: int, *, import_wh: int = 0, quality: int = 0) -> bytes:
-    """A reading that the member's meter signed."""
-    return sign_reading(meter(account), slot, import_wh, export_wh, slot + 1, quality)
+    """A reading that the member's meter signed, salted."""
+    return salted(sign_reading(meter(account), slot, import_wh, export_wh, slot + 1, quality))
 
 
 def settle_leaves(world: World, slot: int, leaves: tuple[bytes, ...], positions: NetPositions) -> Delivered:

@@ -10,8 +10,8 @@ contract ReadingLeafHarness {
         return (r.canonical, r.isSigned, r.keyId, r.slot, r.importWh, r.exportWh, r.quality);
     }
 
-    function rootOf(bytes calldata leaf, bytes32[] calldata siblings, uint256 lefts) external pure returns (bytes32) {
-        return ReadingLeaf.rootOf(leaf, siblings, lefts);
+    function rootOf(ReadingLeaf.Shown calldata shown) external pure returns (bytes32) {
+        return ReadingLeaf.rootOf(shown);
     }
 
     function signedHash(bytes calldata leaf) external pure returns (bytes32) {

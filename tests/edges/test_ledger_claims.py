@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from ledger_rights import LIFE, Delivered, certificates_of, claims_of, deliver, issuing, meter, move_on, reading, settle_leaves
+from ledger_rights import (
+    LIFE,
+    Delivered,
+    certificates_of,
+    claims_of,
+    deliver,
+    issuing,
+    meter,
+    move_on,
+    reading,
+    salted,
+    settle_leaves,
+)
 from ledger_world import CHAINS, THRESHOLD, World, chain_of, funded, pair, stranger
 from walras.errors import LedgerError
 from walras.ledger import (
@@ -91,7 +103,7 @@ def test_only_a_measured_reading_of_that_slot_under_that_root_gives_a_claim(clai
     world = claims.world
     earlier = deliver(world, {2: 5})
     slot = earlier.slot + 1
-    substitute = encode_substitute(meter_key(meter(1).public_key()).key_id, slot, 0, 400, 16)
+    substitute = salted(encode_substitute(meter_key(meter(1).public_key()).key_id, slot, 0, 400, 16))
     leaves = (reading(0, slot, 0), substitute, reading(2, slot - 1, 5), b"no reading", reading(4, slot, 90, quality=15))
     done = settle_leaves(world, slot, leaves, net_positions([], [], []))
     move_on(world, WINDOW)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from ledger_rights import salted
 from ledger_world import CHAINS, DELAY_S, World, chain_of, pair, stranger
 from walras.errors import InputError, LedgerError
 from walras.ledger import (
@@ -26,7 +28,8 @@ from walras.ledger import (
 )
 from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord
-from walras.ledger.disputes import ReadingProof, close_dispute, device_id, open_dispute, reading_proof, resolution_digest
+from walras.ledger.disputes import close_dispute, device_id, open_dispute, resolution_digest
+from walras.ledger.leaf_proofs import ShownLeaf, shown_leaf
 from walras.metering.identity import derive_key, key_id
 from walras.metering.merkle import tree_over
 from walras.metering.reading import sign_reading
@@ -56,10 +59,10 @@ class Court:
         self.contract = create(chain, keys.admin, "Disputes", *terms, timestamp=world.now)
         # Attested: member 1 took 700 - 200 = 500, member 2 gave 300 (a substitute), member 3 gave 200.
         self.leaves = [
-            sign_reading(METERS[0], SLOT, 700, 0, 1),
-            sign_reading(METERS[1], SLOT, 0, 200, 1),
-            encode_substitute(self.ids[2], SLOT, 0, 300, 18),
-            sign_reading(METERS[3], SLOT, 5, 205, 70_000),
+            salted(sign_reading(METERS[0], SLOT, 700, 0, 1)),
+            salted(sign_reading(METERS[1], SLOT, 0, 200, 1)),
+            salted(encode_substitute(self.ids[2], SLOT, 0, 300, 18)),
+            salted(sign_reading(METERS[3], SLOT, 5, 205, 70_000)),
         ]
         self.tree = tree_over(self.leaves)
         self.header = Header(self.tree.root, bytes(32), bytes(32))
@@ -74,7 +77,7 @@ class Court:
         content = SlotSettlement(slot, header, positions, join_signatures(signed))
         settle(self.chain, self.world.addresses, self.keys.operator, content, timestamp=self.world.now)
 
-    def show(self, member: int, slot: int, records: list[SettledRecord], readings: list[ReadingProof]) -> Receipt:
+    def show(self, member: int, slot: int, records: list[SettledRecord], readings: list[ShownLeaf]) -> Receipt:
         """Open with any proof."""
         parties = (self.chain, self.contract, self.keys.member(member), slot, records)
         return open_dispute(*parties, readings, timestamp=self.world.now)
@@ -82,9 +85,9 @@ class Court:
     def attested(self, sign: object) -> bytes:
         return join_signatures([sign(self.keys.oracle(index)) for index in range(3)])  # type: ignore[operator]
 
-    def proofs(self, *numbers: int) -> list[ReadingProof]:
+    def proofs(self, *numbers: int) -> list[ShownLeaf]:
         ordered = sorted(numbers, key=lambda number: self.ids[number])
-        return [reading_proof(self.leaves, self.tree, number) for number in ordered]
+        return [shown_leaf(self.leaves[number], self.tree.proof(number)) for number in ordered]
 
     def open(self, member: int, *numbers: int, records: list[SettledRecord] | None = None) -> Receipt:
         return self.show(member, SLOT, [self.record] if records is None else records, self.proofs(*numbers))
@@ -150,7 +153,7 @@ def test_what_was_settled_rightly_cannot_be_disputed() -> None:
 def test_a_proof_must_be_whole_attested_ones_own_and_of_that_slot(embedded: Court) -> None:
     court = embedded
 
-    def refused(name: str, member: int, proofs: list[ReadingProof], record: SettledRecord | None = None) -> None:
+    def refused(name: str, member: int, proofs: list[ShownLeaf], record: SettledRecord | None = None) -> None:
         with pytest.raises(LedgerError, match=rf"refused: {name}\("):
             court.show(member, SLOT, [record or court.record], proofs)
 
@@ -160,13 +163,12 @@ def test_a_proof_must_be_whole_attested_ones_own_and_of_that_slot(embedded: Cour
     refused("DevicesNotSorted", 1, both[::-1])
     refused("DevicesNotSorted", 1, both[:1] * 2)
     refused("WrongReading", 3, court.proofs(2))
-    forged = ReadingProof(sign_reading(METERS[3], SLOT, 0, 999, 1), 3, 4, court.proofs(3)[0].siblings)
-    refused("NotAttested", 3, [forged])
-    moved = ReadingProof(court.leaves[3], 2, 4, court.proofs(3)[0].siblings)
-    refused("NotAttested", 3, [moved])
-    long = ReadingProof(court.leaves[3], 3, 4, (*court.proofs(3)[0].siblings, bytes(32)))
-    refused("NotAttested", 3, [long])
-    refused("NotAttested", 3, [ReadingProof(court.leaves[3], 4, 4, court.proofs(3)[0].siblings)])
+    (mine,) = court.proofs(3)
+    refused("NotAttested", 3, [replace(mine, leaf=salted(sign_reading(METERS[3], SLOT, 0, 999, 1)))])
+    refused("NotAttested", 3, [replace(mine, leaf=bytes(16) + mine.leaf[16:])])  # the reading with another salt
+    refused("NotAttested", 3, [replace(mine, lefts=mine.lefts ^ 1)])
+    refused("NotAttested", 3, [replace(mine, siblings=(*mine.siblings, bytes(32)))])
+    refused("NotAttested", 3, [replace(mine, siblings=mine.siblings[:1])])
     refused("NotWhatWasSettled", 3, court.proofs(3), SettledRecord(court.header, pair(1, 2, 1_000, 601)))
     refused("NotMember", 5, court.proofs(3))
     with pytest.raises(LedgerError, match=r"WrongRevisions\(given=0, needed=1\)"):
@@ -175,34 +177,22 @@ def test_a_proof_must_be_whole_attested_ones_own_and_of_that_slot(embedded: Cour
 
 def test_a_leaf_that_is_no_reading_is_refused_whatever_its_root(embedded: Court) -> None:
     court = embedded
-    for slot, junk in enumerate((b"", b"\x82\x50" + bytes(16), court.leaves[0][:30], court.leaves[3][:31], b"x" * 99), SLOT + 1):
+    cases = (b"", bytes(16) + b"\x82\x50" + bytes(16), court.leaves[0][:46], court.leaves[3][:47], court.leaves[3][16:])
+    for slot, junk in enumerate(cases, SLOT + 1):  # the last one is a reading without its salt
         header = Header(tree_over([junk]).root, bytes(32), bytes(32))
         court.settle(slot, header, WRONG)
         with pytest.raises(LedgerError, match=r"NotAReading\("):
-            court.show(3, slot, [SettledRecord(header, WRONG)], [ReadingProof(junk, 0, 1, ())])
+            court.show(3, slot, [SettledRecord(header, WRONG)], [ShownLeaf(junk, (), 0)])
 
 
-def test_a_salted_leaf_proves_what_a_bare_one_does(embedded: Court) -> None:
+def test_a_salt_that_begins_like_a_reading_changes_nothing(embedded: Court) -> None:
     court = embedded
-    salted = [bytes([0x82, 0x50, *range(14)]) + leaf for leaf in court.leaves]  # a salt that begins like a leaf
-    tree = tree_over(salted)
-    header = Header(tree.root, bytes(32), bytes(32))
-    slot = SLOT + 1
-    court.settle(slot, header, WRONG)
-    with pytest.raises(LedgerError, match=rf"WrongReading\(proof=0, id=0x{court.ids[3].hex()}0+, slot={SLOT}\)"):
-        court.show(3, slot, [SettledRecord(header, WRONG)], [reading_proof(salted, tree, 3)])
-    right = [bytes(16) + encode_substitute(court.ids[3], slot, 7, 90_000, 18)]
-    tree = tree_over(right)
-    header = Header(tree.root, bytes(32), bytes(32))
-    court.settle(slot + 1, header, WRONG)
-    with pytest.raises(LedgerError, match=rf"WrongReading\(proof=0, id=0x{court.ids[3].hex()}0+, slot={slot}\)"):
-        court.show(3, slot + 1, [SettledRecord(header, WRONG)], [reading_proof(right, tree, 0)])
-    good = [bytes(16) + encode_substitute(court.ids[3], slot + 2, 7, 90_000, 18)]
-    tree = tree_over(good)
-    header = Header(tree.root, bytes(32), bytes(32))
-    court.settle(slot + 2, header, WRONG)
-    receipt = court.show(3, slot + 2, [SettledRecord(header, WRONG)], [reading_proof(good, tree, 0)])
-    assert court.contract.events(receipt)[0][1]["provedWh"] == 7 - 90_000
+    for slot, salt in enumerate((bytes(16), b"\x82\x50" + bytes(14), bytes.fromhex("d28455a201260450") + bytes(8)), SLOT + 1):
+        leaf = salt + encode_substitute(court.ids[3], slot, 7, 90_000, 18)
+        header = Header(tree_over([leaf]).root, bytes(32), bytes(32))
+        court.settle(slot, header, WRONG)
+        receipt = court.show(3, slot, [SettledRecord(header, WRONG)], [ShownLeaf(leaf, (), 0)])
+        assert court.contract.events(receipt)[0][1]["provedWh"] == 7 - 90_000
 
 
 def test_a_reading_of_another_slot_proves_nothing(embedded: Court) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ledger_rights import issuing, meter, reading
+from ledger_rights import issuing, meter, reading, salted
 from ledger_world import CHAINS, World, chain_of, stranger
 from walras.errors import LedgerError
 from walras.ledger import attestation_digest
@@ -15,7 +15,7 @@ from walras.ledger.calls import Contract, create
 from walras.ledger.false_roots import Falsehood, Forged, MeterTwice, WrongSlot, find_falsehood, prove_false
 from walras.ledger.leaf_proofs import ShownLeaf, meter_key, shown_leaf
 from walras.ledger.oracle_bond import SignedRoot, stake_of
-from walras.metering import tree_over
+from walras.metering import sign_reading, tree_over
 from walras.metering.slot_readings import encode_substitute
 
 STAKE, SHARE_BP, SLOT = 1_000_000, 1_000, 9
@@ -68,8 +68,11 @@ def forged(leaf: bytes) -> bytes:
 
 HONEST = (
     *(reading(account, SLOT, 100 * account) for account in range(3)),
-    encode_substitute(meter_key(meter(3).public_key()).key_id, SLOT, 7, 0, 16),
+    salted(encode_substitute(meter_key(meter(3).public_key()).key_id, SLOT, 7, 0, 16)),
 )
+
+
+BARE = sign_reading(meter(0), SLOT - 1, 0, 5, SLOT)  # of another slot, but without a salt it is no leaf
 
 
 def test_each_kind_of_false_root_is_found_and_costs_stake_and_seat(oracles: Oracles) -> None:
@@ -103,7 +106,7 @@ def test_no_proof_can_be_made_against_an_honest_root(oracles: Oracles) -> None:
         ("SlotIsRight", WrongSlot(shown[3])),
         ("NotUnderRoot", WrongSlot(replace(shown[0], leaf=elsewhere))),
         ("NotUnderRoot", WrongSlot(replace(shown[0], lefts=1))),
-        ("NotAReading", WrongSlot(ShownLeaf(b"x", (), 0))),
+        ("NotAReading", WrongSlot(ShownLeaf(BARE, (), 0))),
         ("SignatureHolds", Forged(shown[0], keys[0])),
         ("NotItsKey", Forged(shown[0], keys[1])),
         ("NotItsKey", Forged(shown[0], off_curve)),
@@ -115,7 +118,7 @@ def test_no_proof_can_be_made_against_an_honest_root(oracles: Oracles) -> None:
         ("NotUnderRoot", MeterTwice(shown[0], replace(shown[1], leaf=reading(0, SLOT, 9)))),
     ]
     for name, falsehood in attempts:
-        leaves = (b"x",) if name == "NotAReading" else HONEST
+        leaves = (BARE,) if name == "NotAReading" else HONEST
         with refused(name):
             oracles.prove(3, leaves, falsehood)
     assert oracles.stake(3) == STAKE

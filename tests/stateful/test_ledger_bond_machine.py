@@ -90,7 +90,23 @@ class BondMachine(RuleBasedStateMachine):
     def fetch(self, oracle: int, wait: int) -> None:
         self.world.now += wait
         leaving = [one for one in range(ORACLES) if self.leaves_at[one]]
-        oracle = leaving[oracle % len(leaving)] if leaving else oracle
+        self.take_out(leaving[oracle % len(leaving)] if leaving else oracle)
+
+    @rule(oracle=oracles, waits=st.lists(st.sampled_from([DELAY // 2, DELAY // 2 - 1, DELAY - 5]), min_size=1, max_size=3))
+    def leave_and_come_for_it(self, oracle: int, waits: list[int]) -> None:
+        """Somebody who is not appointed asks to leave and tries until it has its stake or tires."""
+        free = [one for one in range(ORACLES) if one not in self.appointed and one not in self.convicted]
+        if not free:
+            return
+        oracle = free[oracle % len(free)]
+        if not self.stake[oracle]:
+            self.put_in(oracle, STAKE)
+        self.ask_to_leave(oracle)
+        for wait in waits:
+            self.world.now += wait
+            self.take_out(oracle)
+
+    def take_out(self, oracle: int) -> None:
         done = self.attempt(self.bond, self.keys[oracle], "withdrawStake")
         leaves = self.leaves_at[oracle]
         assert done == (self.stake[oracle] > 0 and leaves > 0 and self.world.now >= leaves)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ledger_machines import hunting, machine_settings, prepared
 from ledger_planted import planted
+from ledger_rights import salted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import (
     EmbeddedChain,
@@ -24,7 +25,8 @@ from walras.ledger import (
     sign_attestation,
 )
 from walras.ledger.calls import Contract, create
-from walras.ledger.disputes import device_id, reading_proof
+from walras.ledger.disputes import device_id
+from walras.ledger.leaf_proofs import shown_leaf
 from walras.metering.merkle import MerkleTree, tree_over
 from walras.metering.slot_readings import encode_substitute
 
@@ -82,7 +84,7 @@ class DisputesMachine(RuleBasedStateMachine):
     def settle(self, first: int, other: int, second: int, wrong: int) -> None:
         slot = self.next_slot
         readings = [(max(wh, 0), max(-wh, 0)) for wh in (first, other, second)]
-        self.leaves[slot] = [encode_substitute(key, slot, *one, 18) for key, one in zip(IDS, readings, strict=True)]
+        self.leaves[slot] = [salted(encode_substitute(key, slot, *one, 18)) for key, one in zip(IDS, readings, strict=True)]
         self.truth[slot] = {1: first + other, 2: second}
         header, rows = Header(self.tree(slot).root, bytes(32), bytes(32)), self.rows(first + other + wrong, second)
         keys = [self.world.keys.oracle(index) for index in range(3)]
@@ -122,7 +124,7 @@ class DisputesMachine(RuleBasedStateMachine):
     def open(self, account: int, back: int, whole: bool) -> None:
         slot = max(0, self.next_slot - 1 - back)
         numbers = (0, 1)[: 2 if whole else 1] if account == 1 else (2,)
-        proofs = [reading_proof(self.leaves[slot], self.tree(slot), number).as_arguments() for number in numbers]
+        proofs = [shown_leaf(self.leaves[slot][number], self.tree(slot).proof(number)).as_arguments() for number in numbers]
         done = self.attempt(self.world.keys.member(account), "open", slot, *self.shown(slot), proofs)
         true = self.truth[slot][account] != self.settled(slot, account)
         complete = account == 2 or whole

@@ -78,7 +78,9 @@ class FlexibilityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.agreements)
     @rule(data=st.data(), accept=st.booleans())
     def accept_or_withdraw(self, data: st.DataObject, accept: bool) -> None:
-        number = data.draw(st.integers(0, len(self.agreements) - 1))
+        self.decide(data.draw(st.integers(0, len(self.agreements) - 1)), accept=accept)
+
+    def decide(self, number: int, *, accept: bool) -> None:
         agreement = self.agreements[number]
         terms = agreement.terms
         done = self.attempt(self.provider if accept else self.buyer, "accept" if accept else "withdrawOffer", number + 1)
@@ -105,8 +107,38 @@ class FlexibilityMachine(RuleBasedStateMachine):
     @rule(data=st.data(), lie=st.sampled_from([0, 0, 0, 1]))
     def show(self, data: st.DataObject, lie: int) -> None:
         number = data.draw(st.integers(0, len(self.agreements) - 1))
+        self.show_slot(number, data.draw(st.sampled_from(sorted(self.settled))), lie)
+
+    @rule(slots=st.integers(1, 3), reward=micro, stake=micro, baseline=st.lists(energy, min_size=3, max_size=3),
+          metered=st.lists(energy, min_size=3 + WINDOW, max_size=3 + WINDOW), odd=st.integers(0, 3),
+          late=st.booleans())  # fmt: skip
+    def go_all_the_way(
+        self, slots: int, reward: int, stake: int, baseline: list[int], metered: list[int], odd: int, late: bool
+    ) -> None:
+        """Offered, accepted (or too late), metered and shown as soon as final, and expired: what few walks of small steps reach.
+
+        What stands in slot `odd` is also tried before it is final, and again; so is the expiry.
+        """
+        self.offer(0, slots, 499, reward, stake, baseline)
+        number, first = len(self.agreements) - 1, self.next_slot
+        if late:
+            self.meter(metered[0])
+        self.decide(number, accept=True)
+        if late:
+            return
+        for at in range(slots + WINDOW):
+            self.meter(metered[at])
+            if odd == at + 1 - WINDOW:
+                self.show_slot(number, first + odd, 0)
+            if at >= WINDOW:
+                for _ in range(2 if odd == at - WINDOW else 1):
+                    self.show_slot(number, first + at - WINDOW, 0)
+        self.world.now += 10_000
+        for _ in range(2):
+            self.let_expire(number)
+
+    def show_slot(self, number: int, slot: int, lie: int) -> None:
         agreement = self.agreements[number]
-        slot = data.draw(st.sampled_from(sorted(self.settled)))
         wh, rows = self.settled[slot]
         known = slot in agreement.baseline
         proof = list(baseline_tree(agreement.baseline).proof(list(agreement.baseline).index(slot)).siblings) if known else []
@@ -130,7 +162,9 @@ class FlexibilityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.agreements)
     @rule(data=st.data())
     def expire(self, data: st.DataObject) -> None:
-        number = data.draw(st.integers(0, len(self.agreements) - 1))
+        self.let_expire(data.draw(st.integers(0, len(self.agreements) - 1)))
+
+    def let_expire(self, number: int) -> None:
         agreement = self.agreements[number]
         done = self.attempt(stranger(), "expire", number + 1)
         assert done == (agreement.accepted and not agreement.over and self.world.now >= agreement.terms.expires_at)

@@ -74,7 +74,7 @@ def claim(
     chain: Chain, contract: Contract, owner: SigningKey, slot: int, settled: SettledRoot, shown: ShownLeaf, *, timestamp: int
 ) -> int:
     """Mint to the meter's owner what the leaf is worth; the watt-hours. LedgerError with the contract's refusal."""
-    arguments = (slot, settled.as_arguments(), *shown.as_arguments())
+    arguments = (slot, settled.as_arguments(), shown.as_arguments())
     receipt = contract.act(chain, owner, "claim", *arguments, timestamp=timestamp, gas_limit=CLAIM_GAS)
     return int(dict(contract.events(receipt))["Claimed"]["energyWh"])
 

@@ -1,14 +1,12 @@
 """A member's dispute in Python: the proof from its readings, and the resolution that a quorum signs.
 
-`reading_proof` makes what the contract takes from the tree of the slot's readings (`metering.slot_readings`). A member whose
-settled energy differs from its attested readings opens with it; `resolution_digest` is what oracles sign to have exactly these
-differences settled, with or without the operator.
+A member whose settled energy differs from its attested readings opens with the leaves of its meters (`leaf_proofs.shown_leaf`);
+`resolution_digest` is what oracles sign to have exactly these differences settled, with or without the operator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from eth_abi.abi import encode
 
@@ -19,30 +17,10 @@ from walras.ledger.certificates import SettledRecord
 from walras.ledger.chain import Chain, Receipt
 from walras.ledger.encoding import Header, pack_positions, typed_data_digest
 from walras.ledger.keys import SigningKey
+from walras.ledger.leaf_proofs import ShownLeaf
 from walras.metering.identity import KEY_ID_BYTES
-from walras.metering.merkle import MerkleTree
 
 _RESOLUTION_TYPE = keccak256(b"Resolution(uint64 slot,uint64 revision,bytes32 differencesHash)")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingProof:
-    """One device's leaf and where it stands in the slot's tree (SHA-256, RFC 9162)."""
-
-    leaf: bytes
-    index: int
-    count: int
-    siblings: tuple[bytes, ...]
-
-    def as_arguments(self) -> tuple[bytes, int, int, list[bytes]]:
-        """As the contract takes it."""
-        return (self.leaf, self.index, self.count, list(self.siblings))
-
-
-def reading_proof(leaves: Sequence[bytes], tree: MerkleTree, device: int) -> ReadingProof:
-    """The proof of `device`'s leaf."""
-    proof = tree.proof(device)
-    return ReadingProof(leaves[device], proof.index, proof.count, proof.siblings)
 
 
 def device_id(key_id: bytes) -> bytes:
@@ -62,7 +40,7 @@ def open_dispute(
     member: SigningKey,
     slot: int,
     records: Sequence[SettledRecord],
-    readings: Sequence[ReadingProof],
+    readings: Sequence[ShownLeaf],
     *,
     timestamp: int,
 ) -> Receipt:

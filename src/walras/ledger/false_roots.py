@@ -15,7 +15,7 @@ from typing import Any
 from walras.ledger.calls import Contract
 from walras.ledger.chain import Chain, Receipt
 from walras.ledger.keys import SigningKey
-from walras.ledger.leaf_proofs import MeterKey, ShownLeaf, meter_key, read_leaf, shown_leaf
+from walras.ledger.leaf_proofs import MeterKey, ShownLeaf, meter_key, read_leaf, reading_of, shown_leaf
 from walras.ledger.oracle_bond import SignedRoot
 from walras.metering.identity import PublicKey, verify
 from walras.metering.merkle import tree_over
@@ -52,7 +52,7 @@ Falsehood = WrongSlot | Forged | MeterTwice
 
 
 def find_falsehood(slot: int, leaves: Sequence[bytes], keys: Mapping[bytes, PublicKey]) -> Falsehood | None:
-    """The first thing among `leaves` that makes their root false for `slot`, or None.
+    """The first thing among the salted `leaves` that makes their root false for `slot`, or None.
 
     `keys` are the registered meters by key id; of a meter that is not there a forgery cannot be shown.
     """
@@ -66,7 +66,7 @@ def find_falsehood(slot: int, leaves: Sequence[bytes], keys: Mapping[bytes, Publ
         if reading.slot != slot:
             return WrongSlot(shown)
         key = keys.get(reading.key_id)
-        if reading.is_signed and key is not None and not verify(key, leaf[-64:], signed_part(leaf)):
+        if reading.is_signed and key is not None and not verify(key, leaf[-64:], signed_part(reading_of(leaf))):
             return Forged(shown, meter_key(key))
         before = seen.setdefault(reading.key_id, index)
         if leaves[before] != leaf:

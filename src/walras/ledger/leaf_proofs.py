@@ -1,5 +1,8 @@
 """A leaf under a readings root as the contracts take it, and what it says: the twin of `contracts/ReadingLeaf.sol`.
 
+A leaf is 16 bytes of salt and the reading (`metering.vault.leaf_salt`); there are no bare leaves under a settled root, so each is
+read in one way only.
+
 The tree is `metering.merkle` with SHA256_RFC6962. A contract climbs it by a word whose bit i says that sibling i is on the left;
 it does not learn at which place of how many the leaf stands, since the count is not under the root: one leaf can be shown at
 several places. So nothing in a contract rests on places; a reading is named by its meter and slot.
@@ -11,18 +14,18 @@ from dataclasses import dataclass
 
 from walras.metering.identity import PublicKey, key_id
 from walras.metering.merkle import SHA256_RFC6962, Proof
-from walras.metering.reading import read_payload, split_reading
+from walras.metering.reading import MAX_BYTES, read_payload, split_reading
+from walras.metering.vault import SALT_BYTES
 
 FIRST_SUBSTITUTE_QUALITY = 16
 
 _UNSIGNED_HEAD = b"\x82\x50"
 _UNSIGNED_KEY_END = 18
-_MAX_BYTES = 144
 
 
 @dataclass(frozen=True, slots=True)
 class ShownLeaf:
-    """A leaf (data, not digest), its siblings from the lowest up, and bit i of `lefts` set where sibling i is on the left."""
+    """A leaf (salt and reading), its siblings from the lowest up, and bit i of `lefts` set where sibling i is on the left."""
 
     leaf: bytes
     siblings: tuple[bytes, ...]
@@ -69,13 +72,19 @@ def shown_leaf(leaf: bytes, proof: Proof) -> ShownLeaf:
     return ShownLeaf(leaf, proof.siblings, lefts)
 
 
-def read_leaf(leaf: bytes) -> LeafReading | None:
-    """The reading in a bare leaf, signed or not; None where it is not the canonical encoding of one. No signature is checked."""
+def reading_of(leaf: bytes) -> bytes:
+    """The reading's own bytes: the leaf without its salt."""
+    return leaf[SALT_BYTES:]
+
+
+def read_leaf(salted: bytes) -> LeafReading | None:
+    """The reading in a salted leaf, signed or not; None where it is not the canonical encoding of one. No signature is checked."""
+    leaf = reading_of(salted)
     signed = split_reading(leaf)
     if signed is not None:
         kid, slot, import_wh, export_wh, _, quality = signed
         return LeafReading(kid, slot, import_wh, export_wh, quality, True)
-    if len(leaf) > _MAX_BYTES or leaf[:2] != _UNSIGNED_HEAD or len(leaf) < _UNSIGNED_KEY_END:
+    if len(leaf) > MAX_BYTES or leaf[:2] != _UNSIGNED_HEAD or len(leaf) < _UNSIGNED_KEY_END:
         return None
     numbers = read_payload(leaf, _UNSIGNED_KEY_END)
     if numbers is None or numbers[5] != len(leaf):

@@ -6,7 +6,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {DeviceRegistry} from "./DeviceRegistry.sol";
-import {PlacedLeaf} from "./PlacedLeaf.sol";
+import {ReadingLeaf} from "./ReadingLeaf.sol";
 import {Registry} from "./Registry.sol";
 import {SettledEnergy} from "./SettledEnergy.sol";
 import {Settlement} from "./Settlement.sol";
@@ -21,7 +21,6 @@ import {Settlement} from "./Settlement.sol";
 /// quorum signed, themselves and not only their readings.
 contract Disputes is EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
-    using PlacedLeaf for bytes;
 
     struct Dispute {
         int64 provedWh;
@@ -58,6 +57,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     error AlreadyOpen(uint64 slot, uint256 account);
     error NotOpen(uint64 slot, uint256 account);
     error NotAttested(uint256 proof);
+    error NotAReading(uint256 proof);
     error WrongReading(uint256 proof, bytes32 id, uint64 slot);
     error DevicesNotSorted(bytes32 id);
     error DevicesMissing(uint256 given, uint256 needed);
@@ -87,7 +87,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         uint64 slot,
         Settlement.Header[] calldata headers,
         bytes[] calldata positions,
-        PlacedLeaf.Proof[] calldata readings
+        ReadingLeaf.Shown[] calldata readings
     ) external {
         uint256 account = registry.accountOf(msg.sender);
         if (disputeOf[slot][account].answerBy != 0) revert AlreadyOpen(slot, account);
@@ -189,7 +189,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         emit DisputeClosed(slot, account);
     }
 
-    function _provedWh(uint64 slot, uint256 account, bytes32 root, PlacedLeaf.Proof[] calldata readings)
+    function _provedWh(uint64 slot, uint256 account, bytes32 root, ReadingLeaf.Shown[] calldata readings)
         private
         view
         returns (int256 energyWh)
@@ -199,8 +199,9 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         }
         bytes32 previous = 0;
         for (uint256 i = 0; i < readings.length; ++i) {
-            if (PlacedLeaf.rootOf(readings[i]) != root) revert NotAttested(i);
-            PlacedLeaf.Reading memory reading = readings[i].leaf.read();
+            if (ReadingLeaf.rootOf(readings[i]) != root) revert NotAttested(i);
+            ReadingLeaf.Reading memory reading = ReadingLeaf.parse(readings[i].leaf);
+            if (!reading.canonical) revert NotAReading(i);
             bytes32 id = bytes32(reading.keyId);
             (, uint16 owner, DeviceRegistry.Status status,,,) = devices.deviceOf(id);
             bool counts = status != DeviceRegistry.Status.Unknown && status != DeviceRegistry.Status.Revoked;

@@ -59,19 +59,12 @@ contract EnergyClaims is ERC1155 {
 
     /// @notice Mint to the caller what its meter fed in during `slot`.
     /// @param settled the settlement, or its newest correction.
-    /// @param leaf the meter's reading, as it stands under the readings root.
-    /// @param siblings from the leaf up; bit i of `lefts` set where sibling i is on the left.
-    function claim(
-        uint64 slot,
-        Settled calldata settled,
-        bytes calldata leaf,
-        bytes32[] calldata siblings,
-        uint256 lefts
-    ) external returns (uint256 energyWh) {
+    /// @param shown the meter's reading, as it stands under the readings root.
+    function claim(uint64 slot, Settled calldata settled, ReadingLeaf.Shown calldata shown) external returns (uint256 energyWh) {
         _checkSettled(slot, settled);
-        bytes32 root = ReadingLeaf.rootOf(leaf, siblings, lefts);
+        bytes32 root = ReadingLeaf.rootOf(shown);
         if (root != settled.header.readingsRoot) revert NotUnderRoot(root, settled.header.readingsRoot);
-        ReadingLeaf.Reading memory reading = ReadingLeaf.parse(leaf);
+        ReadingLeaf.Reading memory reading = ReadingLeaf.parse(shown.leaf);
         if (!reading.canonical) revert NotAReading();
         if (reading.slot != slot) revert WrongSlot(reading.slot, slot);
         if (reading.quality >= ReadingLeaf.FIRST_SUBSTITUTE_QUALITY) revert NotMeasured(reading.quality);

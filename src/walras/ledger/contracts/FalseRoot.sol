@@ -12,13 +12,6 @@ import {ReadingLeaf} from "./ReadingLeaf.sol";
 /// @dev Every function reverts unless the root is false. A forgery is judged by the key in the meter register, not by one that
 /// merely has the same 16-byte name: names can be made to collide with about 2^64 work, and an honest oracle must never pay.
 library FalseRoot {
-    /// @notice A leaf and its way up, see `ReadingLeaf.rootOf`.
-    struct Shown {
-        bytes leaf;
-        bytes32[] siblings;
-        uint256 lefts;
-    }
-
     error NotUnderRoot(bytes32 given, bytes32 root);
     error NotAReading();
     error SlotIsRight(uint64 slot);
@@ -28,11 +21,11 @@ library FalseRoot {
     error SameLeaf();
     error DifferentMeters(bytes16 first, bytes16 second);
 
-    function checkWrongSlot(uint64 slot, bytes32 root, Shown calldata shown) internal pure {
+    function checkWrongSlot(uint64 slot, bytes32 root, ReadingLeaf.Shown calldata shown) internal pure {
         if (_reading(root, shown).slot == slot) revert SlotIsRight(slot);
     }
 
-    function checkForged(bytes32 root, Shown calldata shown, MeterRegister meters, bytes32 x, bytes32 y) internal view {
+    function checkForged(bytes32 root, ReadingLeaf.Shown calldata shown, MeterRegister meters, bytes32 x, bytes32 y) internal view {
         ReadingLeaf.Reading memory reading = _reading(root, shown);
         if (!reading.isSigned) revert NotSigned();
         if (!meters.isKeyOf(reading.keyId, x, y)) revert NotItsKey(reading.keyId);
@@ -41,15 +34,15 @@ library FalseRoot {
     }
 
     /// @dev Two leaves of different bytes: one leaf can be shown at several places of one tree.
-    function checkMeterTwice(bytes32 root, Shown calldata first, Shown calldata second) internal pure {
+    function checkMeterTwice(bytes32 root, ReadingLeaf.Shown calldata first, ReadingLeaf.Shown calldata second) internal pure {
         if (keccak256(first.leaf) == keccak256(second.leaf)) revert SameLeaf();
         bytes16 one = _reading(root, first).keyId;
         bytes16 other = _reading(root, second).keyId;
         if (one != other) revert DifferentMeters(one, other);
     }
 
-    function _reading(bytes32 root, Shown calldata shown) private pure returns (ReadingLeaf.Reading memory reading) {
-        bytes32 given = ReadingLeaf.rootOf(shown.leaf, shown.siblings, shown.lefts);
+    function _reading(bytes32 root, ReadingLeaf.Shown calldata shown) private pure returns (ReadingLeaf.Reading memory reading) {
+        bytes32 given = ReadingLeaf.rootOf(shown);
         if (given != root) revert NotUnderRoot(given, root);
         reading = ReadingLeaf.parse(shown.leaf);
         if (!reading.canonical) revert NotAReading();

@@ -6,6 +6,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {FalseRoot} from "./FalseRoot.sol";
+import {ReadingLeaf} from "./ReadingLeaf.sol";
 import {MeterRegister} from "./MeterRegister.sol";
 import {IOracleBond, Registry} from "./Registry.sol";
 import {Settlement} from "./Settlement.sol";
@@ -147,7 +148,7 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
     }
 
     /// @notice Convict an oracle that attested a root with a reading of another slot under it.
-    function slashWrongSlot(uint64 slot, bytes32 root, bytes calldata signature, FalseRoot.Shown calldata shown)
+    function slashWrongSlot(uint64 slot, bytes32 root, bytes calldata signature, ReadingLeaf.Shown calldata shown)
         external
         nonReentrant
     {
@@ -160,7 +161,7 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         uint64 slot,
         bytes32 root,
         bytes calldata signature,
-        FalseRoot.Shown calldata shown,
+        ReadingLeaf.Shown calldata shown,
         bytes32 x,
         bytes32 y
     ) external nonReentrant {
@@ -173,8 +174,8 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         uint64 slot,
         bytes32 root,
         bytes calldata signature,
-        FalseRoot.Shown calldata first,
-        FalseRoot.Shown calldata second
+        ReadingLeaf.Shown calldata first,
+        ReadingLeaf.Shown calldata second
     ) external nonReentrant {
         FalseRoot.checkMeterTwice(root, first, second);
         _convictAlone(slot, root, signature);

@@ -10,9 +10,18 @@ pragma solidity 0.8.37;
 ///     unsigned  82 50 kid(16) payload          a parcel's reading, or a substitute
 ///     payload   a5 01 slot 02 import 03 export 04 counter 05 quality
 ///
-/// @dev `parse` never reverts and takes exactly the byte strings that the twin takes, so that a proof of fraud can rest on it.
+/// A leaf is 16 bytes of salt and one of these, so that a path tells nothing about the neighbours; whoever shows it shows the salt.
+/// @dev There is no bare leaf: the reading always begins behind the salt, so a leaf is read in one way only.
+/// `parse` never reverts and takes exactly the byte strings that the twin takes, so that a proof of fraud can rest on it.
 /// A path alone does not prove at which place a leaf stands (the count of leaves is not under the root), only that it is there.
 library ReadingLeaf {
+    /// @notice A leaf, salt first, and its way up: siblings from the lowest; bit i of `lefts` set where sibling i is on the left.
+    struct Shown {
+        bytes leaf;
+        bytes32[] siblings;
+        uint256 lefts;
+    }
+
     struct Reading {
         bool canonical; // false: everything else is zero
         bool isSigned;
@@ -27,26 +36,28 @@ library ReadingLeaf {
     uint256 internal constant FIRST_SUBSTITUTE_QUALITY = 16;
 
     uint256 private constant MAX_NUMBER = uint256(uint64(type(int64).max));
-    uint256 private constant MAX_BYTES = 144;
+    uint256 private constant SALT_BYTES = 16;
+    uint256 private constant MAX_BYTES = 144; // of a reading without its salt
     uint256 private constant KEY_AT = 8;
     uint256 private constant PAYLOAD_AT = 25;
     uint256 private constant TAIL = 66;
     bytes8 private constant HEAD = 0xd28455a201260450;
     bytes32 private constant HALF_ORDER = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8;
 
-    /// @notice The root under which `siblings`, lowest first, put `leaf`; bit i of `lefts` says that sibling i is on the left.
-    function rootOf(bytes calldata leaf, bytes32[] calldata siblings, uint256 lefts) internal pure returns (bytes32 root) {
-        root = sha256(abi.encodePacked(bytes1(0x00), leaf));
-        for (uint256 i = 0; i < siblings.length; ++i) {
-            root = lefts >> i & 1 == 1
-                ? sha256(abi.encodePacked(bytes1(0x01), siblings[i], root))
-                : sha256(abi.encodePacked(bytes1(0x01), root, siblings[i]));
+    /// @notice The root under which its siblings put the leaf.
+    function rootOf(Shown calldata shown) internal pure returns (bytes32 root) {
+        root = sha256(abi.encodePacked(bytes1(0x00), shown.leaf));
+        for (uint256 i = 0; i < shown.siblings.length; ++i) {
+            root = shown.lefts >> i & 1 == 1
+                ? sha256(abi.encodePacked(bytes1(0x01), shown.siblings[i], root))
+                : sha256(abi.encodePacked(bytes1(0x01), root, shown.siblings[i]));
         }
     }
 
-    /// @notice The reading in `leaf`; `canonical` false where it is anything else. No signature is checked here.
-    function parse(bytes calldata leaf) internal pure returns (Reading memory reading) {
-        if (leaf.length > MAX_BYTES || leaf.length < 2) return reading;
+    /// @notice The reading in a salted leaf; `canonical` false where it is anything else. No signature is checked here.
+    function parse(bytes calldata salted) internal pure returns (Reading memory reading) {
+        if (salted.length > SALT_BYTES + MAX_BYTES || salted.length < SALT_BYTES + 2) return reading;
+        bytes calldata leaf = salted[SALT_BYTES:];
         if (bytes2(leaf) == 0x8250) {
             if (leaf.length < 18) return reading;
             return _payload(leaf, 18, leaf.length, bytes16(leaf[2:18]), false);
@@ -69,7 +80,8 @@ library ReadingLeaf {
     }
 
     /// @notice SHA-256 of what the signature of a canonical signed leaf is over: its Sig_structure (RFC 9052 section 4.4).
-    function signedHash(bytes calldata leaf) internal pure returns (bytes32) {
+    function signedHash(bytes calldata salted) internal pure returns (bytes32) {
+        bytes calldata leaf = salted[SALT_BYTES:];
         return sha256(
             abi.encodePacked(
                 hex"846a", "Signature1", leaf[2:24], bytes1(0x50), "walras reading 1", leaf[PAYLOAD_AT:leaf.length - TAIL]
