@@ -11,7 +11,6 @@ from walras.errors import Fault, InputError
 from walras.ledger.costs import WEI_PER_GWEI, CostTerms
 from walras.study.report import write_report
 
-
 MOST = 10**9
 """Highest price of gas (gwei) or of a coin that anybody may ask about."""
 
@@ -32,5 +31,6 @@ def _whole(option: str, text: str, unit: int) -> int:
     except InvalidOperation:
         whole = None
     if whole is None:
-        raise InputError("walras report", [Fault("command line", option, text, f"a number from 0 to {MOST:,} with at most nine decimals")])
+        expected = f"a number from 0 to {MOST:,} with at most nine decimals"
+        raise InputError("walras report", [Fault("command line", option, text, expected)])
     return whole
