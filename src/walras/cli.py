@@ -1,4 +1,7 @@
-"""The command line: parses, calls, prints. Exit codes: 0 done, 1 something does not hold, 2 what was given is wrong."""
+"""The command line: parses, calls, prints.
+
+Exit codes: 0 done, 1 something does not hold, 2 what was given is wrong, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -292,4 +295,10 @@ def main() -> None:
         sys.exit(0)
     except json.JSONDecodeError as error:
         print(f"error: not JSON: {error}", file=sys.stderr)
+        sys.exit(2)
+    except UnicodeDecodeError as error:
+        print(f"error: not text in UTF-8: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -50,7 +50,7 @@ class InputError(WalrasError):
     def __init__(self, what: str, faults: Sequence[Fault], *, way_out: str = "") -> None:
         self.faults = tuple(faults)
         count = len(self.faults)
-        head = f"{what}: {count} fault{'s' if count != 1 else ''}"
+        head = f"{what}: {count} fault{'s' if count != 1 else ''}" if count else what
         super().__init__("\n".join([head, *(f"  {fault}" for fault in self.faults)]), thing=what, way_out=way_out)
 
 

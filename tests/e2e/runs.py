@@ -75,3 +75,22 @@ def add(field: str, row: int, amount: int) -> Callable[[dict[str, Any]], object]
         public[field][row] += amount
 
     return change
+
+
+def with_late_readings(to: Path, percent: int) -> Path:
+    """A community file like rural1, `percent` of whose readings come late."""
+    to.mkdir(parents=True, exist_ok=True)
+    text = (EXAMPLES / "rural1.toml").read_text()
+    assert text.count("[metering]\n") == 1
+    path = to / "rural1-late.toml"
+    path.write_text(text.replace("[metering]\n", f"[metering]\nlate_percent = {percent}\n"))
+    return path
+
+
+@cache
+def rural1_late() -> Path:
+    """The same day with a fifth of the readings late. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    for _ in Run(with_late_readings(folder, 20), folder / "run", Options()):
+        pass
+    return folder / "run"

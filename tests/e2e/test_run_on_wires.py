@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from e2e.runs import EXAMPLES, add, forge, rural1_day, rural1_on_wires
 from walras.commands.limits import limits_command
 from walras.errors import AuditError, InputError, JournalError
 from walras.exchange.audit import Audit
-from walras.exchange.curtailment import recorded_wires
+from walras.exchange.curtailment import limits_broken, recorded_wires
 from walras.exchange.journal import read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import check_statement, make_statement, opened_terms, settled_slots
@@ -65,7 +66,7 @@ def test_the_locational_charges_are_the_merchandising_surplus_and_go_back_to_the
         wires = recorded_wires(terms, s.slot, s.events)
         assert wires is not None
         nano = s.accounts.bills.nano
-        located = location_micro(wires.clearing)[terms.wires.bus] * (s.import_wh - s.export_wh)
+        located = location_micro(terms.wires.network, wires.clearing)[terms.wires.bus] * (s.import_wh - s.export_wh)
         assert nano[:, -2].tolist() == located.tolist()
         assert int(nano[:, -2:].sum()) == 0
         assert int(located.sum()) >= 0, "limits and losses cost, they do not earn"
@@ -167,3 +168,18 @@ def test_the_report_shows_the_prices_at_the_nodes_and_their_parts() -> None:
     assert 'id="split"' in page
     assert "The wires took back" in page
     assert 'id="nodes"' not in make_page(read_report(rural1_day()))
+
+
+def test_the_metered_flow_is_held_to_what_the_grid_above_allows_too() -> None:
+    terms, _ = opened_terms(read_public_record(rural1_on_wires() / PUBLIC))
+    assert terms.wires is not None
+    fed = np.zeros(terms.members, dtype=np.int64)
+    fed[0] = -5_000  # 20 kW for a quarter hour
+    idle = np.zeros(terms.wires.network.buses, dtype=np.int64)
+    assert limits_broken(terms, fed, idle) == []
+    held = replace(terms, wires=replace(terms.wires, export_limit_w=15_000))
+    (said,) = limits_broken(held, fed, idle)
+    assert said.startswith("export limit exceeded by 4.")
+    held = replace(terms, wires=replace(terms.wires, import_limit_w=15_000))
+    (said,) = limits_broken(held, -fed, idle)
+    assert said.startswith("import limit exceeded by 5.")

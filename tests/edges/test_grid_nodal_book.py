@@ -96,3 +96,28 @@ def test_the_list_documents_what_a_book_on_the_wires_carries() -> None:
     assert "network" in listed["nodal"]["extra"]  # type: ignore[operator]
     assert "flexible" in listed["nodal"]["order_extra"]  # type: ignore[operator]
     assert "network" not in listed["uniform"]["extra"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("wrong", ["x", None, [], True, 10**400, float("nan"), 1e308])
+@pytest.mark.parametrize("field", ["length_km", "r_ohm_per_km", "max_i_ka", "parallel"])
+def test_a_number_of_a_line_that_is_none_is_a_fault_by_name(field: str, wrong: object) -> None:
+    given = book()
+    given["network"]["lines"][0][field] = wrong
+    with pytest.raises(InputError, match=rf"network lines\[0\]: {field} = "):
+        clear_book(given, "nodal", SHELF)
+
+
+@pytest.mark.parametrize("wrong", [None, [], 5])
+def test_a_bus_or_a_name_that_is_no_text_is_a_fault(wrong: object) -> None:
+    given = book()
+    given["network"]["lines"][0]["from_bus"] = given["network"]["transformers"][0]["name"] = wrong
+    with pytest.raises(InputError, match="2 faults"):
+        clear_book(given, "nodal", SHELF)
+
+
+@pytest.mark.parametrize("wrong", ["x", None, 10**400])
+def test_a_nominal_voltage_or_the_hours_that_are_no_number_are_faults(wrong: object) -> None:
+    given = book()
+    given["network"]["buses"]["mv"] = given["hours"] = wrong
+    with pytest.raises(InputError, match="2 faults"):
+        clear_book(given, "nodal", SHELF)

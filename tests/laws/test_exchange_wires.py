@@ -89,7 +89,7 @@ def test_what_is_left_after_curtailment_breaks_nothing_that_curtailment_could_me
     if not np.asarray(slot.clearing.certificate["limit_short_ppm"]).any():
         assert limits_broken(terms, metered, wish.reactive_var) == []
     due = charges(wires_of(terms), slot.clearing, metered)
-    assert due.locational_nano.tolist() == (location_micro(slot.clearing)[BUS] * metered).tolist()
+    assert due.locational_nano.tolist() == (location_micro(NETWORK, slot.clearing)[BUS] * metered).tolist()
     if kept:
         assert not due.returned_nano.any()
     elif metered.any():
@@ -126,6 +126,23 @@ def test_an_export_limit_holds_and_has_a_price() -> None:
     worth = np.asarray(slot.clearing.certificate["limit_price_micro_per_hour"])
     # a kW more of export is a kWh an hour at 8 ct, less what it loses on the way
     assert 75_000 < worth.max() <= 80_000
+    # and who feeds in pays for it: 10 kW of exchange for a quarter hour at that price, and the losses
+    metered = slot.intended.net_wh + slot.curtailed_wh
+    due = charges(wires_of(make_terms(export_limit_w=10_000)), slot.clearing, metered)
+    assert 2_500 * 75_000 < int(due.locational_nano.sum()) < 2_500 * 90_000
+
+
+def test_only_what_the_clearing_says_stays_broken_is_excused() -> None:
+    terms = make_terms()
+    slot = clear_wires(terms, intended([4_000, 4_000, 4_000, 4_000, 4_000, 4_000]))
+    net, reactive = slot.intended.net_wh, slot.intended.reactive_var
+    assert limits_broken(terms, net, reactive, slot.clearing) == []
+    short = np.asarray(slot.clearing.certificate["limit_short_ppm"])
+    for row in np.flatnonzero(short):
+        less = short.copy()
+        less[row] //= 2
+        forged = replace(slot.clearing, certificate={**slot.clearing.certificate, "limit_short_ppm": less})
+        assert limits_broken(terms, net, reactive, forged)
 
 
 def test_a_limit_that_taking_breaks_is_said_and_not_hidden() -> None:

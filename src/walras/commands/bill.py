@@ -12,6 +12,7 @@ from walras.commands.secrets import read_secret
 from walras.errors import JournalError
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
+from walras.exchange.terms import Terms
 from walras.study.runner import JOURNAL, PUBLIC, open_journal
 from walras.units import format_energy, format_money, format_price
 
@@ -25,6 +26,8 @@ TITLES = {
     "local_vat": "VAT, local",
     "feed_in": "feed-in",
     "imbalance": "imbalance",
+    "locational": "place in the network",
+    "rent_returned": "share of the wires' earnings",
 }
 
 
@@ -45,8 +48,12 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     console.print(f"[bold]{member}[/bold], account {statement.account}, contract {statement.contract}, {days}")
     console.print(_energy_line(statement))
     console.print(_items_table(statement))
+    if statement.corrections:
+        console.print(_corrections_table(statement, terms))
     gain = statement.alone_nano - statement.total_nano
-    console.print(f"the market saves {format_money(gain, statement.currency)} against the same energy on the own contract alone")
+    verb = "saves" if gain >= 0 else "costs"
+    money = format_money(abs(gain), statement.currency)
+    console.print(f"the market {verb} {money} against the same energy on the own contract alone")
     console.print(
         f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
     )
@@ -62,6 +69,17 @@ def _energy_line(statement: Statement) -> str:
         parts.append(f"gave {format_energy(e['export_wh'])}, {format_energy(e['sold_wh'])} of it to neighbours")
         parts.append(f"feed-in tariff {format_price(statement.feed_in_micro_per_kwh)}")
     return "; ".join(parts)
+
+
+def _corrections_table(statement: Statement, terms: Terms) -> Table:
+    """Every correcting settlement on a line of its own: differences, already in the sums above."""
+    table = Table(title="corrected after late readings, in the sums above", title_justify="left", box=None, pad_edge=False)
+    for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay"):
+        table.add_column(name, justify="left" if name == "slot" else "right")
+    for slot, taken, given, bought, sold, pays, _ in statement.corrections:
+        energies = (f"{energy:+,} Wh" for energy in (taken, given, bought, sold))
+        table.add_row(f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4))
+    return table
 
 
 def _items_table(statement: Statement) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from walras.errors import Fault, InputError
@@ -13,7 +14,14 @@ from walras.market.book import clear_book, describe_mechanisms, parse_book
 
 def clear_command(book: Path, mechanism: str) -> None:
     """Clear and print."""
+    check_mechanism(mechanism, SHELF)
     print(json.dumps(clear_book(parse_book(read_book_text(book)), mechanism, SHELF), indent=1))
+
+
+def check_mechanism(name: str, known: Iterable[str]) -> None:
+    """InputError with the names that there are, unless `name` is one of them."""
+    if name not in known:
+        raise InputError("mechanism", [Fault("command line", "mechanism", name, "one of " + ", ".join(sorted(known)))])
 
 
 def read_book_text(book: Path) -> str:
@@ -22,7 +30,10 @@ def read_book_text(book: Path) -> str:
         return sys.stdin.read()
     if not book.is_file():
         raise InputError("book", [Fault("command line", "book", str(book), "a file with a book of orders (JSON), or -")])
-    return book.read_text(encoding="utf-8")
+    try:
+        return book.read_text(encoding="utf-8")
+    except UnicodeDecodeError as cause:
+        raise InputError("book", [Fault(str(book), "text", str(cause), "JSON in UTF-8")]) from cause
 
 
 def list_command() -> None:

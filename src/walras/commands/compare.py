@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from walras.community import load_community, with_period
+from walras.errors import ClearingError, Fault, InputError
 from walras.exchange.terms import Terms
+from walras.market.mechanism import Mechanism
 from walras.study.comparison import Outcome, chosen, compare_days
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys, make_terms
@@ -23,7 +25,8 @@ from walras.units import format_energy, format_money, format_price
 def compare_command(community: Path, mechanisms: str, *, days: int | None, start: date | None, lies: int, out: Path | None) -> None:
     """Compare, print, and write the page where asked."""
     console = Console(soft_wrap=True, highlight=False)
-    console.width = max(console.width, 168)
+    console.width = max(console.width, 176)
+    wanted = _wanted(mechanisms, lies)
     given = with_period(load_community(community), start=start, days=days)
     given = replace(given, market=replace(given.market, strategy="truthful"))
 
@@ -32,9 +35,7 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
 
     status = Console(stderr=True)
     with status.status("comparing") as spinner:
-        outcomes = compare_days(
-            given, terms_of, chosen(mechanisms), lies_in=lies, progress=lambda what: spinner.update(f"comparing: {what}")
-        )
+        outcomes = compare_days(given, terms_of, wanted, lies_in=lies, progress=lambda what: spinner.update(f"comparing: {what}"))
     console.print(
         f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms"
     )
@@ -47,6 +48,24 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
         console.print(f"picture: {out}; figures: {out.with_suffix('.json')}")
 
 
+def _wanted(mechanisms: str, lies: int) -> list[Mechanism]:
+    """The mechanisms named; InputError with every fault of the two options."""
+    faults = []
+    try:
+        wanted = chosen(mechanisms)
+    except ClearingError as error:
+        wanted, expected = [], error.way_out
+    else:
+        expected = "names of mechanisms with commas between, or all"
+    if not wanted:
+        faults.append(Fault("command line", "--mechanisms", mechanisms, expected))
+    if lies < 0:
+        faults.append(Fault("command line", "--lies", lies, "0 or more"))
+    if faults:
+        raise InputError("walras compare", faults)
+    return wanted
+
+
 def _row(outcome: Outcome) -> dict[str, object]:
     return {**outcome.score.as_row(), **{k: v for k, v in asdict(outcome).items() if k != "score"}}
 
@@ -54,7 +73,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
 def _table(outcomes: list[Outcome], currency: str) -> Table:
     table = Table(box=None, pad_edge=False)
     heads = ("mechanism", "welfare", "volume", "mean price", "spread", "operator", "buyers gain", "sellers gain")
-    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay", "slots over limits"):
+    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay", "over limits", "taken back"):
         table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
     for o in sorted(outcomes, key=lambda o: -o.score.efficiency):
         s = o.score
@@ -71,7 +90,8 @@ def _table(outcomes: list[Outcome], currency: str) -> Table:
             "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
             f"{1e3 * s.seconds / max(s.books, 1):.2f}",
             format_money(o.members_pay_nano, currency),
-            str(o.broken) + (f", {format_energy(o.curtailed_wh, 1)} taken back" if o.curtailed_wh else ""),
+            str(o.broken),
+            format_energy(o.curtailed_wh, 1) if o.curtailed_wh else "",
         )
     return table
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from walras.commands.clear import read_book_text
+from walras.commands.clear import check_mechanism, read_book_text
+from walras.errors import Fault, InputError
 from walras.grid.nodal_book import SHELF
 from walras.market.book import parse_book, read_book
 from walras.market.game import best_misreport
@@ -15,6 +16,9 @@ from walras.market.registry import mechanism_named
 
 def game_command(book: Path, mechanism: str, tries: int) -> None:
     """Print the search's result as JSON: participant, gain, how."""
+    check_mechanism(mechanism, SHELF)
+    if tries < 0:
+        raise InputError("walras game", [Fault("command line", "--tries", tries, "0 or more")])
     rule = mechanism_named(mechanism, SHELF)
     text = read_book_text(book)
     written = parse_book(text)

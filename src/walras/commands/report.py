@@ -11,6 +11,9 @@ from walras.errors import Fault, InputError
 from walras.ledger.costs import WEI_PER_GWEI, CostTerms
 from walras.study.report import write_report
 
+MOST = 10**9
+"""Highest price of gas (gwei) or of a coin that anybody may ask about."""
+
 
 def report_command(run: Path, out: Path | None, gas_gwei: str, coin_price: str, batch_slots: int) -> None:
     """Write the page and say where. Prices are decimal text, so that no binary fraction comes between."""
@@ -24,9 +27,10 @@ def _whole(option: str, text: str, unit: int) -> int:
     """`text` in the small unit; InputError where it is no number, negative, or finer than nine decimals."""
     try:
         value = Decimal(text) * unit
-        whole = int(value) if value.is_finite() and value >= 0 and value == value.to_integral_value() else None
+        whole = int(value) if value.is_finite() and 0 <= value <= MOST * unit and value == value.to_integral_value() else None
     except InvalidOperation:
         whole = None
     if whole is None:
-        raise InputError("walras report", [Fault("command line", option, text, "a number from 0 with at most nine decimals")])
+        expected = f"a number from 0 to {MOST:,} with at most nine decimals"
+        raise InputError("walras report", [Fault("command line", option, text, expected)])
     return whole

@@ -48,6 +48,7 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
         console.print(
             f"{terms.name}: {terms.members} members, {session.slots} slots of {terms.grid.minutes} minutes from "
             f"{terms.grid.local(terms.first):%Y-%m-%d}, cleared by {terms.mechanism}, settled {terms.rule.replace('_', ' ')}"
+            + (", within the limits of the wires" if terms.wires is not None else "")
         )
         task = progress.add_task("trading", total=session.slots)
         for slot in session:

@@ -9,7 +9,7 @@ from walras.errors import Fault, InputError
 
 def read_secret(path: Path, command: str) -> bytes:
     """32 bytes as 64 hex digits; InputError for anything else."""
-    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    text = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
     try:
         secret = bytes.fromhex(text)
     except ValueError:

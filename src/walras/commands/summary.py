@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from walras.exchange.curtailment import recorded_wires
 from walras.exchange.journal import read_public_record
@@ -23,7 +22,7 @@ def summary_table(console: Console, run: Path) -> None:
     taken = located = returned = 0
     imported = exported = traded = pays = alone = gas = overloads = 0
     nano = np.zeros(terms.accounts, dtype=np.int64)
-    value, worst = 0, (0, "")
+    paid, worst, corrected = 0, (0, ""), 0
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
         traded += volume
@@ -32,8 +31,9 @@ def summary_table(console: Console, run: Path) -> None:
         nano += s.accounts.cash_nano
         pays += checked_sum(s.accounts.bills.total_nano)
         alone += checked_sum(s.alone.total_nano)
-        value += volume * (s.price_micro_per_kwh or 0)
+        paid += checked_sum(np.maximum(s.accounts.settled.local_nano, 0))
         gas += s.events[EventKind.SETTLED].public["gas"]
+        corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
         wires = recorded_wires(terms, s.slot, s.events)
@@ -42,20 +42,19 @@ def summary_table(console: Console, run: Path) -> None:
             located += checked_sum(s.accounts.bills.nano[:, -2])
             returned -= checked_sum(s.accounts.bills.nano[:, -1])
         worst = max(worst, (flow["loading_ppm"][1], f"{terms.grid.local(s.slot):%d %b %H:%M}"))
-    table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
-        ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(value // traded if traded else 0)} on average"),
+        ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(paid // traded if traded else 0)} on average"),
         ("taken from / given to the grid", f"{format_energy(imported, 1)} / {format_energy(exported, 1)} at the meters"),
         ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
         ("gain of the members together", format_money(alone - pays, terms.currency)),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
         *_on_wires(terms, taken, located, returned),
+        *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
         ("gas", f"{gas:,} for all settlements"),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
-        table.add_row(name, text)
-    console.print(table)
+        console.print(f"{name:<30}  {text}")
 
 
 def _on_wires(terms: Terms, taken_wh: int, located_nano: int, returned_nano: int) -> list[tuple[str, str]]:

@@ -123,10 +123,15 @@ class ForecastModel:
 
 @dataclass(frozen=True, slots=True)
 class MeteringRules:
-    """How many oracles attest the readings' root, and how many of them must agree."""
+    """How many oracles attest the readings' root, and how many of them must agree.
+
+    `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
+    corrected when the window closes. 0: all are on time.
+    """
 
     oracles: int
     quorum: int
+    late_percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

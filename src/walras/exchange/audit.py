@@ -22,9 +22,19 @@ from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import act_from_public
 from walras.exchange.commitment import commitments
+from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
 from walras.exchange.extras import extra_for
-from walras.exchange.fold import ACT, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, ExchangeState, apply
+from walras.exchange.fold import (
+    ACT,
+    ESCROW_PAID,
+    LEDGER_DEPLOYED,
+    RUN_CLOSED,
+    RUN_OPENED,
+    SLOT_CORRECTED,
+    ExchangeState,
+    apply,
+)
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
@@ -39,9 +49,11 @@ from walras.ledger import (
     attestation_digest,
     balances,
     commitment_of,
+    correction_of,
     net_positions,
     pack_positions,
     recover_address,
+    revision_of,
     slot_commitment,
 )
 from walras.ledger.keys import SIGNATURE_BYTES
@@ -89,6 +101,7 @@ class Audit:
         self._terms, self._layout = terms, terms.layout()
         state = ExchangeState()
         under_way: dict[int, dict[EventKind, Entry]] = {}
+        self._substituted: dict[int, Standing] = {}
         for done, entry in enumerate(entries):
             where = f"entry {entry.seq} ({entry.kind}" + (f", slot {entry.slot})" if entry.slot is not None else ")")
             try:
@@ -113,6 +126,8 @@ class Audit:
                 self.report.count("acts with the record")
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
+            if entry.kind == SLOT_CORRECTED:
+                self._check_correction(entry)
             return
         events = under_way.setdefault(entry.slot, {})
         kind = EventKind(entry.kind)
@@ -122,6 +137,8 @@ class Audit:
             check(self, entry.slot, events)
         if kind is EventKind.SETTLED:
             del under_way[entry.slot]
+            if self._terms.dispute_window_s and not _complete(events[EventKind.READINGS_ADMITTED].public):
+                self._substituted[entry.slot] = standing_of(events)
             self.report.slots += 1
 
     def _connect(self, deployed: Public) -> None:
@@ -172,12 +189,8 @@ class Audit:
             raise AuditError(f"slot {slot}: the wires were not cleared by the rule: " + "; ".join(map(str, findings)), thing=slot)
         self.report.count("clearings on the wires")
 
-    def _check_wires_held(self, slot: int, events: Events, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
+    def _check_wires_held(self, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
         """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
-        admitted = events[EventKind.READINGS_ADMITTED].public
-        if admitted["admitted"] != admitted["devices"]:
-            self.report.count("slots with substitutes, their limits not checked")
-            return
         allowed = np.maximum(-wires.intended.net_wh, 0) - wires.curtailed_wh
         over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
         if over.size:
@@ -185,8 +198,8 @@ class Audit:
             raise AuditError(
                 f"slot {slot}: account {who} fed in {int(exports[who])} Wh, the wires allowed {int(allowed[who])}", thing=slot
             )
-        broken = limits_broken(self._terms, imports - exports, wires.intended.reactive_var)
-        if broken and not np.asarray(wires.clearing.certificate["limit_short_ppm"]).any():
+        broken = limits_broken(self._terms, imports - exports, wires.intended.reactive_var, wires.clearing)
+        if broken:
             raise AuditError(f"slot {slot}: a limit is broken and nobody said so: " + "; ".join(broken), thing=slot)
         self.report.count("slots within the limits of the wires")
 
@@ -216,8 +229,10 @@ class Audit:
         wires = recorded_wires(self._terms, slot, events)
         on_wires = None if wires is None else wires.clearing
         again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, on_wires)
-        if wires is not None:
-            self._check_wires_held(slot, events, wires, imports, exports)
+        if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
+            self._check_wires_held(slot, wires, imports, exports)
+        elif wires is not None:
+            self.report.count("slots with substitutes, their limits not checked")
         for name, computed in (("cash_nano", again.cash_nano), ("energy_wh", again.energy_wh)):
             stated = column(public, name)
             wrong = np.flatnonzero(stated != computed) if stated.shape == computed.shape else np.array([0])
@@ -247,6 +262,26 @@ class Audit:
             raise AuditError(f"slot {slot}: the contract settled something else than the record says", thing=slot)
         self.report.count("settlements on the chain")
 
+    def _check_correction(self, entry: Entry) -> None:
+        """The slot settled again on its late readings, the difference to the last nano, and the contract's own revision of it."""
+        public, slot = entry.public, entry.public["slot"]
+        before = self._substituted.get(slot)
+        if before is None:
+            raise AuditError(f"slot {slot}: there is no settled substitute to correct", thing=slot)
+        after = check_correction(self._terms, self._layout, self._addresses, before, entry)
+        self._substituted[slot] = after
+        wires = recorded_wires(self._terms, slot, after.events)
+        if wires is not None and after.admitted == self._terms.members:
+            self._check_wires_held(slot, wires, after.import_wh, after.export_wh)
+        self._execute(entry)
+        header = Header(*(bytes.fromhex(public[name]) for name in ("root", "trades_root", "journal_head")))
+        packed = pack_positions(difference_positions(column(public, "cash_nano"), column(public, "energy_wh")))
+        if correction_of(self._chain, self._addresses, slot, after.revision) != slot_commitment(slot, header, packed):
+            raise AuditError(f"slot {slot}: the contract corrected something else than the record says", thing=slot)
+        if revision_of(self._chain, self._addresses, slot) < after.revision:
+            raise AuditError(f"slot {slot}: the contract has no revision {after.revision} of it", thing=slot)
+        self.report.count("corrections computed again, and on the chain")
+
     def _check_receipt(self, slot: int, events: Events) -> None:
         stated = events[EventKind.SETTLED].public
         receipt = self._receipt
@@ -262,6 +297,9 @@ class Audit:
                 raise AuditError(f"the chain ends in state {root[:16]}…, the record says {last['state_root'][:16]}…")
             if last["slots"] != state.settled:
                 raise AuditError(f"the record says {last['slots']} slots, {state.settled} were settled")
+        standing = sum(s.admitted < self._terms.members for s in self._substituted.values())
+        if standing:
+            self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:
             return
         escrow, energy = balances(self._chain, self._addresses, range(self._terms.accounts))
@@ -274,8 +312,13 @@ class Audit:
                 )
         self.report.count("accounts on the chain", self._terms.accounts)
 
+    _substituted: dict[int, Standing]
     _terms: Terms
     _layout: BillLayout
+
+
+def _complete(admitted: Public) -> bool:
+    return bool(admitted["admitted"] == admitted["devices"])
 
 
 _SLOT_CHECKS: dict[EventKind, Callable[[Audit, int, Events], None]] = {

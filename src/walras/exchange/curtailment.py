@@ -33,7 +33,9 @@ from walras.exchange.settlement import positions_of
 from walras.exchange.terms import FIRM, Terms
 from walras.exchange.wires import Wires
 from walras.grid import FeederSlot, add_supplier, check_nodal, find_violations, power_flow
+from walras.grid.limits import LOADING_TOLERANCE, VOLTAGE_TOLERANCE_PU
 from walras.grid.nodal import clear as clear_nodal
+from walras.grid.rows import EXPORT_LIMIT, IMPORT_LIMIT, TRANSFORMER_LIMIT
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.laws import Finding
@@ -141,12 +143,39 @@ def check_wires(terms: Terms, slot: WiresSlot) -> list[Finding]:
     return check_nodal(book, slot.clearing, feeder, CONVENTIONS)
 
 
-def limits_broken(terms: Terms, net_wh: Int64, reactive_var: Int64) -> list[str]:
-    """What an AC power flow of the metered energy [members] breaks, in words."""
+def limits_broken(terms: Terms, net_wh: Int64, reactive_var: Int64, clearing: Clearing | None = None) -> list[str]:
+    """What an AC power flow of the metered energy [members] breaks, in words; what crosses the root is held to its limits too.
+
+    With `clearing`, what its certificate says stays broken is left out, as far as it says so.
+    """
     wires = wires_of(terms)
+    said: dict[tuple[int, int], float] = {}
+    if clearing is not None:
+        columns = (np.asarray(clearing.certificate[f"limit_{name}"]).tolist() for name in ("kind", "index", "short_ppm"))
+        said = {(kind, index): short / 1e6 for kind, index, short in zip(*columns, strict=True) if short > 0}
     p = np.bincount(wires.bus, weights=net_wh / (1e3 * terms.grid.hours), minlength=wires.network.buses)
-    broken = find_violations(wires.network, power_flow(wires.network, p, reactive_var / 1e3))
-    return [broken.describe(wires.network, row) for row in range(len(broken))]
+    flow = power_flow(wires.network, p, reactive_var / 1e3)
+    broken = find_violations(wires.network, flow)
+    places = zip(broken.kind.tolist(), broken.index.tolist(), broken.excess.tolist(), strict=True)
+    found = [
+        broken.describe(wires.network, row)
+        for row, (kind, index, excess) in enumerate(places)
+        if excess > 1.01 * said.get((kind, index), 0.0) + _tolerance(kind, (kind, index) in said)
+    ]
+    hair = 2 / (1e3 * terms.grid.hours)  # 2 Wh in the slot, as the check of the clearing itself allows
+    ends = ((IMPORT_LIMIT, "import", wires.import_limit_w, 1), (EXPORT_LIMIT, "export", wires.export_limit_w, -1))
+    for kind, name, limit_w, sign in ends:
+        over = 0.0 if limit_w is None else sign * float(flow.slack_p_kw[0]) - limit_w / 1e3
+        if over > hair + said.get((kind, 0), 0.0):
+            found.append(f"{name} limit exceeded by {over:.4f} kW")
+    return found
+
+
+def _tolerance(kind: int, said: bool) -> float:
+    """What the kind of limit may be off where the clearing states how far it stays broken (else the flow's own tolerance)."""
+    if not said:
+        return 0.0
+    return LOADING_TOLERANCE if kind <= TRANSFORMER_LIMIT else VOLTAGE_TOLERANCE_PU
 
 
 def wires_slot_to_public(slot: WiresSlot) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from walras.units import Int64, checked_sum
 RUN_OPENED = "run_opened"
 LEDGER_DEPLOYED = "ledger_deployed"
 ESCROW_PAID = "escrow_paid"
+SLOT_CORRECTED = "slot_corrected"
 RUN_CLOSED = "run_closed"
 ACT = "act"
 ACT_FIELDS = {"act", "at", "by", "account", "detail"}
@@ -47,6 +48,7 @@ class ExchangeState:
     escrow_nano   [accounts] int64, money in escrow: deposits less payments
     energy_wh     [accounts] int64, running energy taken from the grid
     settled       number of slots settled; `last_settled` the index of the last
+    revisions     how often a settled slot was corrected, by index; none where it never was
     closed        True after `run_closed`
     """
 
@@ -57,6 +59,7 @@ class ExchangeState:
     energy_wh: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settled: int = 0
     last_settled: int | None = None
+    revisions: Mapping[int, int] = field(default_factory=dict)
     closed: bool = False
 
 
@@ -78,6 +81,8 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
             if (paid < 0).any():
                 raise JournalError(f"entry {entry.seq} ({entry.kind}): a deposit is negative", thing=entry.seq)
             return replace(state, escrow_nano=state.escrow_nano + paid)
+        if entry.kind == SLOT_CORRECTED and state.last_settled is not None:
+            return _correct(state, entry)
         if entry.kind == RUN_CLOSED and not state.slots:
             return replace(state, closed=True)
     raise JournalError(f"entry {entry.seq}: {entry.kind} does not belong here", thing=entry.seq)
@@ -106,6 +111,26 @@ def _settle(state: ExchangeState, entry: Entry, slot: int, events: Mapping[Event
     if EventKind.SETTLEMENT_SUBMITTED not in events:
         raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {slot} has no submitted settlement", thing=entry.seq)
     submitted = events[EventKind.SETTLEMENT_SUBMITTED]
+    escrow, energy = _after_payment(state, entry, submitted, slot)
+    return replace(state, escrow_nano=escrow, energy_wh=energy, settled=state.settled + 1, last_settled=slot)
+
+
+def _correct(state: ExchangeState, entry: Entry) -> ExchangeState:
+    """A settled slot's difference is paid: what was settled stays, the correction is counted."""
+    slot, revision = entry.public["slot"], entry.public["revision"]
+    if state.last_settled is None or slot > state.last_settled:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {slot} is not settled yet", thing=entry.seq)
+    if revision != state.revisions.get(slot, 0) + 1:
+        raise JournalError(
+            f"entry {entry.seq} ({entry.kind}): revision {revision} of slot {slot} follows on {state.revisions.get(slot, 0)}",
+            thing=entry.seq,
+        )
+    escrow, energy = _after_payment(state, entry, entry.public, slot)
+    return replace(state, escrow_nano=escrow, energy_wh=energy, revisions={**state.revisions, slot: revision})
+
+
+def _after_payment(state: ExchangeState, entry: Entry, submitted: Public, slot: int) -> tuple[Int64, Int64]:
+    """Escrow and running energy [accounts] after the `submitted` columns; JournalError where a sum is not zero or one is short."""
     where = f"entry {entry.seq} ({entry.kind}) of slot {slot}"
     cash = np.asarray(submitted["cash_nano"], dtype=np.int64)
     energy = np.asarray(submitted["energy_wh"], dtype=np.int64)
@@ -118,7 +143,7 @@ def _settle(state: ExchangeState, entry: Entry, slot: int, events: Mapping[Event
     if (escrow < 0).any():
         account = int(np.flatnonzero(escrow < 0)[0])
         raise JournalError(f"{where}: account {account} would fall to {int(escrow[account])} nano", thing=entry.seq)
-    return replace(state, escrow_nano=escrow, energy_wh=state.energy_wh + energy, settled=state.settled + 1, last_settled=slot)
+    return escrow, state.energy_wh + energy
 
 
 def _column(entry: Entry, name: str, state: ExchangeState) -> Int64:

@@ -2,6 +2,7 @@
 
     run_opened          the member's id and their meter's credential
     delivered           metered net energy and the energy in the member's batteries after the slot
+    slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
     readings_admitted   what the member's meter sent, and the salted leaf they are billed by; common: the digests of all leaves
 
 So each member's data stand alone: they can be handed out, or erased, without touching another's.
@@ -106,7 +107,7 @@ def closed_readings(slot: int, entry: Entry) -> SlotReadings:
 
 def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:
     """A member's part in plain JSON values, bytes as hex: what a member is shown of what is kept about them."""
-    if kind != "readings_admitted":
+    if kind not in ("readings_admitted", "slot_corrected"):
         return dict(json.loads(part))
     salt, sent, leaf = cbor2.loads(part)
     billed = sent[leaf] if isinstance(leaf, int) else leaf

@@ -8,15 +8,16 @@ a statement can check it with `check_statement` and the public record, and witho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from walras.errors import AuditError, Fault, InputError, JournalError
 from walras.exchange.accounting import SlotAccounts, bills_without_market, settle_slot
+from walras.exchange.correction import corrections_of, settle_again
 from walras.exchange.curtailment import recorded_wires
-from walras.exchange.fold import RUN_OPENED
+from walras.exchange.fold import RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import leaves_tree, member_ids, salted_leaf
 from walras.exchange.phases import EventKind
@@ -33,7 +34,10 @@ ENERGY_COLUMNS = ("import_wh", "export_wh", "bought_wh", "sold_wh", "supplied_wh
 
 @dataclass(frozen=True, slots=True)
 class SettledSlot:
-    """One settled slot as the journal has it, computed again."""
+    """One slot as it stands, computed again: as it was settled, or as its last correction left it.
+
+    Where it was corrected, `first` is the slot as it was settled and `correction` the last correcting entry.
+    """
 
     slot: int
     item_micro: Any
@@ -43,6 +47,8 @@ class SettledSlot:
     accounts: SlotAccounts
     alone: Bills
     events: Mapping[EventKind, Entry]
+    first: SettledSlot | None = None
+    correction: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,9 @@ class Leaf:
 class Statement:
     """One member over all settled slots. `items` name to nano (positive: the member pays); `alone` the same without the market.
 
-    `slots` one row a slot: (slot, price or None, import, export, bought, sold, pays nano, would pay without market nano).
+    `slots` one row a slot as it was settled: (slot, price or None, import, export, bought, sold, pays nano, would pay without
+    market nano). `corrections` one row a corrected slot in which anything changed for the member: (slot, import, export, bought,
+    sold, pays nano, would pay nano), all differences. Energy, `items` and `alone` are sums over both.
     """
 
     member: str
@@ -73,6 +81,7 @@ class Statement:
     alone: Mapping[str, int]
     slots: tuple[tuple[int, int | None, int, int, int, int, int, int], ...]
     leaves: tuple[Leaf, ...]
+    corrections: tuple[tuple[int, int, int, int, int, int, int], ...] = ()
 
     @property
     def total_nano(self) -> int:
@@ -94,8 +103,12 @@ def opened_terms(entries: Iterable[Entry]) -> tuple[Terms, dict[str, int]]:
 
 
 def settled_slots(terms: Terms, entries: Iterable[Entry]) -> Iterable[SettledSlot]:
-    """Every settled slot, computed again from orders, fills and metered energy."""
+    """Every settled slot as it stands, computed again from orders, fills and metered energy."""
     layout = terms.layout()
+    corrected: dict[int, list[Entry]] = {}
+    if terms.dispute_window_s:
+        entries = list(entries)
+        corrected = corrections_of(entries)
     under_way: dict[int, dict[EventKind, Entry]] = {}
     for entry in entries:
         if entry.slot is None:
@@ -103,7 +116,9 @@ def settled_slots(terms: Terms, entries: Iterable[Entry]) -> Iterable[SettledSlo
         events = under_way.setdefault(entry.slot, {})
         events[EventKind(entry.kind)] = entry
         if entry.kind == EventKind.SETTLED.value:
-            yield _settled(terms, layout, entry.slot, under_way.pop(entry.slot))
+            settled = _settled(terms, layout, entry.slot, under_way.pop(entry.slot))
+            last = corrected.get(entry.slot, [None])[-1]
+            yield settled if last is None else _corrected(terms, layout, settled, last)
 
 
 def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventKind, Entry]) -> SettledSlot:
@@ -119,6 +134,14 @@ def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventK
     return SettledSlot(slot, item_micro, clearing.price_micro_per_kwh, imports, exports, accounts, alone, events)
 
 
+def _corrected(terms: Terms, layout: BillLayout, settled: SettledSlot, last: Entry) -> SettledSlot:
+    """The slot on the readings of its last correction; orders and clearing are as they were."""
+    imports, exports = column(last.public, "import_wh"), column(last.public, "export_wh")
+    accounts, _ = settle_again(terms, layout, settled.slot, settled.events, imports, exports)
+    alone = bills_without_market(terms, layout, settled.slot, settled.item_micro, imports, exports)
+    return replace(settled, import_wh=imports, export_wh=exports, accounts=accounts, alone=alone, first=settled, correction=last)
+
+
 def make_statement(entries: list[Entry], member: str) -> Statement:
     """The statement of `member` from a journal with its private parts; InputError names the members there are."""
     terms, members = opened_terms(entries)
@@ -130,18 +153,23 @@ def make_statement(entries: list[Entry], member: str) -> Statement:
     energy = dict.fromkeys(ENERGY_COLUMNS, 0)
     items = np.zeros(len(layout.items), dtype=np.int64)
     alone = np.zeros_like(items)
-    rows, leaves = [], []
+    rows: list[tuple[int, int | None, int, int, int, int, int, int]] = []
+    corrections: list[tuple[int, int, int, int, int, int, int]] = []
+    leaves = []
     for s in settled_slots(terms, entries):
-        done = s.accounts.settled
-        seen = (s.import_wh, s.export_wh, done.bought_wh, done.sold_wh, done.supplied_wh, done.exported_wh)
-        for name, values in zip(ENERGY_COLUMNS, seen, strict=True):
-            energy[name] += int(values[account])
+        for name, amount in zip(ENERGY_COLUMNS, _energies(s, account), strict=True):
+            energy[name] += amount
         items += s.accounts.bills.nano[account]
         alone += s.alone.nano[account]
-        taken, given, bought, sold = (int(values[account]) for values in seen[:4])
-        pays, without = int(s.accounts.cash_nano[account]), int(s.alone.total_nano[account])
-        rows.append((s.slot, s.price_micro_per_kwh, taken, given, bought, sold, pays, without))
-        leaves += _leaves(s, account)
+        first = s.first or s
+        settled = _row(first, account)
+        rows.append((s.slot, s.price_micro_per_kwh, *settled))
+        leaves += _leaves(first, account)
+        if s.first is not None:
+            taken, given, bought, sold, pays, without = (b - a for a, b in zip(settled, _row(s, account), strict=True))
+            if (taken, given, bought, sold, pays, without) != (0,) * 6:
+                corrections.append((s.slot, taken, given, bought, sold, pays, without))
+            leaves += _leaves(s, account)
     return Statement(
         member,
         account,
@@ -153,44 +181,72 @@ def make_statement(entries: list[Entry], member: str) -> Statement:
         dict(zip(layout.items, alone.tolist(), strict=True)),
         tuple(rows),
         tuple(leaves),
+        tuple(corrections),
     )
 
 
+def _energies(s: SettledSlot, account: int) -> tuple[int, ...]:
+    """The account's `ENERGY_COLUMNS` in the slot."""
+    done = s.accounts.settled
+    seen = (s.import_wh, s.export_wh, done.bought_wh, done.sold_wh, done.supplied_wh, done.exported_wh)
+    return tuple(int(values[account]) for values in seen)
+
+
+def _row(s: SettledSlot, account: int) -> tuple[int, int, int, int, int, int]:
+    """Import, export, bought, sold [Wh], what the account pays and would pay without the market [nano]."""
+    taken, given, bought, sold = _energies(s, account)[:4]
+    return taken, given, bought, sold, int(s.accounts.cash_nano[account]), int(s.alone.total_nano[account])
+
+
 def _leaves(s: SettledSlot, account: int) -> list[Leaf]:
-    admitted = s.events[EventKind.READINGS_ADMITTED]
+    """The account's leaves under the roots of the settlement, or of the correction where the slot is a corrected one."""
+    admitted = s.correction or s.events[EventKind.READINGS_ADMITTED]
+    before = "" if s.correction is None else "corrected "
     data = None if admitted.private is None else salted_leaf(admitted, account)
     found = []
     if data is not None:
         readings = leaves_tree(admitted)
-        found.append(Leaf("reading", s.slot, data, readings.proof(account), readings.root))
+        found.append(Leaf(before + "reading", s.slot, data, readings.proof(account), readings.root))
     done = s.accounts.settled
     trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
     mine = np.flatnonzero((trades.buyer == account) | (trades.seller == account)).tolist()
     if mine:
         lines, tree = trades.leaves(), trades.tree()
-        found += [Leaf("trade", s.slot, lines[row], tree.proof(row), tree.root) for row in mine]
+        found += [Leaf(before + "trade", s.slot, lines[row], tree.proof(row), tree.root) for row in mine]
     return found
 
 
 def check_statement(statement: Statement, public: Iterable[Entry]) -> int:
     """Check every proof of `statement` against the roots in the public record, and its energy against its readings.
 
-    Returns how many proofs hold; AuditError names the first that does not.
+    Returns how many proofs hold; AuditError names the first that does not, or a correction that the statement keeps silent.
     """
     roots: dict[tuple[str, int], str] = {}
     for entry in public:
+        if entry.kind == SLOT_CORRECTED:
+            roots["corrected reading", entry.public["slot"]] = entry.public["root"]
+            roots["corrected trade", entry.public["slot"]] = entry.public["trades_root"]
         if entry.slot is None:
             continue
         if entry.kind == EventKind.ATTESTED.value:
             roots["reading", entry.slot] = entry.public["root"]
         elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
             roots["trade", entry.slot] = entry.public["trades_root"]
-    metered = {row[0]: row[2:4] for row in statement.slots}
+    metered = {("reading", row[0]): row[2:4] for row in statement.slots}
+    changes = {row[0]: row[1:3] for row in statement.corrections}
+    for row in statement.slots:
+        taken, given = changes.get(row[0], (0, 0))
+        metered["corrected reading", row[0]] = row[2] + taken, row[3] + given
+    shown = {(leaf.kind, leaf.slot) for leaf in statement.leaves}
+    for kind, slot in roots:
+        if kind == "corrected reading" and ("reading", slot) in shown and (kind, slot) not in shown:
+            raise AuditError(f"{statement.member}, slot {slot}: it was corrected, the statement does not say so", thing=slot)
     for leaf in statement.leaves:
-        scheme = SHA256_RFC6962 if leaf.kind == "reading" else KECCAK_SORTED
+        is_reading = leaf.kind.endswith("reading")
+        scheme = SHA256_RFC6962 if is_reading else KECCAK_SORTED
         if roots.get((leaf.kind, leaf.slot)) != leaf.root.hex() or not verify_inclusion(leaf.data, leaf.proof, leaf.root, scheme):
             raise AuditError(f"{statement.member}, slot {leaf.slot}: the {leaf.kind} is not under the public root", thing=leaf)
-        if leaf.kind == "reading" and energy_of_leaf(leaf.data[SALT_BYTES:]) != metered[leaf.slot]:
+        if is_reading and energy_of_leaf(leaf.data[SALT_BYTES:]) != metered[leaf.kind, leaf.slot]:
             raise AuditError(f"{statement.member}, slot {leaf.slot}: billed energy is not that of the reading", thing=leaf)
     return len(statement.leaves)
 
@@ -207,6 +263,7 @@ def statement_to_json(statement: Statement) -> dict[str, Any]:
         "total_nano": statement.total_nano,
         "without_market_nano": statement.alone_nano,
         "slots": [list(row) for row in statement.slots],
+        "corrections": [list(row) for row in statement.corrections],
         "proofs": [
             {
                 "kind": leaf.kind,

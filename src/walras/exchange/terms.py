@@ -36,6 +36,7 @@ class Terms:
     first, last    slots of the run
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
+    dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
     wires          the feeder, where its limits hold in the run; None where they are only watched
     """
 
@@ -59,6 +60,7 @@ class Terms:
     oracles: tuple[str, ...]
     quorum: int
     wires: Wires | None = None
+    dispute_window_s: int = 0
 
     @property
     def members(self) -> int:
@@ -103,7 +105,8 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
             *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
             *(list(SYSTEM_ACCOUNTS)),
         ],
-        "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s},
+        "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
+        | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
         "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
     }
 
@@ -137,6 +140,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             oracles=tuple(public["oracles"]["addresses"]),
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
+            dispute_window_s=public["gates"].get("dispute_s", 0),
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause

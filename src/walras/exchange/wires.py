@@ -1,7 +1,8 @@
 """The wires as terms of a run, and what their prices add to a bill.
 
-The price of a node is energy + losses + voltage + congestion (+ what else the community limits). The energy part is in everybody's
-trades and contracts already, so the bill adds only the rest, the *locational charge*: net metered energy times (price - energy),
+The price of a node is energy + losses + voltage + congestion (+ what else the community limits). What a kWh is worth at the root is
+in everybody's trades and contracts already, so the bill adds only the rest, the *locational charge*: net metered energy times
+(price - price at the root),
 positive for taking where taking strains the wires, negative where it relieves them. Its sum is the merchandising surplus: what the
 limits are worth, and the marginal losses beyond the average ones. By the community's choice it stays with the grid operator or
 goes back to the members, in proportion to what their meters turned.
@@ -42,11 +43,11 @@ class Wires:
     export_limit_w: int | None = None
 
 
-def location_micro(clearing: Clearing) -> Int64:
-    """[buses]: the price less its energy part, micro/kWh."""
+def location_micro(network: Network, clearing: Clearing) -> Int64:
+    """[buses]: the price less that at the root, micro/kWh: what losses and every limit make of it."""
     price = clearing.node_price_micro_per_kwh
     assert price is not None
-    return np.asarray(price - np.int64(clearing.certificate["energy_micro_per_kwh"]), dtype=np.int64)
+    return np.asarray(price - price[network.root], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Charges:
 
 def charges(wires: Wires, clearing: Clearing, net_wh: Int64) -> Charges:
     """The locational charge of what was metered [members], and what of its sum goes back to the members."""
-    located = checked_product(location_micro(clearing)[wires.bus], net_wh, "locational_nano")
+    located = checked_product(location_micro(wires.network, clearing)[wires.bus], net_wh, "locational_nano")
     surplus = int(located.sum())
     key = np.abs(net_wh)
     if wires.rent != "members" or not key.any():

@@ -8,8 +8,8 @@ market may narrow a curve and never widen it (`narrowed`).
 
 Curves (voltage in pu of nominal; share of the rating, positive: fed in):
 
-IEEE_1547_A   IEEE Std 1547-2018 Table 8 category A and Table 31: volt-var 25 % between 0.9 and 1.1 around 1.0 without a
-dead band IEEE_1547_B   the same, category B: 44 % at 0.92, nothing from 0.98 to 1.02, -44 % at 1.08
+IEEE_1547_A   IEEE Std 1547-2018 Table 8 category A and Table 31: volt-var 25 % between 0.9 and 1.1 around 1.0, no dead band
+IEEE_1547_B   the same, category B: 44 % at 0.92, nothing from 0.98 to 1.02, -44 % at 1.08
               both: volt-watt from 100 % at 1.06 to 20 % at 1.10 (for plants that can go that low)
 PRESET_EN     EN 50549-1:2019 sections 4.7.2.3 (Q(U)) and 4.7.3 (P(U)) demand adjustable curves and leave the figures to
               the grid operator; these are an example inside its ranges: 43.6 % (power factor 0.9) at 0.92, nothing from

@@ -16,7 +16,7 @@ and each order may say "g_per_kwh" (what it emits) and "flexible" (it can be cal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, Field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,9 @@ EXTRA = (
 )
 ORDER = (("g_per_kwh", "what an ask emits, whole grams"), ("flexible", "whether the order can be called for reserve"))
 
+LARGEST = 1e12
+"""No quantity of a feeder is larger in its unit, nor smaller than its negative; beyond that the arithmetic has no digits left."""
+
 PARTS = ("energy", "losses", "voltage", "congestion", "emissions", "reserve")
 
 
@@ -55,6 +58,8 @@ def feeder_slot(extra: Mapping[str, object], orders: Orders) -> FeederSlot:
     limits = _table("limits", extra.get("limits", {}), ("import_kw", "export_kw"), faults)
     wanted = ("emission_cap_g", "import_g_per_kwh", "reserve_up_kw", "reserve_down_kw")
     requirements = _table("requirements", extra.get("requirements", {}), wanted, faults)
+    if not requirements.get("import_g_per_kwh", 0.0).is_integer():
+        faults.append(Fault("requirements", "import_g_per_kwh", requirements["import_g_per_kwh"], "whole grams per kWh"))
     emits, flexible = _order_terms(extra, orders, faults)
     fixed = extra.get("fixed", {})
     p, q = ([0.0] * (0 if network is None else network.buses) for _ in range(2))
@@ -96,6 +101,8 @@ def _network(given: object, faults: list[Fault]) -> Network | None:
     buses, root = given.get("buses"), given.get("root")
     if not isinstance(buses, Mapping) or not buses:
         faults.append(Fault("network", "buses", buses, "an object: name to nominal kV"))
+    else:
+        buses = {name: _number(f"bus {name}", "kv", kv, faults) for name, kv in buses.items()}
     if not isinstance(root, str):
         faults.append(Fault("network", "root", root, "the name of a bus"))
     lines = _records("lines", given.get("lines", []), Line, faults)
@@ -123,10 +130,22 @@ def _records(part: str, given: object, kind: type[Any], faults: list[Fault]) -> 
             continue
         wrong = [Fault(where, name, "missing", "needed") for name, needed in names.items() if needed and name not in row]
         wrong += [Fault(where, str(name), row[name], "one of " + ", ".join(names)) for name in row if name not in names]
+        wrong += [Fault(where, field.name, row[field.name], "a text") for field in fields(kind) if _is_wrong_text(field, row)]
+        for name in (field.name for field in fields(kind) if field.name in row and not _is_text(field)):
+            _number(where, name, row[name], wrong)
         faults += wrong
         if not wrong:
             made.append(kind(**row))
     return made
+
+
+def _is_text(field: Field[Any]) -> bool:
+    """A name, a bus or the side of a tap; every other field of a line or a transformer is a number."""
+    return not str(field.type).startswith(("float", "int"))
+
+
+def _is_wrong_text(field: Field[Any], row: Mapping[str, object]) -> bool:
+    return _is_text(field) and field.name in row and not isinstance(row[field.name], str)
 
 
 def _order_terms(extra: Mapping[str, object], orders: Orders, faults: list[Fault]) -> tuple[dict[int, int], list[int]]:
@@ -156,8 +175,8 @@ def _table(where: str, given: object, names: Sequence[str], faults: list[Fault])
 
 
 def _number(where: str, name: str, value: object, faults: list[Fault]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        faults.append(Fault(where, name, value, "a finite number"))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        faults.append(Fault(where, name, value, f"a number from {-LARGEST:g} to {LARGEST:g}"))
         return 0.0
     return float(value)
 

@@ -164,7 +164,8 @@ def read_event(contract: str, topics: Sequence[bytes], data: bytes) -> tuple[str
 
 @cache
 def _known_errors() -> Mapping[bytes, Signature]:
-    return {selector: error for name in CONTRACTS for selector, error in artifact(name).errors.items()}
+    """By selector; where two contracts name the arguments of an error differently, as the first of CONTRACTS does."""
+    return {selector: error for name in reversed(CONTRACTS) for selector, error in artifact(name).errors.items()}
 
 
 def _signature(entry: Mapping[str, Any]) -> Signature:

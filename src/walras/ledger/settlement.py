@@ -107,6 +107,11 @@ def revision_of(chain: Chain, addresses: LedgerAddresses, slot: int) -> int:
     return int(read(chain, artifact("Settlement"), addresses.settlement, "revisionOf", slot)[0])
 
 
+def correction_of(chain: Chain, addresses: LedgerAddresses, slot: int, revision: int) -> bytes:
+    """The commitment of the `revision`-th correction of a slot, over its differences; 32 zero bytes where there is none."""
+    return bytes(read(chain, artifact("Settlement"), addresses.settlement, "correctionOf", slot, revision)[0])
+
+
 def account_words(chain: Chain, addresses: LedgerAddresses, accounts: Sequence[int]) -> list[int]:
     """The storage word of each account: energy (int128, Wh) in the high half, balance (uint128, nano) in the low."""
     words: list[int] = []

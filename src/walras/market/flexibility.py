@@ -62,16 +62,15 @@ def clear(
     orders: Orders, conventions: Conventions, network: object | None = None, *, extra: Mapping[str, object] | None = None
 ) -> Clearing:
     """Procure. `network` is not used. InputError with every fault, RangeError where money leaves int64, ClearingError if the
-        solver fails.
+    solver fails.
 
-        900 Wh are wanted; the cheap offer can give 600 in a slot, the dear one fills up, each at its own price:
-        >>> from walras.market.flexibility_rounding import round_plan
-    from walras.market.mechanism import ORDER_EXTRA
-        >>> from walras.market.orders import make_orders
-        >>> book = make_orders([1, -1, -1], [900, 2000, 2000], [400_000, 100_000, 250_000])
-        >>> done = clear(book, Conventions(), extra={ORDER_EXTRA: {"power_wh": [None, 600, None]}})
-        >>> done.filled_wh.tolist(), done.pay_nano.tolist()
-        ([900, 600, 300], [135000000, -60000000, -75000000])
+    900 Wh are wanted; the cheap offer can give 600 in a slot, the dear one fills up, each at its own price:
+    >>> from walras.market.mechanism import ORDER_EXTRA
+    >>> from walras.market.orders import make_orders
+    >>> book = make_orders([1, -1, -1], [900, 2000, 2000], [400_000, 100_000, 250_000])
+    >>> done = clear(book, Conventions(), extra={ORDER_EXTRA: {"power_wh": [None, 600, None]}})
+    >>> done.filled_wh.tolist(), done.pay_nano.tolist()
+    ([900, 600, 300], [135000000, -60000000, -75000000])
     """
     book = read_requirements(orders, conventions, extra or {})
     if not book.bid_row.size or not book.offer_row.size:

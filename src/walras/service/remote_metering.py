@@ -29,7 +29,7 @@ from walras.service.appointment import Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
-from walras.study.oracles import Closed
+from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
 CHUNK = 1_000
@@ -71,6 +71,14 @@ class RemoteMetering:
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
+        """The nodes take no corrections: a run over them has no late readings (`study.runner`)."""
+        raise MeteringError(
+            f"slot {slot}: gateway and oracles of their own take no late readings",
+            thing=slot,
+            way_out="`late_percent = 0` in the community file, or a run in one process",
+        )
 
     def _send(self, slot: int, readings: list[bytes]) -> None:
         """Until every reading is on the gateway's disk, or refused for good; again where the gateway is away or told to wait."""

@@ -16,7 +16,7 @@ import numpy as np
 from walras.community.model import Community
 from walras.errors import MeteringError
 from walras.exchange.terms import Terms
-from walras.ledger import LedgerAddresses, LedgerKeys, sign_attestation
+from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, sign_attestation
 from walras.metering import (
     NO_FORECAST,
     OracleState,
@@ -28,6 +28,7 @@ from walras.metering import (
     Vote,
     cast_vote,
     close,
+    corrected_by_late_reading,
     initial_oracle,
     receive,
     substitutes,
@@ -41,6 +42,9 @@ Counts = dict[Refusal, int]
 Closed = tuple[SlotReadings, Counts, FeederCheck | None]
 """A slot as a quorum of oracles closed it, refusals by reason, and the feeder's balance where its meter was heard."""
 
+Corrected = tuple[SlotReadings, Counts, list[Vote]]
+"""A slot after its late readings, refusals by reason, and the oracles' votes on the new root."""
+
 
 class MeteringPath(Protocol):
     """From the meters of a slot to the votes on its root. All calls for a slot come in this order, slots ascending."""
@@ -53,6 +57,9 @@ class MeteringPath(Protocol):
 
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
         """The oracles' votes on the slot, for whatever root each holds right."""
+
+    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
+        """Hand on what came of a settled slot after its deadline: each oracle's corrected slot, and its vote on that revision."""
 
 
 class InProcess:
@@ -117,3 +124,27 @@ class InProcess:
             )
 
         return [vote(oracle) for oracle in range(len(self._terms.oracles))]
+
+    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
+        """Every oracle verifies each late reading for itself; what replaces a substitute is a source of later ones."""
+        votes, closed = [], []
+        counts: Counts = {}
+        for oracle in range(len(self._terms.oracles)):
+            readings, counts = self._history[slot], {}
+            for encoded in late:
+                after = corrected_by_late_reading(self._registry, readings, encoded)
+                if isinstance(after, Refusal):
+                    counts[after] = counts.get(after, 0) + 1
+                else:
+                    readings = after
+            closed.append(readings)
+            votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
+        self._history[slot] = closed[0]
+        return closed[0], counts, votes
+
+    def _vote_on_correction(
+        self, oracle: int, slot: int, revision: int, readings: SlotReadings, addresses: LedgerAddresses
+    ) -> Vote:
+        key, chain_id, contract = self._keys.oracle(oracle), addresses.chain_id, addresses.settlement
+        root = readings.salted_tree(self._secrets).root
+        return cast_vote(oracle, slot, root, lambda s, r: key.sign_digest(correction_digest(chain_id, contract, s, revision, r)))

@@ -26,7 +26,7 @@ from walras.community.model import Community
 from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
+from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
@@ -62,6 +62,7 @@ class Trust:
     refused: dict[str, int] = field(default_factory=dict)
     attestations: int = 0
     trades: int = 0
+    corrections: int = 0
     transactions: int = 0
     chain_id: int = 0
     contract: str = ""
@@ -245,6 +246,8 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
             trust.attestations += len(p["signatures"]) // (2 * SIGNATURE_BYTES)
         elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
             trust.trades += p["trades"]
+        elif entry.kind == SLOT_CORRECTED:
+            trust.corrections += 1
         elif entry.kind == EventKind.SETTLED.value:
             trust.gas.append(p["gas"])
         yield entry

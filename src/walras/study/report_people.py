@@ -177,6 +177,7 @@ def trust(data: ReportData) -> str:
         ["signed readings admitted", f"{t.admitted:,} of {t.readings:,}"],
         ["readings refused", refused],
         ["readings substituted", f"{substituted:,}"],
+        *([["slots corrected after late readings", f"{t.corrections:,}"]] if t.corrections else []),
         [
             f"oracle signatures ({len(data.terms.oracles)} oracles, {data.terms.quorum} needed)",
             f"{t.attestations:,} over {len(gas):,} roots",

@@ -40,12 +40,24 @@ def node_prices(data: ReportData) -> Int64:
     return np.array([slot.clearing.node_price_micro_per_kwh for slot in data.wires], dtype=np.int64)
 
 
+def root_prices(data: ReportData) -> Int64:
+    """[slots] micro/kWh: what a kWh is worth at the root, which is in everybody's trades and contracts."""
+    return np.asarray(node_prices(data)[:, data.network.root], dtype=np.int64)
+
+
 def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
-    """Each part of the price at `bus` that is anywhere not zero, [slots] ct/kWh; they add up to the price."""
+    """Each part of the price at `bus` that is anywhere not zero, [slots] ct/kWh; they add up to the price.
+
+    `energy` is the worth at the root; what limits of import and export make of it is congestion, as those of the wires are.
+    """
     found = {}
+    energy = np.array([slot.clearing.certificate["energy_micro_per_kwh"] for slot in data.wires], dtype=np.int64)
+    at_root = energy - root_prices(data)
     for name, _, _ in PARTS:
         columns = [slot.clearing.certificate.get(f"{name}_micro_per_kwh", 0) for slot in data.wires]
-        values = np.array([c if isinstance(c, int) else c[bus] for c in columns], dtype=np.float64) / MICRO_PER_CT
+        whole = np.array([c if isinstance(c, int) else c[bus] for c in columns], dtype=np.int64)
+        whole = whole + {"energy": -at_root, "congestion": at_root}.get(name, 0)
+        values = whole / MICRO_PER_CT
         if values.any() or name == "energy":
             found[name] = values
     return found
@@ -54,8 +66,7 @@ def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
 def dearest_bus(data: ReportData) -> int:
     """The bus with a member at which the wires move the price most over the run."""
     price = node_prices(data)
-    energy = np.array([slot.clearing.certificate["energy_micro_per_kwh"] for slot in data.wires], dtype=np.int64)
-    moved = np.abs(price - energy[:, None]).sum(axis=0)
+    moved = np.abs(price - root_prices(data)[:, None]).sum(axis=0)
     buses = np.unique(data.bus)
     return int(buses[np.argmax(moved[buses])])
 
@@ -203,7 +214,8 @@ def section(data: ReportData) -> str:
         "taken back where its owner loses least by it, and every node gets a price: the trade price, plus marginal losses, plus "
         "what the limits that bind are worth there. Bills carry the difference to the trade price as a locational charge, "
         f"{money(int(paid[located]), data)} in all; {money(-int(paid[located + 1]), data)} of it went back to the members in "
-        "proportion to what their meters turned, the rest stays with the grid operator."
+        "proportion to what their meters turned"
+        + ("." if not int(paid[located : located + 2].sum()) else ", the rest stays with the grid operator.")
     )
     map_title = f"The feeder on {day.day} {day:%B %Y}, hour by hour"
     map_words = "Dots: buses by the mean price of the hour. Lines: branches by their highest loading in it. Hover for names."

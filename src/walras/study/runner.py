@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from walras.community import Community, load_community, with_period
-from walras.errors import JournalError
+from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
@@ -25,6 +25,7 @@ from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
 from walras.study.meters import make_meters, run_seed
 from walras.study.oracles import InProcess, MeteringPath
@@ -63,6 +64,10 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
+        late = community.metering.late_percent
+        if late and path is not None:
+            expected = "0 over a gateway and oracles of their own: they take no corrections"
+            raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -120,9 +125,15 @@ class Run:
 
 
 def with_mechanism(community: Community, name: str) -> Community:
-    """The community under another mechanism; `nodal` keeps its market and makes the limits of the wires hold."""
+    """The community under another mechanism; `nodal` keeps its market and makes the limits of the wires hold.
+
+    Raises InputError for a name that is not on the shelf.
+    """
     if name == NODAL:
         return replace(community, wires=replace(community.wires, limits=NODAL))
+    if name not in MECHANISMS:
+        known = ", ".join(sorted({*MECHANISMS, NODAL}))
+        raise InputError("mechanism", [Fault("command line", "--mechanism", name, f"one of {known}")])
     return replace(community, market=replace(community.market, mechanism=name))
 
 
@@ -151,6 +162,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
     )
 
 

@@ -18,9 +18,10 @@ from walras.community.model import Community
 from walras.errors import JournalError, MeteringError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
+from walras.exchange.correction import corrected_at, difference_positions, settled_at
 from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
 from walras.exchange.extras import extra_for
-from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED
+from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry, Public
 from walras.exchange.parts import (
     admitted_private,
@@ -46,6 +47,8 @@ from walras.ledger import (
     Sender,
     SlotSettlement,
     attestation_digest,
+    correction_digest,
+    correction_transaction,
     join_signatures,
     net_positions,
     plan_deployment,
@@ -63,6 +66,8 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import Disagreement, SlotReadings, Vote, quorum
 from walras.metering.oracle import Checker
+from walras.metering.reading import MAX_DEVICE_QUALITY
+from walras.study.late import Waiting, late_devices
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
 from walras.study.physics import Felt, flow_to_public
@@ -109,13 +114,16 @@ class Session:
         self._soc = parts.trading.initial_soc
         self._operator = Sender(parts.keys.operator, 0)
         self._addresses: LedgerAddresses | None = None
+        self._waiting: list[Waiting] = []
 
     def run(self) -> Iterator[int]:
         """Open, deploy, trade every slot, close. Yields each slot's index when it is settled."""
         self._open()
         for slot in range(self._p.terms.first, self._p.terms.last + 1):
             self._slot(slot)
+            self._correct_until(settled_at(self._p.terms, slot))
             yield slot
+        self._correct_until(None)
         self._recorder.step(RUN_CLOSED, None, self._closing)
 
     def _closing(self) -> Decision:
@@ -213,15 +221,15 @@ class Session:
 
         delivered = at(EventKind.DELIVERED, deliver)
         net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
-        readings, attested = self._meter(slot, net_wh, delivered.public["import_w"], at)
+        readings, attested, late = self._meter(slot, net_wh, delivered.public["import_w"], at)
         on_wires = None if wires is None else wires.clearing
         metered = readings.import_wh, readings.export_wh
         accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, on_wires)
-        self._top_up(slot, accounts.cash_nano)
+        self._top_up(int(grid.end(slot).timestamp()), accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
         root = bytes.fromhex(attested.public["root"])
         header = Header(root, trades.tree().root, bytes.fromhex(attested.hash))
-        time = int((grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)).timestamp())
+        time = settled_at(p.terms, slot)
 
         def submit() -> Decision:
             positions = net_positions(np.arange(p.terms.accounts), accounts.cash_nano, accounts.energy_wh)
@@ -249,6 +257,61 @@ class Session:
                 None,
             ),
         )
+        if late:
+            at_last = corrected_at(p.terms, slot)
+            self._waiting.append(Waiting(slot, late, item_micro, orders, clearing, on_wires, accounts, at_last))
+
+    def _correct_until(self, time: int | None) -> None:
+        """Correct every slot whose dispute window has closed by `time`; None: all that wait."""
+        while self._waiting and (time is None or self._waiting[0].at <= time):
+            self._correct(self._waiting.pop(0))
+
+    def _correct(self, w: Waiting) -> None:
+        """Settle the slot again on its late readings, and pay the difference in an entry of its own."""
+        p = self._p
+        assert self._addresses is not None
+        addresses, oracles = self._addresses, p.terms.oracles
+        revision = self._recorder.state.revisions.get(w.slot, 0) + 1
+        readings, refused, votes = p.path.correct(w.slot, revision, w.late, addresses)
+        if sum(refused.values()) == len(w.late):
+            return  # nothing that may correct came: the slot stands on its substitutes
+        metered = readings.import_wh, readings.export_wh
+        again = settle_slot(p.terms, self._layout, w.slot, w.item_micro, w.orders, w.clearing, *metered, w.on_wires)
+        trades = trades_of(w.slot, again.settled.bought_wh, again.settled.sold_wh, w.clearing.price_micro_per_kwh)
+        cash, energy = again.cash_nano - w.settled.cash_nano, again.energy_wh - w.settled.energy_wh
+        self._top_up(w.at, cash)
+        root = readings.salted_tree(p.leaf_secrets).root
+
+        def holds(vote: Vote) -> bool:
+            digest = correction_digest(addresses.chain_id, addresses.settlement, vote.slot, revision, vote.root)
+            return recover_address(digest, vote.signature) == oracles[vote.oracle]
+
+        def decide() -> Decision:
+            attested, _ = _attest(w.slot, root, oracles, p.terms.quorum, votes, holds, w.at)
+            header = Header(root, trades.tree().root, bytes.fromhex(self._recorder.head))
+            signatures = bytes.fromhex(attested["signatures"])
+            difference = SlotSettlement(w.slot, header, difference_positions(cash, energy), signatures)
+            return {
+                **attested,
+                "slot": w.slot,
+                "revision": revision,
+                "admitted": int((readings.quality <= MAX_DEVICE_QUALITY).sum()),
+                "refused": {reason.name.lower(): count for reason, count in refused.items()},
+                "import_wh": readings.import_wh.tolist(),
+                "export_wh": readings.export_wh.tolist(),
+                "cash_nano": cash.tolist(),
+                "energy_wh": energy.tolist(),
+                "trades": int(trades.buyer.size),
+                "trades_root": header.trades_root.hex(),
+                "journal_head": header.journal_head.hex(),
+                "transactions": [{"raw": correction_transaction(addresses, self._operator, difference).hex(), "time": w.at}],
+            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets)
+
+        corrected = self._recorder.step(SLOT_CORRECTED, None, decide)
+        if (corrected.public["slot"], corrected.public["root"]) != (w.slot, root.hex()):
+            raise JournalError(f"slot {w.slot}: the late readings do not have the root recorded", thing=corrected.seq)
+        self._send(corrected, f"correction of slot {w.slot}")
+        self._operator = replace(self._operator, nonce=self._operator.nonce + 1)
 
     def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Felt:
         return self._p.trading.dispatched(slot, self._soc, positions_of(orders, clearing, self._p.terms.members))
@@ -275,26 +338,35 @@ class Session:
 
     def _meter(
         self, slot: int, net_wh: Int64, transformer_w: int, at: Callable[[EventKind, Callable[[], Decision]], Entry]
-    ) -> tuple[SlotReadings, Entry]:
-        """Sign, admit by each oracle, close the slot, vote; the readings of the slot and the attestation."""
+    ) -> tuple[SlotReadings, Entry, tuple[bytes, ...]]:
+        """Sign, admit by each oracle, close the slot, vote; the readings of the slot, the attestation, and what came too late."""
         p = self._p
+        counter, devices = slot - p.terms.first + 1, p.terms.members
+        delayed = late_devices(p.seed, slot, devices, p.community.metering.late_percent)
+        batch: list[bytes] = []
+
+        def signed() -> list[bytes]:
+            if not batch:
+                batch.extend(p.meters.sign(slot, counter, net_wh))
+            return batch
+
         due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
         outcome: list[SlotReadings] = []
 
         def gather() -> Decision:
-            batch = p.meters.sign(slot, slot - p.terms.first + 1, net_wh)
-            feeder = p.meters.sign_feeder(slot, slot - p.terms.first + 1, round(transformer_w * p.community.grid.hours))
-            readings, refused, check = p.path.take(slot, [*batch, feeder])
+            on_time = [encoded for device, encoded in enumerate(signed()) if device not in delayed]
+            feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
+            readings, refused, check = p.path.take(slot, [*on_time, feeder])
             outcome.append(readings)
             public = {
                 "root": readings.salted_tree(p.leaf_secrets).root.hex(),
-                "devices": len(batch),
-                "admitted": len(batch) - int((readings.quality > 15).sum()),
+                "devices": devices,
+                "admitted": devices - int((readings.quality > MAX_DEVICE_QUALITY).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
                 "feeder": feeder.hex(),
                 "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
             }
-            return public, admitted_private(batch, p.meters.registry, readings, p.leaf_secrets)
+            return public, admitted_private(on_time, p.meters.registry, readings, p.leaf_secrets)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
@@ -316,10 +388,11 @@ class Session:
             votes = p.path.votes(slot, root, self._addresses)
             return _attest(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp()))
 
-        return outcome[0], at(EventKind.ATTESTED, attest)
+        late = tuple(signed()[device] for device in sorted(delayed))
+        return outcome[0], at(EventKind.ATTESTED, attest), late
 
-    def _top_up(self, slot: int, cash_nano: Int64) -> None:
-        """Before an account could fall below zero, its owner pays in again."""
+    def _top_up(self, time: int, cash_nano: Int64) -> None:
+        """Before an account could fall below zero, its owner pays in again, at the Unix time `time`."""
         p = self._p
         short = np.flatnonzero(self._recorder.state.escrow_nano - cash_nano < 0)
         if not short.size:
@@ -327,7 +400,6 @@ class Session:
         nano = np.zeros(p.terms.accounts, dtype=np.int64)
         missing = cash_nano[short] - self._recorder.state.escrow_nano[short]
         nano[short] = -(-missing // ESCROW_NANO) * ESCROW_NANO
-        time = int(p.community.grid.end(slot).timestamp())
         assert self._addresses is not None
         units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
         raws = top_up_transactions(self._addresses, self._operator, short.tolist(), units)

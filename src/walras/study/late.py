@@ -1,0 +1,43 @@
+"""Late readings in a run: which ones come after the deadline, and what waits for them until the dispute window closes.
+
+Which are late is drawn from the run's seed, slot and device, and from nothing else: a run that goes on after a kill draws the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from walras.exchange.accounting import SlotAccounts
+from walras.market.clearing import Clearing
+from walras.market.orders import Orders
+from walras.units import Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A slot settled on substitutes: what it was settled from, the signed readings that came late, and when it is corrected."""
+
+    slot: int
+    late: tuple[bytes, ...]
+    item_micro: Int64
+    orders: Orders
+    clearing: Clearing
+    on_wires: Clearing | None
+    settled: SlotAccounts
+    at: int
+
+
+def late_devices(seed: bytes, slot: int, devices: int, percent: int) -> frozenset[int]:
+    """The devices whose reading of `slot` comes late: each with a chance of `percent` in a hundred, drawn from `seed`.
+
+    >>> [len(late_devices(bytes(32), 7, 16, percent)) for percent in (0, 20, 100)]
+    [0, 1, 16]
+    """
+    return frozenset(device for device in range(devices) if _draw(seed, slot, device) % 100 < percent)
+
+
+def _draw(seed: bytes, slot: int, device: int) -> int:
+    """64 bits: a remainder by 100 is even to one part in 10^17."""
+    drawn = hashlib.sha256(b"late reading" + seed + slot.to_bytes(8, "big") + device.to_bytes(8, "big")).digest()
+    return int.from_bytes(drawn[:8], "big")
