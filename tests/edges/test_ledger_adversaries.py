@@ -354,7 +354,7 @@ def test_a_receiver_that_claims_again_while_it_receives_gets_its_watt_hours_once
     assert world.send(member, "Registry", "transferAccount", bazaar.holder.address).status == 1
     done = deliver(world, {3: 77})
     move_on(world, 4)
-    call = artifact("EnergyClaims").call("claim", done.slot, done.settled.as_arguments(), *done.shown(3).as_arguments())
+    call = artifact("EnergyClaims").call("claim", done.slot, done.settled.as_arguments(), done.shown(3).as_arguments())
     target = bazaar.claims.address
     bazaar.holder.act(world.chain, member, "behave", 2, target, call, timestamp=world.now)
     bazaar.holder.act(world.chain, member, "perform", target, call, timestamp=world.now)
@@ -369,7 +369,7 @@ def test_a_buyer_that_refuses_delivery_harms_only_itself(bazaar: Bazaar) -> None
     world, seller = bazaar.world, bazaar.world.keys.member(MEMBER)
     done = deliver(world, {MEMBER: 50})
     move_on(world, 4)
-    arguments = (done.slot, done.settled.as_arguments(), *done.shown(MEMBER).as_arguments())
+    arguments = (done.slot, done.settled.as_arguments(), done.shown(MEMBER).as_arguments())
     bazaar.act(bazaar.claims, seller, "claim", *arguments)
     bazaar.act(bazaar.claims, seller, "setApprovalForAll", bazaar.market.address, True)
     right = Right(bazaar.claims.address, claim_id(world.addresses.settlement, done.slot))

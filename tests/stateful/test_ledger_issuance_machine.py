@@ -77,7 +77,7 @@ class IssuanceMachine(RuleBasedStateMachine):
         row = data.draw(st.integers(0, len(self.slots) - 1))
         done, wh = self.slots[row], self.exports[row][of]
         by = of if own else by
-        arguments = (done.slot, done.settled.as_arguments(), *done.shown(of).as_arguments())
+        arguments = (done.slot, done.settled.as_arguments(), done.shown(of).as_arguments())
         passed = self.attempt(self.claims[which], by, "claim", *arguments)
         slot = done.slot
         free = (slot, of) not in self.whole | self.parts
@@ -110,7 +110,7 @@ class IssuanceMachine(RuleBasedStateMachine):
         done = next(one for one in self.slots if one.slot == slot)
         header = done.settled.as_arguments()[0]
         for which in (0, 1):
-            arguments = (slot, done.settled.as_arguments(), *done.shown(account).as_arguments())
+            arguments = (slot, done.settled.as_arguments(), done.shown(account).as_arguments())
             assert not self.attempt(self.claims[which], account, "claim", *arguments)
             assert not self.attempt(self.certificates[which], account, "issue", slot, [header], [pack_positions(done.positions)])
 
