@@ -96,9 +96,6 @@ k = 0.5                        # where between the marginal ask (0) and bid (1) 
 price_between = "supporting"
 tie = "pro_rata"
 
-[wires]
-limits = "watched"             # or "nodal": then the limits of the feeder hold, and every node has its price
-
 [settlement]
 rule = "as_delivered"          # or "firm": then deviations are bought and sold at the imbalance price
 imbalance_short_ct_per_kwh = 35.0
