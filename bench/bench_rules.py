@@ -34,7 +34,7 @@ RULES: tuple[tuple[str, Callable[[Orders, Conventions], Clearing], bool], ...] =
     ("trade reduction", clear_trade_reduction, False),
     ("SBBA", clear_sbba, False),
     ("MUDA", clear_muda, True),
-    ("MUDA with Vickrey", clear_muda_vickrey, False),
+    ("MUDA with Vickrey", clear_muda_vickrey, True),
 )
 
 

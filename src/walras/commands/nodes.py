@@ -10,12 +10,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from eth_keys.main import KeyAPI
 
 from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
-from walras.ledger.keys import SigningKey
+from walras.ledger.keys import key_of
 from walras.metering import did_of
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import PrivateKey
@@ -59,7 +58,7 @@ def oracle_command(
     """Receive batches, and answer the exchange's signed requests, until stopped. Prints the address and the oracle's account."""
     held = None if secret is None else read_secret(secret, "walras oracle")
     a = appointment(load_community(community))
-    own = a.keys.oracle(number) if key is None else _signing_key(read_secret(key, "walras oracle"))
+    own = a.keys.oracle(number) if key is None else key_of(read_secret(key, "walras oracle"))
     now = wall_clock if clock is None else FileClock(clock)
     host, port = parse_address(listen)
     with ThreadPoolExecutor(2) as pool:
@@ -103,10 +102,3 @@ def _read_pem(path: Path) -> PrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise InputError("walras gateway", [Fault(str(path), "--key", type(key).__name__, expected)])
     return key
-
-
-def _signing_key(secret: bytes) -> SigningKey:
-    try:
-        return SigningKey(secret, KeyAPI().PrivateKey(secret).public_key.to_checksum_address())
-    except Exception as cause:  # eth_keys raises its own and the backend's, without a common root
-        raise InputError("walras oracle", [Fault("--key", "bytes", "32 bytes", "a secp256k1 private key")]) from cause

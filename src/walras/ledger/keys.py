@@ -16,6 +16,7 @@ from walras.errors import Fault, InputError
 
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SEED_BYTES = 32
+SECRET_BYTES = 32
 SIGNATURE_BYTES = 65
 
 _SALT = b"walras/ledger/keys/1"
@@ -47,6 +48,18 @@ def signing_key(seed: bytes, label: str) -> SigningKey:
         raise InputError("ledger keys", [Fault("seed", "length", len(seed), f"{SEED_BYTES} bytes")])
     stream = HKDF(algorithm=SHA256(), length=48, salt=_SALT, info=label.encode()).derive(seed)
     secret = (int.from_bytes(stream, "big") % (CURVE_ORDER - 1) + 1).to_bytes(32, "big")
+    return key_of(secret)
+
+
+def key_of(secret: bytes) -> SigningKey:
+    """The key of a secret scalar (32 bytes, big-endian); InputError unless it is in 1..n-1 of secp256k1.
+
+    >>> key_of((1).to_bytes(32, "big")).address
+    '0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf'
+    """
+    if len(secret) != SECRET_BYTES or not 0 < int.from_bytes(secret, "big") < CURVE_ORDER:
+        expected = f"{SECRET_BYTES} bytes, a number from 1 to below the order of secp256k1"
+        raise InputError("ledger keys", [Fault("key", "secret", f"{len(secret)} bytes", expected)])
     return SigningKey(secret, KeyAPI().PrivateKey(secret).public_key.to_checksum_address())
 
 
