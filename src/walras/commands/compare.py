@@ -25,7 +25,7 @@ from walras.units import format_energy, format_money, format_price
 def compare_command(community: Path, mechanisms: str, *, days: int | None, start: date | None, lies: int, out: Path | None) -> None:
     """Compare, print, and write the page where asked."""
     console = Console(soft_wrap=True, highlight=False)
-    console.width = max(console.width, 176)
+    console.width = max(console.width, 190)
     wanted = _wanted(mechanisms, lies)
     given = with_period(load_community(community), start=start, days=days)
     given = replace(given, market=replace(given.market, strategy="truthful"))
@@ -40,7 +40,8 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
         f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms"
     )
     console.print(_table(outcomes, given.currency))
-    console.print("largest lie: the most that anybody gains by the best misreport found (price, quantity, splitting, withholding)")
+    console.print("largest lie: the most that anybody gains by the best misreport found (price, quantity, withholding)")
+    console.print("false names: the same by splitting an order over several identities; credentials are the answer to that")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         _figure(outcomes).write_html(out, include_plotlyjs=True, full_html=True)
@@ -73,7 +74,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
 def _table(outcomes: list[Outcome], currency: str) -> Table:
     table = Table(box=None, pad_edge=False)
     heads = ("mechanism", "welfare", "volume", "mean price", "spread", "operator", "buyers gain", "sellers gain")
-    for head in (*heads, "Gini", "largest lie", "ms/book", "members pay", "over limits", "taken back"):
+    for head in (*heads, "Gini", "largest lie", "false names", "ms/book", "members pay", "over limits", "taken back"):
         table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
     for o in sorted(outcomes, key=lambda o: -o.score.efficiency):
         s = o.score
@@ -88,6 +89,7 @@ def _table(outcomes: list[Outcome], currency: str) -> Table:
             format_money(s.seller_gain_nano, currency),
             f"{s.gini:.2f}",
             "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
+            "" if s.largest_false_name_nano is None else format_money(s.largest_false_name_nano, currency, 4),
             f"{1e3 * s.seconds / max(s.books, 1):.2f}",
             format_money(o.members_pay_nano, currency),
             str(o.broken),

@@ -9,6 +9,7 @@ from walras.commands.clear import check_mechanism, read_book_text
 from walras.errors import Fault, InputError
 from walras.grid.nodal_book import SHELF
 from walras.market.book import parse_book, read_book
+from walras.market.comparison import FALSE_NAMES, OWN_NAME
 from walras.market.game import best_misreport
 from walras.market.mechanism import Claim
 from walras.market.registry import mechanism_named
@@ -28,7 +29,10 @@ def game_command(book: Path, mechanism: str, tries: int) -> None:
         names[participant] = row["participant"]
     found = []
     for participant in sorted(names):
-        best = best_misreport(rule, orders, conventions, participant, extra=extra or None, tries=tries)
+        best, named = (
+            best_misreport(rule, orders, conventions, participant, extra=extra or None, tries=tries, ways=ways)
+            for ways in (OWN_NAME, FALSE_NAMES)
+        )
         found.append(
             {
                 "participant": names[participant],
@@ -36,6 +40,7 @@ def game_command(book: Path, mechanism: str, tries: int) -> None:
                 "gain_nano": best.gain_nano,
                 "how": best.how,
                 "tried": best.tried,
+                "false_names": {"gain_nano": named.gain_nano, "how": named.how, "tried": named.tried},
             }
         )
     claims = Claim.TRUTHFUL in rule.claims

@@ -22,6 +22,9 @@ from walras.market.opening import POOL_NAMES, opening_pool
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
 
+OWN_NAME, FALSE_NAMES = ("price", "quantity"), ("split",)
+"""Ways of lying: under the own name, and under several."""
+
 ExtraOf = Callable[[Mechanism, Orders], Mapping[str, object]]
 """What else the book carries for a mechanism, such as a pool's opening state."""
 
@@ -56,7 +59,10 @@ class Score:
     surplus_nano      what the operator keeps; deficit_nano: the sum of the books on which it pays
     buyer_gain_nano   limit less payment, summed over bids; seller_gain_nano: over asks
     gini              of the participants' gains over all books, losses counted as 0 (0: all alike, towards 1: one has all)
-    largest_lie_nano  the largest gain by a unilateral misreport found in the books searched (None: not searched)
+    largest_lie_nano  the largest gain by a misreport of prices or quantities under the own name, found in the books searched
+                      (None: not searched); `largest_false_name_nano` by splitting an order over several identities, against
+                      which truthfulness is not claimed (Yokoo, Sakurai and Matsubara, "The effect of false-name bids in
+                      combinatorial auctions", Games and Economic Behavior 46, 2004)
     seconds           clearing time in all
     """
 
@@ -78,6 +84,7 @@ class Score:
     seller_gain_nano: int
     gini: float
     largest_lie_nano: int | None
+    largest_false_name_nano: int | None
     seconds: float
 
     def as_row(self) -> dict[str, object]:
@@ -99,7 +106,8 @@ class _Tally:
     deficit: int = 0
     buyers: int = 0
     sellers: int = 0
-    lie: int | None = None
+    lies: list[int] = field(default_factory=list)
+    false_names: list[int] = field(default_factory=list)
     seconds: float = 0.0
     gains: dict[int, int] = field(default_factory=dict)
     prices: list[tuple[float, int]] = field(default_factory=list)
@@ -145,8 +153,8 @@ def compare(
             tally.welfare += clearing.inventory_wh * stock_price_micro_per_kwh
             _count(tally, orders, clearing, net.price_micro_per_kwh.tolist())
             if search:
-                lie = _largest_lie(mechanism, orders, conventions, extra, tries)
-                tally.lie = lie if tally.lie is None else max(tally.lie, lie)
+                for ways, largest in ((OWN_NAME, tally.lies), (FALSE_NAMES, tally.false_names)):
+                    largest.append(_largest_lie(mechanism, orders, conventions, extra, tries, ways))
     return [_score(mechanism.name, tallies[mechanism.name]) for mechanism in mechanisms]
 
 
@@ -184,10 +192,15 @@ def _count(tally: _Tally, orders: Orders, clearing: Clearing, net_price: list[in
 
 
 def _largest_lie(
-    mechanism: Mechanism, orders: Orders, conventions: Conventions, extra: Mapping[str, object] | None, tries: int
+    mechanism: Mechanism,
+    orders: Orders,
+    conventions: Conventions,
+    extra: Mapping[str, object] | None,
+    tries: int,
+    ways: tuple[str, ...],
 ) -> int:
     return max(
-        best_misreport(mechanism, orders, conventions, who, extra=extra, tries=tries).gain_nano
+        best_misreport(mechanism, orders, conventions, who, extra=extra, tries=tries, ways=ways).gain_nano
         for who in sorted(set(orders.participant.tolist()))
     )
 
@@ -217,6 +230,7 @@ def _score(name: str, t: _Tally) -> Score:
         buyer_gain_nano=t.buyers,
         seller_gain_nano=t.sellers,
         gini=gini(list(t.gains.values())),
-        largest_lie_nano=t.lie,
+        largest_lie_nano=max(t.lies, default=None),
+        largest_false_name_nano=max(t.false_names, default=None),
         seconds=t.seconds,
     )
