@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from walras.errors import Fault, InputError
+from walras.exchange.batch_terms import BatchTerms, batch_terms_from_public
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
@@ -37,6 +38,7 @@ class Terms:
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
+    batches        how slots go to the chain many at a time; None where each goes by itself
     wires          the feeder, where its limits hold in the run; None where they are only watched
     """
 
@@ -61,6 +63,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    batches: BatchTerms | None = None
 
     @property
     def members(self) -> int:
@@ -90,25 +93,30 @@ class Terms:
 def terms_to_public(terms: Terms) -> dict[str, Any]:
     """Plain whole numbers and strings, for the journal."""
     wires = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
-    return wires | {
-        "format": 1,
-        "name": terms.name,
-        "currency": terms.currency,
-        "grid": {"origin": terms.grid.origin.isoformat(), "minutes": terms.grid.minutes, "timezone": terms.grid.timezone},
-        "slots": [terms.first, terms.last],
-        "market": {"mechanism": terms.mechanism, "conventions": conventions_to_public(terms.conventions)},
-        "settlement": {"rule": terms.rule, "short": terms.short_micro_per_kwh, "long": terms.long_micro_per_kwh},
-        "contracts": list(terms.contracts),
-        "items": list(terms.items),
-        "local": asdict(terms.local) | {"levies": [[levy.name, levy.micro_per_kwh] for levy in terms.local.levies]},
-        "accounts": [
-            *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
-            *(list(SYSTEM_ACCOUNTS)),
-        ],
-        "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
-        | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
-        "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
-    }
+    batches = {} if terms.batches is None else {"batches": terms.batches.to_public()}
+    return (
+        wires
+        | batches
+        | {
+            "format": 1,
+            "name": terms.name,
+            "currency": terms.currency,
+            "grid": {"origin": terms.grid.origin.isoformat(), "minutes": terms.grid.minutes, "timezone": terms.grid.timezone},
+            "slots": [terms.first, terms.last],
+            "market": {"mechanism": terms.mechanism, "conventions": conventions_to_public(terms.conventions)},
+            "settlement": {"rule": terms.rule, "short": terms.short_micro_per_kwh, "long": terms.long_micro_per_kwh},
+            "contracts": list(terms.contracts),
+            "items": list(terms.items),
+            "local": asdict(terms.local) | {"levies": [[levy.name, levy.micro_per_kwh] for levy in terms.local.levies]},
+            "accounts": [
+                *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
+                *(list(SYSTEM_ACCOUNTS)),
+            ],
+            "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
+            | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
+            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
+        }
+    )
 
 
 def terms_from_public(public: Mapping[str, Any]) -> Terms:
@@ -141,6 +149,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            batches=batch_terms_from_public(public["batches"]) if "batches" in public else None,
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause

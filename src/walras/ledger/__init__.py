@@ -15,8 +15,10 @@ from walras.ledger._keccak import keccak256
 from walras.ledger.abi import Revert, artifact
 from walras.ledger.chain import (
     Chain,
+    FoundLog,
     Head,
     Log,
+    ReadableChain,
     Receipt,
     Rehearsal,
     TimedTransaction,
@@ -79,6 +81,7 @@ __all__ = [
     "DeploymentPlan",
     "EmbeddedChain",
     "Fees",
+    "FoundLog",
     "Genesis",
     "Head",
     "Header",
@@ -89,6 +92,7 @@ __all__ = [
     "Log",
     "NetPositions",
     "NodeSettings",
+    "ReadableChain",
     "Receipt",
     "Rehearsal",
     "Revert",

@@ -26,8 +26,8 @@ from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.oracle_node import Duty, Guard, OracleNode
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import Meters, make_meters, run_seed
+from walras.study.parts import ledger_terms_of
 from walras.study.runner import ledger_keys, make_terms
-from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
 
 

@@ -17,7 +17,9 @@ from time import monotonic, sleep
 import cbor2
 
 from walras.errors import MeteringError
+from walras.exchange.batching import BatchSlot, MadeBatch
 from walras.ledger import LedgerAddresses
+from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.metering import Refusal, SlotReadings, Vote
 from walras.metering.access import Right, sign_request
@@ -71,6 +73,14 @@ class RemoteMetering:
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The nodes sign no batches: a run over them settles every slot by itself (`study.runner`)."""
+        raise MeteringError(
+            f"batch from slot {made.batch.first_slot}: gateway and oracles of their own sign no batches",
+            thing=made.batch.first_slot,
+            way_out='`settle = "direct"` in the community file, or a run in one process',
+        )
 
     def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
         """The nodes take no corrections: a run over them has no late readings (`study.runner`)."""

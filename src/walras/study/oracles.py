@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -15,8 +16,11 @@ import numpy as np
 
 from walras.community.model import Community
 from walras.errors import MeteringError
+from walras.exchange.accounting import settle_slot
+from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest, make_run_batch
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, sign_attestation
+from walras.ledger.calls import Contract
 from walras.metering import (
     NO_FORECAST,
     OracleState,
@@ -57,6 +61,10 @@ class MeteringPath(Protocol):
 
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
         """The oracles' votes on the slot, for whatever root each holds right."""
+
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The oracles' signatures, by address, that a batch of settled slots may be posted with: over its facts, or over all of it
+        where they answer for the data."""
 
     def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
         """Hand on what came of a settled slot after its deadline: each oracle's corrected slot, and its vote on that revision."""
@@ -124,6 +132,22 @@ class InProcess:
             )
 
         return [vote(oracle) for oracle in range(len(self._terms.oracles))]
+
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """Every slot settled again on the readings that the oracles hold: they sign what that comes to, and nothing else."""
+        again = [self._settled_again(s) for s in slots]
+        own = make_run_batch(self._terms, made.before, again, made.batch.journal_head)
+        if own.batch != made.batch:
+            raise MeteringError(f"batch from slot {made.batch.first_slot}: the oracles come to another one", thing=made.batch)
+        digest = batch_digest(self._terms, own, contract)
+        keys = [self._keys.oracle(oracle) for oracle in range(len(self._terms.oracles))]
+        return [(key.address, key.sign_digest(digest)) for key in keys]
+
+    def _settled_again(self, s: BatchSlot) -> BatchSlot:
+        held = self._history[s.slot]
+        metered = held.import_wh, held.export_wh
+        accounts = settle_slot(self._terms, self._terms.layout(), s.slot, s.item_micro, s.orders, s.clearing, *metered, s.on_wires)
+        return replace(s, import_wh=held.import_wh, export_wh=held.export_wh, accounts=accounts)
 
     def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
         """Every oracle verifies each late reading for itself; what replaces a substitute is a source of later ones."""

@@ -18,6 +18,7 @@ from typing import Literal
 
 from walras.community import Community, load_community, with_period
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
@@ -27,11 +28,14 @@ from walras.exchange.wires import Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
+from walras.study.ledger_rules import UNITS_PER_CURRENCY
 from walras.study.meters import make_meters, run_seed
-from walras.study.oracles import InProcess, MeteringPath
-from walras.study.session import Parts, Session, genesis_time
+from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
+from walras.study.parts import Parts, genesis_time
+from walras.study.session import Session
 from walras.study.trading import Trading
 
+BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
@@ -68,6 +72,12 @@ class Run:
         if late and path is not None:
             expected = "0 over a gateway and oracles of their own: they take no corrections"
             raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
+        if self.community.ledger.settle == BATCHES and path is not None:
+            expected = "direct over a gateway and oracles of their own: they sign no batches"
+            raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
+        faults = batch_faults(self.community)
+        if faults:
+            raise InputError(str(community_path), faults)
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -162,8 +172,34 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        batches=batch_terms(community),
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
     )
+
+
+def batch_terms(community: Community) -> BatchTerms | None:
+    """How the community's slots go to the chain in batches; None where each goes by itself."""
+    rules = community.ledger
+    if rules.settle != BATCHES:
+        return None
+    bond = rules.operator_bond * UNITS_PER_CURRENCY
+    return BatchTerms(rules.batch_slots, rules.publish, rules.fraud_window_s, rules.exit_timeout_s, bond)
+
+
+def batch_faults(community: Community) -> list[Fault]:
+    """What is wrong with the length of the community's batches: longer than anybody waits, or than oracles remember readings."""
+    rules, gates = community.ledger, community.gates
+    if rules.settle != BATCHES:
+        return []
+    minutes = rules.batch_slots * community.grid.minutes
+    waits = gates.metering_deadline_minutes + gates.dispute_window_minutes
+    most = min(rules.exit_timeout_s // 60, KEPT_DAYS * 24 * 60) - waits
+    if minutes <= most:
+        return []
+    expected = (
+        f"at most {most // community.grid.minutes}: after exit_timeout_minutes members leave, and oracles keep {KEPT_DAYS} days"
+    )
+    return [Fault("[ledger]", "batch_slots", rules.batch_slots, expected)]
 
 
 def make_wires(community: Community, trading: Trading) -> Wires:
