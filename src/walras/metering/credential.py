@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.admission import Registry, registry_of
-from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of
+from walras.metering.identity import Key, PublicKey, did_of, public_key_of
 from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt
 from walras.slots import SlotGrid
 
@@ -66,7 +66,7 @@ class MeterCredential:
         public_key_of(self.device)
 
 
-def issue(issuer: PrivateKey, credential: MeterCredential) -> str:
+def issue(issuer: Key, credential: MeterCredential) -> str:
     """The credential as a compact JWT signed by `issuer`; the same arguments give the same bytes."""
     return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), credential))
 
