@@ -13,17 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from warnings import catch_warnings, simplefilter
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import (
     BasicConstraints,
     Certificate,
+    DuplicateExtension,
     ExtendedKeyUsage,
     ExtensionNotFound,
+    InvalidVersion,
     KeyUsage,
     ObjectIdentifier,
     SubjectAlternativeName,
+    UnsupportedGeneralNameType,
     load_der_x509_certificate,
 )
 
@@ -44,6 +49,16 @@ EK_ATTRIBUTES = (
     | Attributes.DECRYPT
 )
 LONGEST_PATH = 6
+_NOT_READABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidVersion,
+    DuplicateExtension,
+    UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
+)
+"""What cryptography's parsers raise, also late, when an extension or a key is asked for."""
 _KNOWN_CRITICAL = {BasicConstraints.oid, KeyUsage.oid, ExtendedKeyUsage.oid, SubjectAlternativeName.oid}
 
 
@@ -61,11 +76,13 @@ def is_endorsement_key(public: Public) -> bool:
 def certificate_fault(leaf: bytes, between: Sequence[bytes], roots: Sequence[bytes], key: Public, now: datetime) -> str | None:
     """None where `leaf` (DER) certifies `key` under one of `roots`, through certificates of `between`; else what is wrong."""
     try:
-        path = [load_der_x509_certificate(leaf)]
-        others = [load_der_x509_certificate(der) for der in between]
-        anchors = [load_der_x509_certificate(der) for der in roots]
-        return _leaf_fault(path[0], key) or _path_fault(path[0], others, anchors, now)
-    except (ValueError, TypeError) as cause:  # cryptography's parsers, also of single extensions
+        with catch_warnings():
+            simplefilter("error", CryptographyDeprecationWarning)  # what the next version refuses is refused now
+            certificate = load_der_x509_certificate(leaf)
+            others = [load_der_x509_certificate(der) for der in between]
+            anchors = [load_der_x509_certificate(der) for der in roots]
+            return _leaf_fault(certificate, key) or _path_fault(certificate, others, anchors, now)
+    except _NOT_READABLE as cause:
         return f"not a certificate: {cause}"
 
 
@@ -115,7 +132,7 @@ def _signed(issuer: Certificate, subject: Certificate, below: int) -> bool:
         return False
     try:
         subject.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*_NOT_READABLE, InvalidSignature):
         return False
     return True
 
