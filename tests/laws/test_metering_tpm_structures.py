@@ -96,7 +96,7 @@ def test_a_structure_is_read_to_its_last_byte_and_not_one_further(name: str) -> 
     whole = recording()
     read(whole)
     for end in range(len(whole)):
-        with pytest.raises(MeteringError, match="ends at byte|, not 0x|type 0x|handle 0x"):
+        with pytest.raises(MeteringError, match=r"ends at byte|, not 0x|type 0x|handle 0x"):
             read(whole[:end])
     with pytest.raises(MeteringError, match="1 bytes behind the end"):
         read(whole + b"\x00")
