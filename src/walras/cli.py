@@ -17,7 +17,7 @@ from rich.console import Console
 from walras import __version__
 from walras.commands import app_grids, app_nodes, app_proofs, app_rights
 from walras.commands.app_grids import imports
-from walras.errors import InputError, WalrasError
+from walras.errors import InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
@@ -285,7 +285,7 @@ def main() -> None:
     """Entry point of the command `walras`."""
     try:
         app()
-    except InputError as error:
+    except (InputError, RangeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except WalrasError as error:

@@ -178,7 +178,17 @@ def ledger_keys(seed: bytes) -> LedgerKeys:
 
 
 def open_journal(run: Path, secret: bytes | None = None) -> Journal:
-    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`)."""
+    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`).
+
+    InputError where the folder holds no run.
+    """
+    missing = [
+        Fault(str(run), "file", name, "a file that `walras run` wrote")
+        for name in (COMMUNITY, JOURNAL)
+        if not (run / name).is_file()
+    ]
+    if missing:
+        raise InputError(f"{run}: there is no run here", missing, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     community = load_community(run / COMMUNITY)
     return Journal(run / JOURNAL, journal_keys(run_seed(community), secret))
 
