@@ -19,7 +19,7 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.credential import VC_CONTEXT, is_utc_second, moment_of, stamp
-from walras.metering.identity import PrivateKey, PublicKey, did_of
+from walras.metering.identity import Key, PublicKey, did_of
 from walras.metering.jose import CredentialRefusal, b64, open_jwt, sign_jwt, unb64
 from walras.units import Int64
 
@@ -69,7 +69,7 @@ def with_revoked(status: StatusList, indexes: Iterable[int], valid_from: datetim
     return StatusList(bytes(bits), valid_from, valid_until)
 
 
-def issue_list(issuer: PrivateKey, status: StatusList) -> str:
+def issue_list(issuer: Key, status: StatusList) -> str:
     """The list as a signed credential (compact JWT)."""
     return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), status, "u" + b64(_gzip_stored(status.bits))))
 
