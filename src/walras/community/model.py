@@ -22,6 +22,8 @@ StrategyName = Literal["truthful", "zero_intelligence"]
 LimitsRule = Literal["watched", "nodal"]
 DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
+SettleRule = Literal["direct", "batches"]
+PublishRule = Literal["calldata", "committee"]
 SettlementRule = Literal["as_delivered", "firm"]
 
 
@@ -135,6 +137,37 @@ class MeteringRules:
 
 
 @dataclass(frozen=True, slots=True)
+class GateRule:
+    """A list that is asked who may come in: its reason, the address that writes it, and whether it keeps out who is on it."""
+
+    name: str
+    keeper: str
+    denies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """How a run stands on its chain, and what `walras deploy` puts there beside the settlement.
+
+    settle         `direct`: every slot in a transaction of its own; `batches`: `batch_slots` of them under one root
+    publish        of a batch: its data as `calldata`, or the `committee` of oracles answers for them
+    fraud_window_s, exit_timeout_s   a batch can be proved wrong so long; members leave by themselves after so long without one
+    operator_bond  what the operator has at stake behind its batches, whole currency units
+    contracts      to deploy besides, by name or `all`; `gate` lists who may come in, `meter_operators` vouch for devices
+    """
+
+    settle: SettleRule = "direct"
+    publish: PublishRule = "calldata"
+    batch_slots: int = 96
+    fraud_window_s: int = 86_400
+    exit_timeout_s: int = 604_800
+    operator_bond: int = 1_000
+    contracts: tuple[str, ...] = ()
+    gate: tuple[GateRule, ...] = ()
+    meter_operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Community:
     """All that a run needs to know. `grid` counts slots from the data's origin; `start` is a local date."""
 
@@ -156,6 +189,7 @@ class Community:
     members: tuple[Member, ...]
     data: CommunityData = field(repr=False, compare=False)
     prices: PriceData | None = field(repr=False, compare=False)
+    ledger: LedgerRules = LedgerRules()
 
     @property
     def slots(self) -> range:

@@ -14,17 +14,21 @@ from walras.community.fields import Table
 from walras.community.model import (
     DroopName,
     ForecastModel,
+    GateRule,
     Gates,
+    LedgerRules,
     LimitsRule,
     Load,
     LoadKind,
     MarketRules,
     Member,
     MeteringRules,
+    PublishRule,
     Pv,
     RentRule,
     SettlementRule,
     SettlementRules,
+    SettleRule,
     StrategyName,
     WiresRules,
 )
@@ -44,6 +48,8 @@ from walras.tariffs.records import (
 
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
+SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
+PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
 DROOPS: tuple[DroopName, ...] = get_args(DroopName)
@@ -53,6 +59,9 @@ MAX_CT = 10_000
 MAX_KW = 100_000
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
+MAX_BATCH_SLOTS = 672
+MAX_WINDOW_MINUTES = 30 * MINUTES_PER_DAY
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 MEMBER_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 
@@ -127,6 +136,47 @@ def read_gates(table: Table) -> Gates:
         table.fault("reveal_deadline_minutes", gates.reveal_deadline_minutes, expected)
     table.close()
     return gates
+
+
+def read_ledger(table: Table) -> LedgerRules:
+    """`[ledger]`, which may be absent: how slots are settled on the chain, and which contracts stand beside the settlement.
+
+    That a contract of such a name exists is checked where it is deployed.
+    """
+    usual = LedgerRules()
+    minutes = {
+        name: table.whole(f"{name}_minutes", 1, MAX_WINDOW_MINUTES, getattr(usual, f"{name}_s") // 60)
+        for name in ("fraud_window", "exit_timeout")
+    }
+    rules = LedgerRules(
+        settle=table.choice("settle", SETTLES, usual.settle),
+        publish=table.choice("publish", PUBLISHES, usual.publish),
+        batch_slots=table.whole("batch_slots", 1, MAX_BATCH_SLOTS, usual.batch_slots),
+        fraud_window_s=60 * minutes["fraud_window"],
+        exit_timeout_s=60 * minutes["exit_timeout"],
+        operator_bond=table.whole("operator_bond", 1, 10**9, usual.operator_bond),
+        contracts=tuple(table.texts("contracts", 'a list of contracts\' names, or ["all"]', [])),
+        gate=tuple(_gate_list(one) for one in table.tables("gate")),
+        meter_operators=tuple(table.texts("meter_operators", "a list of addresses", [])),
+    )
+    if minutes["exit_timeout"] <= minutes["fraud_window"] and table.sound("fraud_window_minutes", "exit_timeout_minutes"):
+        expected = f"more than fraud_window_minutes = {minutes['fraud_window']}: at an exit every batch is final"
+        table.fault("exit_timeout_minutes", minutes["exit_timeout"], expected)
+    for address in rules.meter_operators:
+        if not ADDRESS.fullmatch(address):
+            table.fault("meter_operators", address, "an address: 0x and 40 hex digits")
+    table.close()
+    return rules
+
+
+def _gate_list(table: Table) -> GateRule:
+    rule = GateRule(table.text("name", "a short name"), table.text("keeper", "an address"), table.flag("denies", False))
+    if table.sound("name") and len(rule.name.encode()) > 32:
+        table.fault("name", rule.name, "at most 32 bytes")
+    if table.sound("keeper") and not ADDRESS.fullmatch(rule.keeper):
+        table.fault("keeper", rule.keeper, "an address: 0x and 40 hex digits")
+    table.close()
+    return rule
 
 
 def read_forecast(table: Table) -> ForecastModel:
