@@ -128,12 +128,14 @@ class MeteringRules:
     """How many oracles attest the readings' root, and how many of them must agree.
 
     `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
-    corrected when the window closes. 0: all are on time.
+    corrected when the window closes. 0: all are on time. `day_commitments`: each day's readings are committed to, so that members
+    can prove statements about them in zero knowledge.
     """
 
     oracles: int
     quorum: int
     late_percent: int = 0
+    day_commitments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

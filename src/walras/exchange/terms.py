@@ -37,6 +37,7 @@ class Terms:
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
+    commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     """
 
@@ -61,6 +62,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    commits_days: bool = False
 
     @property
     def members(self) -> int:
@@ -90,7 +92,8 @@ class Terms:
 def terms_to_public(terms: Terms) -> dict[str, Any]:
     """Plain whole numbers and strings, for the journal."""
     wires = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
-    return wires | {
+    days = {"days": "committed"} if terms.commits_days else {}
+    return wires | days | {
         "format": 1,
         "name": terms.name,
         "currency": terms.currency,
@@ -141,6 +144,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            commits_days=public.get("days") == "committed",
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause

@@ -162,6 +162,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
     )
 
