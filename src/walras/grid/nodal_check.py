@@ -131,7 +131,8 @@ def _check_limits(
             findings.append(Finding("limits", f"{LIMIT_NAMES[kind]}: {missing:.4f} kW are missing"))
     if slot.requirements.caps_emissions:
         emitted, spare = emitted_mg(orders, clearing.filled_wh, slot), allowed.get((EMISSIONS_CAP, 0), 0.0)
-        if emitted > cap_mg(slot) + math.ceil(spare * slot.hours * 1e6 * 1.01):
+        some = 2 * slot.requirements.import_g_per_kwh if slot.requirements.counts_fixed else 0  # losses are known to a Wh
+        if emitted > cap_mg(slot) + some + math.ceil(spare * slot.hours * 1e6 * 1.01):
             findings.append(Finding("limits", f"{emitted} mg are emitted, the cap is {cap_mg(slot)} mg"))
         if emitted != evidence_of(clearing, "emitted_mg"):
             findings.append(Finding("limits", f"{emitted} mg are emitted, published are {evidence_of(clearing, 'emitted_mg')}"))
@@ -185,8 +186,11 @@ def _check_payments(
         if abs(found - published) > 1:
             findings.append(Finding("payments", f"{LIMIT_NAMES[kind]} is priced {found} as a limit and {published} in payments"))
     headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if slot.requirements.headroom_counts else 0
-    reserve = np.where(np.arange(price.size) == slot.network.root, 0, headroom)
-    if evidence_of(clearing, "emissions_micro_per_kwh") != int(scarcity.carbon_of(slot.requirements.import_g_per_kwh)):
+    inside_only = np.arange(price.size) != slot.network.root
+    reserve = np.where(inside_only, headroom, 0)
+    carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
+    emissions = np.where(inside_only, carbon, 0) if slot.requirements.counts_fixed else np.full(price.size, carbon)
+    if (np.asarray(clearing.certificate["emissions_micro_per_kwh"]) != emissions).any():
         findings.append(Finding("split", "the emissions part is not the price of carbon times the intensity of import"))
     if (np.asarray(clearing.certificate["reserve_micro_per_kwh"]) != reserve).any():
         findings.append(Finding("split", "the reserve part is not the price of reserve inside the feeder"))
@@ -259,6 +263,8 @@ def _check_prices(
             place = int(network.wires.place[i])
         else:
             at_root = {IMPORT_LIMIT: -1.0, EXPORT_LIMIT: 1.0, RESERVE_UP: -float(counts), RESERVE_DOWN: float(counts)}
+            if slot.requirements.counts_fixed:
+                at_root[EMISSIONS_CAP] = -slot.requirements.import_g_per_kwh / 1e3
             gradient = np.where(np.arange(network.buses) == network.root, at_root.get(int(kind), 0.0), 0.0)
             place = 0
         rebuilt += amount / limit_unit(network, int(kind), place) * gradient

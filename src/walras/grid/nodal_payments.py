@@ -11,7 +11,7 @@ and never more than its bid, never less than its ask, for what is filled. The su
 
 losses      what sold and bought energy is worth at energy + emissions + reserve + losses (with what rounding leaves)
 voltage, congestion   the same over those parts of the prices
-emissions   the price of carbon on every ask
+emissions   the price of carbon on every ask; where the cap counts the whole import, on what trade adds to it
 reserve     import and export headroom used, less what is paid for reserve
 grid fee    on what is bought
 """
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.grid.feeder import FeederSlot
+from walras.grid.flow import power_flow
 from walras.grid.requirements import G_PER_KG, MG_PER_KG
 from walras.market.conventions import Conventions
 from walras.market.orders import BUY, Orders
@@ -98,6 +99,8 @@ def split_rents(
 
     at_root = checked_sum(np.where(orders.node == slot.network.root, net, 0), "net purchase at the root")
     emissions = checked_sum(checked_product(fills, own.carbon, "emissions"), "emissions")
+    if slot.requirements.counts_fixed:
+        emissions -= at_root * int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
     filled_holds = checked_sum(checked_product(fills, own.add - own.carbon, "reserve"), "reserve")
     headroom = 0
     if slot.requirements.headroom_counts:
@@ -114,8 +117,21 @@ def split_rents(
 
 
 def emitted_mg(orders: Orders, fills: Int64, slot: FeederSlot) -> int:
-    """What the filled asks emit: Wh times g/kWh is mg, exact."""
+    """What the filled asks emit: Wh times g/kWh is mg, exact. Where the cap counts the whole import: what comes in at the root, with
+    what comes in for the takes outside the market taken to the whole Wh.
+    """
+    required = slot.requirements
+    if required.counts_fixed:
+        net = checked_sum(np.where(orders.node == slot.network.root, fills * orders.side, 0), "net purchase at the root")
+        return max(fixed_import_wh(slot) - net, 0) * required.import_g_per_kwh
     return checked_sum(checked_product(fills, slot.requirements.intensity(orders, slot.network.root), "emitted_mg"), "emitted_mg")
+
+
+def fixed_import_wh(slot: FeederSlot) -> int:
+    """What the root delivers without any trade, to the whole Wh."""
+    assert slot.fixed_p_kw is not None
+    flow = power_flow(slot.network, slot.fixed_p_kw, slot.fixed_q_kvar)
+    return round(float(flow.slack_p_kw[0]) / slot.kw_per_wh)
 
 
 def cap_mg(slot: FeederSlot) -> int:
