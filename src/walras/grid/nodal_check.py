@@ -24,7 +24,7 @@ from walras.grid.feeder import FeederSlot
 from walras.grid.flow import Flow, power_flow
 from walras.grid.limits import LOADING_TOLERANCE, VOLTAGE_TOLERANCE_PU, find_violations
 from walras.grid.network import Float
-from walras.grid.nodal_payments import RENT_NAMES, Scarcity, cap_mg, emitted_mg, order_terms, payments, split_rents
+from walras.grid.nodal_payments import RENT_NAMES, cap_mg, emitted_mg, order_terms, payments, published_scarcity, split_rents
 from walras.grid.rows import (
     EMISSIONS_CAP,
     EXPORT_LIMIT,
@@ -175,7 +175,7 @@ def _check_payments(
     orders: Orders, clearing: Clearing, slot: FeederSlot, conventions: Conventions, price: Int64, kinds: Int64, limit_price: Int64
 ) -> list[Finding]:
     """Payments and rents follow from the published prices; the prices of carbon and reserve are those of their limits."""
-    scarcity = _scarcity(clearing)
+    scarcity = published_scarcity(clearing)
     findings = []
     for kind, published in (
         (EMISSIONS_CAP, scarcity.carbon_micro_per_kg),
@@ -206,11 +206,6 @@ def _check_payments(
         if (published := evidence_of(clearing, f"{name}_rent_nano")) != rents[name]:
             findings.append(Finding("payments", f"the rent of {name} is {rents[name]} nano, published is {published}"))
     return findings
-
-
-def _scarcity(clearing: Clearing) -> Scarcity:
-    names = ("carbon_price_micro_per_kg", "reserve_up_price_micro_per_kwh", "reserve_down_price_micro_per_kwh")
-    return Scarcity(*(evidence_of(clearing, name) for name in names))
 
 
 def _check_split(clearing: Clearing, price: Int64) -> list[Finding]:
@@ -247,7 +242,7 @@ def _check_prices(
     network = slot.network
     assert slot.fixed_q_kvar is not None
     at = sensitivities(network, p, slot.fixed_q_kvar)
-    scarcity, counts = _scarcity(clearing), slot.requirements.headroom_counts
+    scarcity, counts = published_scarcity(clearing), slot.requirements.headroom_counts
     headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if counts else 0
     carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
     inside = evidence_of(clearing, "energy_micro_per_kwh") + carbon + headroom
@@ -279,7 +274,7 @@ def _check_prices(
 
 def _check_orders(orders: Orders, clearing: Clearing, slot: FeederSlot, conventions: Conventions, price: Int64) -> list[Finding]:
     book = terms(orders, conventions)
-    own = order_terms(orders, slot, _scarcity(clearing))
+    own = order_terms(orders, slot, published_scarcity(clearing))
     gain = (book.price_micro_per_kwh - price[orders.node]) * orders.side.astype(np.int64) - own.add - own.hold
     left = book.quantity_wh - clearing.filled_wh
     tolerance = PRICE_TOLERANCE_MICRO + 2e-5 * np.abs(price[orders.node])

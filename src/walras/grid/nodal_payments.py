@@ -26,6 +26,7 @@ import numpy as np
 from walras.grid.feeder import FeederSlot
 from walras.grid.flow import power_flow
 from walras.grid.requirements import G_PER_KG, MG_PER_KG
+from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.orders import BUY, Orders
 from walras.market.terms import Terms
@@ -86,6 +87,25 @@ def payments(
     return checked_product(fills * orders.side, rate, "pay_nano") + held, held
 
 
+def published_scarcity(clearing: Clearing) -> Scarcity:
+    """The prices of carbon and reserve that a clearing publishes; 0 where it has none."""
+    names = ("carbon_price_micro_per_kg", "reserve_up_price_micro_per_kwh", "reserve_down_price_micro_per_kwh")
+    return Scarcity(*(int(np.asarray(clearing.certificate.get(name, 0))) for name in names))
+
+
+def reserve_received(
+    orders: Orders, clearing: Clearing, slot: FeederSlot, most_micro_per_kwh: int = MAX_PRICE_MICRO_PER_KWH
+) -> Int64:
+    """[orders] nano that each order receives for the reserve it holds, by its filled and its unfilled part, at the published prices of
+    reserve or at `most_micro_per_kwh` where they are higher (reserve that is short has a penalty for a price).
+    """
+    said = published_scarcity(clearing)
+    up, down = (min(price, most_micro_per_kwh) for price in (said.up_micro_per_kwh, said.down_micro_per_kwh))
+    own = order_terms(orders, slot, Scarcity(said.carbon_micro_per_kg, up, down))
+    idle = orders.quantity_wh - clearing.filled_wh
+    return checked_product(clearing.filled_wh, own.carbon - own.add, "reserve") + checked_product(idle, own.hold, "reserve")
+
+
 def split_rents(
     orders: Orders, fills: Int64, pay: Int64, held: Int64, own: OrderTerms, parts: Mapping[str, int | Int64],
     scarcity: Scarcity, slot: FeederSlot, conventions: Conventions,
@@ -117,8 +137,8 @@ def split_rents(
 
 
 def emitted_mg(orders: Orders, fills: Int64, slot: FeederSlot) -> int:
-    """What the filled asks emit: Wh times g/kWh is mg, exact. Where the cap counts the whole import: what comes in at the root, with
-    what comes in for the takes outside the market taken to the whole Wh.
+    """What the filled asks emit: Wh times g/kWh is mg, exact. Where the cap counts the whole import: what comes in at the root,
+    that for the takes outside the market to the whole Wh.
     """
     required = slot.requirements
     if required.counts_fixed:
