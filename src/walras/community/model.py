@@ -24,6 +24,7 @@ DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettleRule = Literal["direct", "batches"]
 PublishRule = Literal["calldata", "committee"]
+ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
 
 
@@ -81,6 +82,10 @@ class WiresRules:
     rent     who gets what the nodal prices earn: `members` or `grid_operator`
     droop    how the inverters of solar plants answer to the voltage at their terminals (`grid.droop`); `none`: not at all
     import_limit_w, export_limit_w   most that the feeder may take from and give to the grid above; None: no limit
+    relief   `batteries`: members' batteries offer the wires what they could give or take more; `none`: they do not
+    emission_cap_g_per_hour   most that the import of the feeder may emit in an hour (None: no cap), at `grid_g_per_kwh`
+    reserve_up_w, reserve_down_w   reserve that every slot must leave
+    scarcity_micro_per_kwh   most that the wires add to the price of a kWh, where nothing that is offered keeps a limit
     """
 
     limits: LimitsRule = "watched"
@@ -88,6 +93,12 @@ class WiresRules:
     droop: DroopName = "none"
     import_limit_w: int | None = None
     export_limit_w: int | None = None
+    relief: ReliefRule = "none"
+    emission_cap_g_per_hour: int | None = None
+    grid_g_per_kwh: int = 0
+    reserve_up_w: int = 0
+    reserve_down_w: int = 0
+    scarcity_micro_per_kwh: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from walras.community.model import (
     MeteringRules,
     PublishRule,
     Pv,
+    ReliefRule,
     RentRule,
     SettlementRule,
     SettlementRules,
@@ -51,12 +52,14 @@ SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+RELIEFS: tuple[ReliefRule, ...] = get_args(ReliefRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
 DROOPS: tuple[DroopName, ...] = get_args(DroopName)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
 MAX_KW = 100_000
+MAX_G_PER_KWH = 5_000
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
 MAX_BATCH_SLOTS = 672
@@ -89,14 +92,25 @@ def _conventions(table: Table) -> Conventions:
 
 
 def read_wires(table: Table) -> WiresRules:
-    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export."""
+    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and what
+    the community requires besides: a cap on the emissions of import, and reserve.
+    """
+    cap, intensity = "emission_cap_kg_per_hour", "grid_g_per_kwh"
     rules = WiresRules(
         limits=table.choice("limits", LIMITS, "watched"),
         rent=table.choice("rent", RENTS, "members"),
         droop=table.choice("droop", DROOPS, "none"),
         import_limit_w=_limit(table, "import_limit_kw"),
         export_limit_w=_limit(table, "export_limit_kw"),
+        relief=table.choice("relief", RELIEFS, "none"),
+        emission_cap_g_per_hour=_limit(table, cap),
+        grid_g_per_kwh=table.whole(intensity, 1, MAX_G_PER_KWH) if table.has(intensity) or table.has(cap) else 0,
+        reserve_up_w=table.scaled("reserve_up_kw", 3, 0, MAX_KW, 0),
+        reserve_down_w=table.scaled("reserve_down_kw", 3, 0, MAX_KW, 0),
+        scarcity_micro_per_kwh=table.scaled("scarcity_ct_per_kwh", 4, 0, MAX_CT, 100),
     )
+    if table.has(intensity) and not table.has(cap):
+        table.fault(intensity, table.values[intensity], f"{cap} beside it: an intensity alone limits nothing")
     table.close()
     return rules
 

@@ -17,7 +17,7 @@ from walras.errors import Fault, InputError
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
-from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
+from walras.tariffs.bill import ACCOUNTS, LOCATED, RESERVE, BillLayout, bill_layout
 from walras.tariffs.prices import PriceTable
 from walras.tariffs.records import LocalTariff, PriceItem
 from walras.units import Int64, as_int64
@@ -86,7 +86,8 @@ class Terms:
     def layout(self) -> BillLayout:
         """The items of a bill under these terms."""
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
-        return bill_layout(self.price_table(0, nothing), self.local, located=self.wires is not None)
+        added = () if self.wires is None else (*((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+        return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
 def terms_to_public(terms: Terms) -> dict[str, Any]:

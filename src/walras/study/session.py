@@ -223,16 +223,15 @@ class Session:
         def deliver() -> Decision:
             done = self._dispatched(slot, orders, clearing)
             if wires is not None:
-                done = p.trading.curtailed(self._soc, done, wires.curtailed_wh)
+                done = p.trading.after_wires(self._soc, done, wires)
             kept = delivered_private(done.metered_wh, done.soc_uwh, p.trading.fleet.member)
             return flow_to_public(p.trading.flow(done), p.trading.network), kept
 
         delivered = at(EventKind.DELIVERED, deliver)
         net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
         readings, word, late = self._meter(slot, net_wh, delivered.public["import_w"], at)
-        on_wires = None if wires is None else wires.clearing
         metered = readings.import_wh, readings.export_wh
-        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, on_wires)
+        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, wires)
         self._top_up(int(grid.end(slot).timestamp()), accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
         self._days.note(readings)
@@ -268,7 +267,7 @@ class Session:
         )
         if late:
             at_last = corrected_at(p.terms, slot)
-            self._waiting.append(Waiting(slot, late, item_micro, orders, clearing, on_wires, accounts, at_last))
+            self._waiting.append(Waiting(slot, late, item_micro, orders, clearing, wires, accounts, at_last))
 
     def _correct_until(self, time: int | None) -> None:
         """Correct every slot whose dispute window has closed by `time`; None: all that wait."""
@@ -336,7 +335,7 @@ class Session:
 
         def decide() -> Decision:
             done = self._dispatched(slot, orders, clearing)
-            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, done, orders, clearing)), None
+            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, self._soc, done, orders, clearing)), None
 
         sold = positions_of(orders, clearing, p.terms.members).sold_wh
         public = at(EventKind.CURTAILED, decide).public
