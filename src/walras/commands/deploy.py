@@ -15,6 +15,7 @@ from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
 from walras.ledger.manifest import PROFILES, deploy_once, fees_of
 from walras.ledger.transactions import DEFAULT_FEES
+from walras.service.roll import read_roll
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.session import ledger_terms_of
@@ -31,7 +32,13 @@ class CouncilTerms:
 
 
 def deploy_command(
-    community: Path, chain: str, manifest: Path, profile: str, secret: Path | None, council: Path | None = None
+    community: Path,
+    chain: str,
+    manifest: Path,
+    profile: str,
+    secret: Path | None,
+    council: Path | None = None,
+    roll: Path | None = None,
 ) -> None:
     """Deploy, finish an interrupted deployment, or confirm the one the manifest names."""
     if profile not in PROFILES:
@@ -40,6 +47,12 @@ def deploy_command(
     given = load_community(community)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
+    if roll is not None:
+        held = read_roll(roll, given)
+        if keys.admin.address != held.admin:
+            raise InputError("walras deploy", [Fault(str(roll), "admin", held.admin, f"{keys.admin.address}, that of --secret")])
+        keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+        terms = make_terms(given, Trading(given), keys)
     ledger_terms = ledger_terms_of(terms, keys)
     if council is not None:
         seats = _read_council(council)
