@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from walras.errors import Fault, InputError, MeteringError
@@ -135,6 +135,15 @@ class TpmKey:
     def close(self) -> None:
         """Give the TPM's connection back, for all its keys."""
         self._tpm.close()
+
+    def registers(self, numbers: Sequence[int]) -> tuple[tuple[int, bytes], ...]:
+        """Numbers and values of registers of the SHA-256 bank, as they are now."""
+
+        def values(esys: Any) -> tuple[tuple[int, bytes], ...]:
+            selections = [(number, self._lib.TPML_PCR_SELECTION.parse(f"sha256:{number}")) for number in numbers]
+            return tuple((number, bytes(esys.pcr_read(selection)[2][0])) for number, selection in selections)
+
+        return self._tpm.do(values)
 
     def offer(self) -> Offer:
         """What the device shows first (`enrolment`); MeteringError where the TPM has no endorsement certificate."""

@@ -27,7 +27,7 @@ from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
-from walras.study.meters import make_meters, run_seed
+from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.oracles import InProcess, MeteringPath
 from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
@@ -40,7 +40,8 @@ JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 class Options:
     """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
 
-    `secret` is the operator's, for the members' keys (`journal_keys`).
+    `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
+    follow from the community's seed.
     """
 
     start: date | None = None
@@ -49,6 +50,15 @@ class Options:
     fresh: bool = False
     mechanism: str | None = None
     secret: bytes | None = None
+    appointed: Appointed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appointed:
+    """Meters with keys of their own, and the ledger's actors."""
+
+    meters: Meters
+    keys: LedgerKeys
 
 
 PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
@@ -74,7 +84,8 @@ class Run:
         self._out = out
         seed = run_seed(self.community)
         trading = Trading(self.community)
-        keys = ledger_keys(seed)
+        appointed = options.appointed
+        keys = ledger_keys(seed) if appointed is None else appointed.keys
         self.terms = make_terms(self.community, trading, keys)
         chain: Chain
         if options.chain_url is None:
@@ -84,7 +95,7 @@ class Run:
         self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
-        meters = make_meters(self.community, seed)
+        meters = make_meters(self.community, seed) if appointed is None else appointed.meters
         secrets = self._journal.leaf_secrets(self.terms.members)
         self._pool = ThreadPoolExecutor(2)
         if path is None:
@@ -159,7 +170,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         feed_in_micro=trading.feed_in_micro,
         gate_closure_s=60 * community.gates.gate_closure_minutes,
         metering_deadline_s=60 * community.gates.metering_deadline_minutes,
-        oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
+        oracles=tuple(keys.oracle_address(index) for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
         commits_days=community.metering.day_commitments,

@@ -100,7 +100,7 @@ def genesis_time(terms: Terms) -> int:
 
 def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
     """The terms of the run's contracts."""
-    members = tuple(keys.member(account).address for account in range(terms.accounts))
+    members = tuple(keys.member_address(account) for account in range(terms.accounts))
     return LedgerTerms(members, terms.oracles, terms.quorum, (ESCROW_NANO,) * terms.accounts)
 
 
