@@ -333,7 +333,7 @@ class BatchMachine(RuleBasedStateMachine):
         owed = self.bond * UNIT
         for account, money in enumerate(self.money):
             own = money.whole - running_payment(state[account])
-            assert own >= 0, f"account {account} is {-own} short"
+            assert money.exited or own >= 0, f"account {account} is {-own} short"
             owed += 0 if money.exited else own
             assert self.b.view("collateralOf", account) == money.now
             assert self.b.view("collateralAt", account, self.era) == money.backing(self.era)
