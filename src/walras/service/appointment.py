@@ -15,7 +15,15 @@ from pathlib import Path
 from walras.community import Community
 from walras.errors import Fault, InputError
 from walras.exchange.terms import Terms
-from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, plan_deployment, sign_attestation
+from walras.ledger import (
+    Genesis,
+    LedgerAddresses,
+    LedgerKeys,
+    correction_digest,
+    days_digest,
+    plan_deployment,
+    sign_attestation,
+)
 from walras.ledger.keys import SigningKey
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
@@ -24,6 +32,7 @@ from walras.metering.flow_control import RateRule
 from walras.metering.identity import PrivateKey
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.oracle_node import Duty, Guard, OracleNode
+from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
@@ -59,11 +68,11 @@ class Appointment:
 
     @property
     def exchange_credential(self) -> str:
-        """The operator's word that the exchange may ask for votes and readings, for the whole of the data."""
+        """The operator's word that the exchange may ask for votes, readings and words on settled slots, for the whole of the data."""
         grid = self.community.grid
         until = grid.end(self.community.slot_count) + timedelta(days=366)
         holder = did_of(self.exchange_key.public_key())
-        return issue_access(self.operator_key, holder, [Right.VOTE, Right.READ], grid.origin, until)
+        return issue_access(self.operator_key, holder, [Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT], grid.origin, until)
 
     @property
     def addresses(self) -> LedgerAddresses:
@@ -124,6 +133,11 @@ def make_oracle(
         {key_id(gateway_key): gateway_key},
         Feeder(a.meters.feeder, a.trading.network, a.trading.bus),
         Guard(a.operator_key.public_key(), signing.address),
+        Words(
+            timedelta(seconds=a.terms.dispute_window_s),
+            lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
+            lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
+        ),
     )
     return OracleNode(
         duty,
