@@ -68,7 +68,7 @@ class Appointment:
 
     @property
     def exchange_credential(self) -> str:
-        """The operator's word that the exchange may ask for votes, readings and words on settled slots, for the whole of the data."""
+        """The operator's word that the exchange may ask for votes, readings and words on settled slots, in all of the data."""
         grid = self.community.grid
         until = grid.end(self.community.slot_count) + timedelta(days=366)
         holder = did_of(self.exchange_key.public_key())
