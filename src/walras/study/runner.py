@@ -74,10 +74,6 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
-        late = community.metering.late_percent
-        if late and path is not None:
-            expected = "0 over a gateway and oracles of their own: they take no corrections"
-            raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)

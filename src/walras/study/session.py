@@ -280,7 +280,7 @@ class Session:
         assert self._addresses is not None
         addresses, oracles = self._addresses, p.terms.oracles
         revision = self._recorder.state.revisions.get(w.slot, 0) + 1
-        readings, refused, votes = p.path.correct(w.slot, revision, w.late, addresses)
+        readings, refused, votes = p.path.correct(w.slot, revision, addresses)
         if sum(refused.values()) == len(w.late):
             return  # nothing that may correct came: the slot stands on its substitutes
         metered = readings.import_wh, readings.export_wh
@@ -398,7 +398,10 @@ class Session:
             return attested(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp())), None
 
         late = tuple(signed()[device] for device in sorted(delayed))
-        return outcome[0], at(EventKind.ATTESTED, attest), late
+        word = at(EventKind.ATTESTED, attest)
+        if late:
+            (p.path.late_before if self._recorder.replaying else p.path.late)(slot, late)
+        return outcome[0], word, late
 
     def _top_up(self, time: int, cash_nano: Int64) -> None:
         """Before an account could fall below zero, its owner pays in again, at the Unix time `time`."""
