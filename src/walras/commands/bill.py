@@ -26,6 +26,7 @@ TITLES = {
     "local_vat": "VAT, local",
     "feed_in": "feed-in",
     "imbalance": "imbalance",
+    "reserve": "reserve held for the feeder",
     "locational": "place in the network",
     "rent_returned": "share of the wires' earnings",
 }

@@ -83,8 +83,8 @@ def _conventions(table: Table) -> Conventions:
 
 
 def read_wires(table: Table) -> WiresRules:
-    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and what
-    the community requires besides: a cap on the emissions of import, and reserve.
+    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and
+    what the community requires besides: a cap on the emissions of import, and reserve.
     """
     cap, intensity = "emission_cap_kg_per_hour", "grid_g_per_kwh"
     rules = WiresRules(

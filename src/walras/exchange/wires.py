@@ -8,7 +8,7 @@ cap on emissions makes every kWh inside dearer than at the root by the carbon of
 Reserve that members hold is paid to them on a line of its own. The sum of both lines, by the community's choice, stays with
 the grid operator or goes back to the members, in proportion to what their meters turned (a sum below zero is borne likewise).
 
-Where nothing that members offer keeps a limit, it stays broken and its price in the clearing is a penalty that means "at any price".
+Where nothing that members offer keeps a limit, it stays broken and its price in the clearing is a penalty: "at any price".
 Nobody is billed that: neither what the wires add to a kWh nor what reserve earns is ever more than the scarcity price of the terms.
 
 Source: Kirschen and Strbac, "Fundamentals of Power System Economics", 2018, chapter 5 (merchandising surplus).
@@ -93,8 +93,8 @@ class Charges:
 
 
 def charges(wires: Wires, clearing: Clearing, net_wh: Int64, reserve_nano: int = 0) -> Charges:
-    """The locational charge of what was metered [members], and what of its sum goes back to the members, less `reserve_nano` that they
-    receive for reserve.
+    """The locational charge of what was metered [members], and what of its sum goes back to the members, less `reserve_nano`
+    that they receive for reserve.
     """
     price = np.clip(location_micro(wires.network, clearing)[wires.bus], -wires.scarcity_micro, wires.scarcity_micro)
     located = checked_product(price, net_wh, "locational_nano")
