@@ -25,6 +25,8 @@ def summary_table(console: Console, run: Path) -> None:
     imported = exported = traded = pays = alone = gas = overloads = 0
     nano = np.zeros(terms.accounts, dtype=np.int64)
     paid, worst, corrected = 0, (0, ""), 0
+    charged = [] if terms.charges is None else [terms.layout().items.index(name) for name in terms.charges.items]
+    network = 0
     on_wires: list[tuple[WiresSlot, SettledSlot]] = []
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
@@ -32,6 +34,7 @@ def summary_table(console: Console, run: Path) -> None:
         imported += int(s.import_wh.sum())
         exported += int(s.export_wh.sum())
         nano += s.accounts.cash_nano
+        network += checked_sum(s.accounts.bills.nano[:, charged].ravel())
         pays += checked_sum(s.accounts.bills.total_nano)
         alone += checked_sum(s.alone.total_nano)
         paid += checked_sum(np.maximum(s.accounts.settled.local_nano, 0))
@@ -49,6 +52,11 @@ def summary_table(console: Console, run: Path) -> None:
         ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
         ("gain of the members together", format_money(alone - pays, terms.currency)),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
+        *(
+            [("charged for the network", f"{format_money(network, terms.currency)} by capacity and losses")]
+            if terms.charges
+            else []
+        ),
         *_on_wires(terms, on_wires),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
         ("gas", f"{gas:,} for all settlements"),

@@ -22,6 +22,7 @@ StrategyName = Literal["truthful", "zero_intelligence"]
 LimitsRule = Literal["watched", "nodal"]
 DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
+LossesShared = Literal["scaled", "shifted"]
 ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
 
@@ -60,6 +61,7 @@ class Member:
     loads: tuple[Load, ...]
     pv: tuple[Pv, ...] = ()
     battery: Battery | None = None
+    subscribed_w: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,25 @@ class WiresRules:
     reserve_up_w: int = 0
     reserve_down_w: int = 0
     scarcity_micro_per_kwh: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GridCharges:
+    """What members pay for the wires beside their contracts, taxes included; 0: not charged.
+
+    capacity_micro_per_kw_day   for each subscribed kW; `excess_micro_per_kwh` for energy taken beyond the subscription
+    losses_micro_per_kwh        what a kWh lost costs; `losses_shared` how marginal losses are reconciled with the actual ones
+    """
+
+    capacity_micro_per_kw_day: int = 0
+    excess_micro_per_kwh: int = 0
+    losses_micro_per_kwh: int = 0
+    losses_shared: LossesShared = "scaled"
+
+    @property
+    def by_capacity(self) -> bool:
+        """Whether members need a subscription."""
+        return self.capacity_micro_per_kw_day > 0 or self.excess_micro_per_kwh > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +188,7 @@ class Community:
     members: tuple[Member, ...]
     data: CommunityData = field(repr=False, compare=False)
     prices: PriceData | None = field(repr=False, compare=False)
+    charges: GridCharges = GridCharges()
 
     @property
     def slots(self) -> range:

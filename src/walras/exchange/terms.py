@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from walras.errors import Fault, InputError
+from walras.exchange.network_charges import NetworkCharges, network_charges_from_public, network_charges_to_public
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
@@ -38,6 +39,7 @@ class Terms:
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
     wires          the feeder, where its limits hold in the run; None where they are only watched
+    charges        what is charged for capacity and losses beside the contracts; None where nothing is
     """
 
     name: str
@@ -61,6 +63,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    charges: NetworkCharges | None = None
 
     @property
     def members(self) -> int:
@@ -84,13 +87,17 @@ class Terms:
     def layout(self) -> BillLayout:
         """The items of a bill under these terms."""
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
-        added = () if self.wires is None else (*((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+        added = () if self.charges is None else self.charges.items
+        if self.wires is not None:
+            added = (*added, *((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
         return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
 def terms_to_public(terms: Terms) -> dict[str, Any]:
     """Plain whole numbers and strings, for the journal."""
-    wires = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
+    wires: dict[str, Any] = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
+    if terms.charges is not None:
+        wires["charges"] = network_charges_to_public(terms.charges)
     return wires | {
         "format": 1,
         "name": terms.name,
@@ -142,6 +149,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            charges=network_charges_from_public(public["charges"]) if "charges" in public else None,
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause
