@@ -24,6 +24,7 @@ DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettleRule = Literal["direct", "batches"]
 PublishRule = Literal["calldata", "committee"]
+LossesShared = Literal["scaled", "shifted"]
 ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
 
@@ -62,6 +63,7 @@ class Member:
     loads: tuple[Load, ...]
     pv: tuple[Pv, ...] = ()
     battery: Battery | None = None
+    subscribed_w: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,25 @@ class WiresRules:
     reserve_up_w: int = 0
     reserve_down_w: int = 0
     scarcity_micro_per_kwh: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GridCharges:
+    """What members pay for the wires beside their contracts, taxes included; 0: not charged.
+
+    capacity_micro_per_kw_day   for each subscribed kW; `excess_micro_per_kwh` for energy taken beyond the subscription
+    losses_micro_per_kwh        what a kWh lost costs; `losses_shared` how marginal losses are reconciled with the actual ones
+    """
+
+    capacity_micro_per_kw_day: int = 0
+    excess_micro_per_kwh: int = 0
+    losses_micro_per_kwh: int = 0
+    losses_shared: LossesShared = "scaled"
+
+    @property
+    def by_capacity(self) -> bool:
+        """Whether members need a subscription."""
+        return self.capacity_micro_per_kw_day > 0 or self.excess_micro_per_kwh > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +224,7 @@ class Community:
     data: CommunityData = field(repr=False, compare=False)
     prices: PriceData | None = field(repr=False, compare=False)
     ledger: LedgerRules = LedgerRules()
+    charges: GridCharges = GridCharges()
 
     @property
     def slots(self) -> range:

@@ -156,8 +156,8 @@ def wires_book(terms: Terms, intended: Intended) -> tuple[Orders, FeederSlot]:
 
 
 def _requirements(wires: Wires, hours: float, offers: Orders) -> Requirements:
-    """The cap on the whole import, and reserve out of members' offers alone: with headroom to the limits of exchange counted in, what
-    one gives up the other gains, and no dispatch would change the sum.
+    """The cap on the whole import, and reserve out of members' offers alone: with headroom to the limits of exchange counted in,
+    what one gives up the other gains, and no dispatch would change the sum.
     """
     required = wires.required
     if required is None:

@@ -8,7 +8,7 @@ cap on emissions makes every kWh inside dearer than at the root by the carbon of
 Reserve that members hold is paid to them on a line of its own. The sum of both lines, by the community's choice, stays with
 the grid operator or goes back to the members, in proportion to what their meters turned (a sum below zero is borne likewise).
 
-Where nothing that members offer keeps a limit, it stays broken and its price in the clearing is a penalty that means "at any price".
+Where nothing that members offer keeps a limit, it stays broken and its price in the clearing is a penalty: "at any price".
 Nobody is billed that: neither what the wires add to a kWh nor what reserve earns is ever more than the scarcity price of the terms.
 
 Source: Kirschen and Strbac, "Fundamentals of Power System Economics", 2018, chapter 5 (merchandising surplus).
@@ -93,8 +93,8 @@ class Charges:
 
 
 def charges(wires: Wires, clearing: Clearing, net_wh: Int64, reserve_nano: int = 0) -> Charges:
-    """The locational charge of what was metered [members], and what of its sum goes back to the members, less `reserve_nano` that they
-    receive for reserve.
+    """The locational charge of what was metered [members], and what of its sum goes back to the members, less `reserve_nano`
+    that they receive for reserve.
     """
     price = np.clip(location_micro(wires.network, clearing)[wires.bus], -wires.scarcity_micro, wires.scarcity_micro)
     located = checked_product(price, net_wh, "locational_nano")
@@ -118,15 +118,11 @@ def _share(key: Int64, total: int) -> Int64:
 
 def wires_to_public(wires: Wires) -> dict[str, Any]:
     """Whole numbers and strings; numbers that are not whole as hexadecimal floats, exact to the last bit."""
-    network = {
-        name: column.tolist() if column.dtype.kind in "iU" else [float(x).hex() for x in column.ravel()]
-        for name, column in wires.network.as_arrays().items()
-    }
     said: dict[str, Any] = {} if wires.relief == "none" else {"relief": wires.relief}
     if wires.required is not None:
         said["required"] = asdict(wires.required)
     return said | {
-        "network": network,
+        "network": network_to_public(wires.network),
         "bus": wires.bus.tolist(),
         "rent": wires.rent,
         "import_limit_w": wires.import_limit_w,
@@ -137,13 +133,7 @@ def wires_to_public(wires: Wires) -> dict[str, Any]:
 
 def wires_from_public(public: Mapping[str, Any]) -> Wires:
     """The inverse of `wires_to_public`."""
-    arrays = {
-        name: np.array(value) if name in _AS_IS else np.array([float.fromhex(x) for x in value])
-        for name, value in public["network"].items()
-    }
-    arrays["bus_xy"] = arrays["bus_xy"].reshape(-1, 2)
-    arrays |= {name: arrays[name][0] for name in ("slack_v_pu", "base_kva")}
-    network = Network.from_arrays(arrays)
+    network = network_from_public(public["network"])
     bus = as_int64(public["bus"], "bus")
     faults = []
     if bus.size and not (int(bus.min()) >= 0 and int(bus.max()) < network.buses):
@@ -158,6 +148,24 @@ def wires_from_public(public: Mapping[str, Any]) -> Wires:
     required = Required(**public["required"]) if "required" in public else None
     limits = public["import_limit_w"], public["export_limit_w"]
     return Wires(network, bus, public["rent"], *limits, relief, required, public["scarcity_micro"])
+
+
+def network_to_public(network: Network) -> dict[str, Any]:
+    """Columns of the network: whole numbers, texts, and hexadecimal floats."""
+    return {
+        name: column.tolist() if column.dtype.kind in "iU" else [float(x).hex() for x in column.ravel()]
+        for name, column in network.as_arrays().items()
+    }
+
+
+def network_from_public(public: Mapping[str, Any]) -> Network:
+    """The inverse of `network_to_public`."""
+    arrays = {
+        name: np.array(value) if name in _AS_IS else np.array([float.fromhex(x) for x in value]) for name, value in public.items()
+    }
+    arrays["bus_xy"] = arrays["bus_xy"].reshape(-1, 2)
+    arrays |= {name: arrays[name][0] for name in ("slack_v_pu", "base_kva")}
+    return Network.from_arrays(arrays)
 
 
 _AS_IS = ("bus_names", "branch_names", "branch_from", "branch_to", "branch_kind", "root", "format")

@@ -25,6 +25,7 @@ class Waiting:
     orders: Orders
     clearing: Clearing
     on_wires: WiresSlot | None
+    reactive_var: Int64 | None
     settled: SlotAccounts
     at: int
 

@@ -269,7 +269,7 @@ def _add_slot(
     sums.reactive.append(felt.reactive_kvar)
     sums.reactive_without.append(without.reactive_kvar)
     imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)
-    bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports)
+    bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports, trading.reactive_var(without))
     sums.without += bills.nano
     sums.received_without += bills.received_nano
     all_in = s.item_micro.sum(axis=1)

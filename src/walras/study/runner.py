@@ -16,10 +16,13 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from walras.community import Community, load_community, with_period
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
+from walras.exchange.network_charges import NetworkCharges
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
@@ -171,7 +174,25 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
+        charges=make_charges(community, trading),
     )
+
+
+def make_charges(community: Community, trading: Trading) -> NetworkCharges | None:
+    """What is charged for capacity and losses, as public terms; None where nothing is.
+
+    Raises InputError where losses would be charged twice, by factors and by the prices of the nodes.
+    """
+    rules = community.charges
+    if not (rules.by_capacity or rules.losses_micro_per_kwh):
+        return None
+    if rules.losses_micro_per_kwh and community.wires.limits == NODAL:
+        expected = "0 where limits are nodal: the prices of the nodes charge losses already"
+        raise InputError("community", [Fault("[tariffs.grid]", "losses_ct_per_kwh", rules.losses_micro_per_kwh, expected)])
+    subscribed = np.array([member.subscribed_w for member in community.members], dtype=np.int64)
+    feeder = (trading.network, trading.bus) if rules.losses_micro_per_kwh else (None, None)
+    by_capacity = rules.capacity_micro_per_kw_day, rules.excess_micro_per_kwh
+    return NetworkCharges(*by_capacity, subscribed, rules.losses_micro_per_kwh, rules.losses_shared, *feeder)
 
 
 def make_wires(community: Community, trading: Trading) -> Wires:
