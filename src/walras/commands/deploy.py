@@ -17,6 +17,7 @@ from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
 from walras.ledger.manifest import PROFILES, add_once, contracts_of, deploy_once, fees_of
 from walras.ledger.shelf import chosen
 from walras.ledger.transactions import DEFAULT_FEES
+from walras.service.roll import read_roll
 from walras.study.ledger_rules import addition_terms
 from walras.study.meters import run_seed
 from walras.study.parts import ledger_terms_of
@@ -41,6 +42,7 @@ def deploy_command(
     secret: Path | None,
     council: Path | None = None,
     contracts: Sequence[str] = (),
+    roll: Path | None = None,
 ) -> None:
     """Deploy, finish an interrupted deployment, confirm the one the manifest names, or add contracts to it."""
     if profile not in PROFILES:
@@ -49,6 +51,12 @@ def deploy_command(
     given = load_community(community)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
+    if roll is not None:
+        held = read_roll(roll, given)
+        if keys.admin.address != held.admin:
+            raise InputError("walras deploy", [Fault(str(roll), "admin", held.admin, f"{keys.admin.address}, that of --secret")])
+        keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+        terms = make_terms(given, Trading(given), keys)
     ledger_terms = ledger_terms_of(terms, keys)
     if council is not None:
         seats = _read_council(council)

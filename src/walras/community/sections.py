@@ -16,15 +16,18 @@ from walras.community.model import (
     ForecastModel,
     GateRule,
     Gates,
+    GridCharges,
     LedgerRules,
     LimitsRule,
     Load,
     LoadKind,
+    LossesShared,
     MarketRules,
     Member,
     MeteringRules,
     PublishRule,
     Pv,
+    ReliefRule,
     RentRule,
     SettlementRule,
     SettlementRules,
@@ -51,12 +54,15 @@ SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
+RELIEFS: tuple[ReliefRule, ...] = get_args(ReliefRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
 DROOPS: tuple[DroopName, ...] = get_args(DroopName)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
 MAX_KW = 100_000
+MAX_G_PER_KWH = 5_000
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
 MAX_BATCH_SLOTS = 672
@@ -89,14 +95,25 @@ def _conventions(table: Table) -> Conventions:
 
 
 def read_wires(table: Table) -> WiresRules:
-    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export."""
+    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and
+    what the community requires besides: a cap on the emissions of import, and reserve.
+    """
+    cap, intensity = "emission_cap_kg_per_hour", "grid_g_per_kwh"
     rules = WiresRules(
         limits=table.choice("limits", LIMITS, "watched"),
         rent=table.choice("rent", RENTS, "members"),
         droop=table.choice("droop", DROOPS, "none"),
         import_limit_w=_limit(table, "import_limit_kw"),
         export_limit_w=_limit(table, "export_limit_kw"),
+        relief=table.choice("relief", RELIEFS, "none"),
+        emission_cap_g_per_hour=_limit(table, cap),
+        grid_g_per_kwh=table.whole(intensity, 1, MAX_G_PER_KWH) if table.has(intensity) or table.has(cap) else 0,
+        reserve_up_w=table.scaled("reserve_up_kw", 3, 0, MAX_KW, 0),
+        reserve_down_w=table.scaled("reserve_down_kw", 3, 0, MAX_KW, 0),
+        scarcity_micro_per_kwh=table.scaled("scarcity_ct_per_kwh", 4, 0, MAX_CT, 100),
     )
+    if table.has(intensity) and not table.has(cap):
+        table.fault(intensity, table.values[intensity], f"{cap} beside it: an intensity alone limits nothing")
     table.close()
     return rules
 
@@ -189,7 +206,7 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
-    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late)
+    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, table.flag("day_commitments", False))
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
@@ -232,6 +249,18 @@ def read_local(table: Table) -> LocalTariff:
     return local
 
 
+def read_grid_charges(table: Table) -> GridCharges:
+    """`[tariffs.grid]`, which may be absent: what is paid for capacity and for losses, taxes included."""
+    charges = GridCharges(
+        capacity_micro_per_kw_day=table.scaled("capacity_ct_per_kw_day", 4, 0, MAX_CT, 0),
+        excess_micro_per_kwh=table.scaled("excess_ct_per_kwh", 4, 0, MAX_CT, 0),
+        losses_micro_per_kwh=table.scaled("losses_ct_per_kwh", 4, 0, MAX_CT, 0),
+        losses_shared=table.choice("losses_shared", LOSSES_SHARED, "scaled"),
+    )
+    table.close()
+    return charges
+
+
 def read_feed_in(table: Table) -> FeedIn:
     """One `[[tariffs.feed_in]]`: the rate of a commissioning year up to a size."""
     row = FeedIn(
@@ -253,6 +282,7 @@ def read_member(table: Table, strategy: StrategyName) -> Member:
         loads=tuple(_load(row) for row in table.tables("loads")),
         pv=tuple(_pv(row) for row in table.tables("pv")),
         battery=_battery(table.table("battery")) if table.has("battery") else None,
+        subscribed_w=table.scaled("subscribed_kw", 3, 0, MAX_KW, 0),
     )
     if not any(table.has(name) for name in ("loads", "pv", "battery")):
         table.fault("loads", "absent", "at least one of loads, pv, battery")

@@ -12,14 +12,15 @@ exactly the account's cash and energy, so the contract can be shown any position
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from walras.errors import LedgerError
-from walras.exchange.accounting import SlotAccounts
+from walras.exchange.accounting import SlotAccounts, settle_slot
 from walras.exchange.correction import corrected_at, difference_positions, settled_at
+from walras.exchange.curtailment import WiresSlot
 from walras.exchange.terms import Terms
 from walras.ledger.abi import artifact
 from walras.ledger.batches import (
@@ -40,6 +41,7 @@ from walras.ledger.transactions import MAX_TRANSACTION_GAS, Sender, Transaction,
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
 from walras.metering.merkle import MerkleTree
+from walras.tariffs.bill import BillLayout
 from walras.units import Int64
 
 COMMITTEE = "committee"
@@ -53,7 +55,8 @@ class BatchSlot:
     item_micro: Int64
     orders: Orders
     clearing: Clearing
-    on_wires: Clearing | None
+    on_wires: WiresSlot | None
+    reactive_var: Int64 | None
     import_wh: Int64
     export_wh: Int64
     accounts: SlotAccounts
@@ -62,6 +65,13 @@ class BatchSlot:
     def price_micro_per_kwh(self) -> int | None:
         """The one price of the clearing, or None."""
         return self.clearing.price_micro_per_kwh
+
+
+def settled_again(terms: Terms, layout: BillLayout, s: BatchSlot, import_wh: Int64, export_wh: Int64) -> BatchSlot:
+    """The slot settled on other readings [members], all else as it was."""
+    metered, given = (import_wh, export_wh), (s.on_wires, s.reactive_var)
+    accounts = settle_slot(terms, layout, s.slot, s.item_micro, s.orders, s.clearing, *metered, *given)
+    return replace(s, import_wh=import_wh, export_wh=export_wh, accounts=accounts)
 
 
 class SlotSums(Protocol):

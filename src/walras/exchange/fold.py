@@ -25,6 +25,7 @@ ESCROW_PAID = "escrow_paid"
 SLOT_CORRECTED = "slot_corrected"
 BATCH_POSTED = "batch_posted"
 BATCH_INCLUDED = "batch_included"
+DAYS_COMMITTED = "days_committed"
 RUN_CLOSED = "run_closed"
 ACT = "act"
 ACT_FIELDS = {"act", "at", "by", "account", "detail"}
@@ -52,6 +53,7 @@ class ExchangeState:
     settled       number of slots settled; `last_settled` the index of the last
     revisions     how often a settled slot was corrected, by index; none where it never was
     posted        batches posted, `included` of them seen on the chain; `posted_until` the last slot in them
+    committed     last slot of the last days committed to (`days`)
     closed        True after `run_closed`
     """
 
@@ -66,6 +68,7 @@ class ExchangeState:
     posted: int = 0
     included: int = 0
     posted_until: int | None = None
+    committed: int | None = None
     closed: bool = False
 
 
@@ -91,6 +94,8 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
             return _correct(state, entry)
         if entry.kind in (BATCH_POSTED, BATCH_INCLUDED) and "batches" in state.opened:
             return _batch(state, entry)
+        if entry.kind == DAYS_COMMITTED and state.last_settled is not None:
+            return _commit_days(state, entry, state.last_settled)
         if entry.kind == RUN_CLOSED and not state.slots:
             _check_all_posted(state, entry)
             return replace(state, closed=True)
@@ -160,6 +165,14 @@ def _correct(state: ExchangeState, entry: Entry) -> ExchangeState:
         )
     escrow, energy = _after_payment(state, entry, entry.public, slot)
     return replace(state, escrow_nano=escrow, energy_wh=energy, revisions={**state.revisions, slot: revision})
+
+
+def _commit_days(state: ExchangeState, entry: Entry, last_settled: int) -> ExchangeState:
+    """Settled slots, in their order, each once."""
+    first, last = entry.public["first_slot"], entry.public["last_slot"]
+    if first > last or last > last_settled or (state.committed is not None and first != state.committed + 1):
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slots {first} to {last} do not belong here", thing=entry.seq)
+    return replace(state, committed=last)
 
 
 def _after_payment(state: ExchangeState, entry: Entry, submitted: Public, slot: int) -> tuple[Int64, Int64]:

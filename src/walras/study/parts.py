@@ -37,6 +37,6 @@ def genesis_time(terms: Terms) -> int:
 
 def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
     """The terms of the run's contracts. Where slots go to the chain in batches, the deposits are behind the batches instead."""
-    members = tuple(keys.member(account).address for account in range(terms.accounts))
+    members = tuple(keys.member_address(account) for account in range(terms.accounts))
     deposit = ESCROW_NANO if terms.batches is None else 0
     return LedgerTerms(members, terms.oracles, terms.quorum, (deposit,) * terms.accounts)
