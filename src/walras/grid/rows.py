@@ -1,9 +1,8 @@
 """Limits as linear rows: value, bound and exact AC gradient of each limit that matters at an operating point.
 
 The rule: a limit enters the problem only once a flow breaks it (the worst few of each kind at a time, of neighbours one), and from
-then on its row
-is linearised afresh at every new point. `LIMIT_NAMES` are the kinds; from import on they are plain sums of orders
-(`requirements.py`).
+then on its row is linearised afresh at every new point. `LIMIT_NAMES` are the kinds; from import on they are plain sums of
+orders (`requirements.py`).
 """
 
 from __future__ import annotations
