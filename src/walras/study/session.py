@@ -22,7 +22,7 @@ from walras.exchange.correction import corrected_at, difference_positions, settl
 from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
-from walras.exchange.journal import Entry, Public
+from walras.exchange.journal import Entry
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.parts import (
     admitted_private,
