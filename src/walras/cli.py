@@ -264,9 +264,10 @@ def deploy(
     profile: str = "permissioned",
     secret: Path | None = None,
     council: Path | None = None,
+    contracts: str = "",
     roll: Path | None = None,
 ) -> None:
-    """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
+    """Put a community's contracts on a chain: once, by manifest; again it finishes, confirms, or adds what is new.
 
     Parameters
     ----------
@@ -282,12 +283,15 @@ def deploy(
         File with 64 hex digits from which the keys of admin, operator and oracles follow.
     council
         JSON file with members (addresses), threshold and delay_s: the admin's power goes behind a council and a timelock.
+    contracts
+        Contracts to have besides those that a run needs: a comma list of names, or all. Also a field of the file's [ledger].
     roll
         Whose the accounts and oracles are (TOML), where their keys do not follow from the secret either.
     """
     from walras.commands.deploy import deploy_command
 
-    deploy_command(community, chain, manifest, profile, secret, council, roll)
+    names = [name.strip() for name in contracts.split(",") if name.strip()]
+    deploy_command(community, chain, manifest, profile, secret, council, names, roll)
 
 
 def _day(text: str | None) -> date | None:

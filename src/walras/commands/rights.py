@@ -23,7 +23,7 @@ OPERATOR = "operator"
 
 
 @contextmanager
-def _opened(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
+def opened_run(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
     """The run's journal, and the master key of the stores beside it."""
     given = None if secret is None else read_secret(secret, command)
     journal = open_journal(run, given)
@@ -39,7 +39,7 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
     if record == (member is not None):
         faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
         raise InputError("walras export", faults)
-    with _opened(run, secret, "walras export") as (journal, master):
+    with opened_run(run, secret, "walras export") as (journal, master):
         if member is None:
             result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
         elif purpose is None:
@@ -67,7 +67,7 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
     if (member is None) == (older_than is None) or (older_than is not None and older_than < 0):
         faults = [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS (0 or more)")]
         raise InputError("walras forget", faults)
-    with _opened(run, secret, "walras forget") as (journal, master):
+    with opened_run(run, secret, "walras forget") as (journal, master):
         if member is None:
             assert older_than is not None
             gone = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR)
@@ -84,6 +84,6 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:
     """Record consent, or its withdrawal."""
-    with _opened(run, secret, "walras consent") as (journal, _):
+    with opened_run(run, secret, "walras consent") as (journal, _):
         left = set_consent(journal, run, member, purpose_named(purpose), not withdraw, datetime.now(UTC), OPERATOR)
     Console(soft_wrap=True, highlight=False).print(f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.errors import WalrasError
+from walras.exchange.curtailment import WiresSlot, reserve_nano
 from walras.exchange.settlement import Settled, positions_of, settle_as_delivered, settle_firm
 from walras.exchange.terms import FIRM, SYSTEM_ACCOUNTS, Terms
 from walras.exchange.wires import charges
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
-from walras.tariffs.bill import BillLayout, Bills, make_bills, with_location
+from walras.tariffs.bill import LOCATIONAL, RENT_RETURNED, RESERVE, BillLayout, Bills, make_bills, with_items
 from walras.units import Int64, checked_sum
 
 SUPPLIER = SYSTEM_ACCOUNTS.index("supplier")
@@ -51,11 +52,11 @@ def settle_slot(
     clearing: Clearing,
     import_wh: Int64,
     export_wh: Int64,
-    wires: Clearing | None = None,
+    wires: WiresSlot | None = None,
 ) -> SlotAccounts:
     """Settle and bill one slot; `item_micro` [contracts, items] are its prices, `layout` is `terms.layout()`.
 
-    `wires` is the clearing on the wires where the terms have any: it adds the locational charges.
+    `wires` is the slot on the wires where the terms have any: it adds the locational charges, and what is received for reserve.
     """
     settled = settle_positions(terms, orders, clearing, import_wh, export_wh)
     table = terms.price_table(slot, item_micro)
@@ -63,8 +64,7 @@ def settle_slot(
     if terms.wires is not None:
         if wires is None:
             raise WalrasError(f"slot {slot}: the wires were not cleared", thing=slot)
-        located = charges(terms.wires, wires, import_wh - export_wh)
-        bills = with_location(bills, layout, located.locational_nano, located.returned_nano)
+        bills = with_items(bills, layout, wires_items(terms, wires, import_wh - export_wh))
     cash = np.concatenate([bills.total_nano, -bills.received_nano])
     energy = np.zeros(terms.accounts, dtype=np.int64)
     energy[: terms.members] = import_wh - export_wh
@@ -73,6 +73,15 @@ def settle_slot(
         if checked_sum(column) != 0:
             raise WalrasError(f"slot {slot}: {name} sums to {checked_sum(column)}, not to zero", thing=slot)
     return SlotAccounts(settled, bills, cash, energy)
+
+
+def wires_items(terms: Terms, wires: WiresSlot, net_wh: Int64) -> dict[str, Int64]:
+    """What the wires add to the bills of a slot: item to a column [members], for what was metered [members]."""
+    assert terms.wires is not None
+    reserve = reserve_nano(terms, wires)
+    located = charges(terms.wires, wires.clearing, net_wh, int(reserve.sum()))
+    added = {LOCATIONAL: located.locational_nano, RENT_RETURNED: located.returned_nano}
+    return added | ({RESERVE: -reserve} if terms.wires.holds_reserve else {})
 
 
 def bills_without_market(

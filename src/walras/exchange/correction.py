@@ -82,8 +82,7 @@ def settle_again(
     clearing = clearing_from_public(events[EventKind.CLEARED].public)
     prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
     wires = recorded_wires(terms, slot, events)
-    on_wires = None if wires is None else wires.clearing
-    accounts = settle_slot(terms, layout, slot, prices, orders, clearing, import_wh, export_wh, on_wires)
+    accounts = settle_slot(terms, layout, slot, prices, orders, clearing, import_wh, export_wh, wires)
     done = accounts.settled
     return accounts, trades_of(slot, done.bought_wh, done.sold_wh, clearing.price_micro_per_kwh)
 

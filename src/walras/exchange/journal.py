@@ -217,8 +217,12 @@ class Journal:
         return self._erase("true", (), [account], f"DELETE FROM member_key WHERE account = {int(account)}")
 
     def erase_before(self, slot: int) -> int:
-        """Erase every member's private parts of the slots before `slot`; returns how many entries had some."""
-        return self._erase("json_extract(line, '$.slot') < ?", (slot,), None, "")
+        """Erase every member's private parts of the slots before `slot`, corrections and committed days of them too.
+
+        Returns how many entries had some.
+        """
+        fields = ", ".join(f"json_extract(line, '$.{name}')" for name in ("slot", "public.slot", "public.last_slot"))
+        return self._erase(f"coalesce({fields}) < ?", (slot,), None, "")
 
     def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:
         """In one transaction, then compacted, so that no page and no write-ahead log keeps what went."""

@@ -128,8 +128,7 @@ def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventK
     item_micro = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
     imports, exports = column(public, "import_wh"), column(public, "export_wh")
     wires = recorded_wires(terms, slot, events)
-    on_wires = None if wires is None else wires.clearing
-    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports, on_wires)
+    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports, wires)
     alone = bills_without_market(terms, layout, slot, item_micro, imports, exports)
     return SettledSlot(slot, item_micro, clearing.price_micro_per_kwh, imports, exports, accounts, alone, events)
 

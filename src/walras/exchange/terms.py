@@ -17,7 +17,7 @@ from walras.errors import Fault, InputError
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
-from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
+from walras.tariffs.bill import ACCOUNTS, LOCATED, RESERVE, BillLayout, bill_layout
 from walras.tariffs.prices import PriceTable
 from walras.tariffs.records import LocalTariff, PriceItem
 from walras.units import Int64, as_int64
@@ -37,6 +37,7 @@ class Terms:
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
+    commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     """
 
@@ -61,6 +62,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    commits_days: bool = False
 
     @property
     def members(self) -> int:
@@ -84,13 +86,15 @@ class Terms:
     def layout(self) -> BillLayout:
         """The items of a bill under these terms."""
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
-        return bill_layout(self.price_table(0, nothing), self.local, located=self.wires is not None)
+        added = () if self.wires is None else (*((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+        return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
 def terms_to_public(terms: Terms) -> dict[str, Any]:
     """Plain whole numbers and strings, for the journal."""
     wires = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
-    return wires | {
+    days = {"days": "committed"} if terms.commits_days else {}
+    return wires | days | {
         "format": 1,
         "name": terms.name,
         "currency": terms.currency,
@@ -141,6 +145,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            commits_days=public.get("days") == "committed",
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause

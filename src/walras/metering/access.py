@@ -32,6 +32,8 @@ class Right(Enum):
 
     VOTE = "ask for the vote on a slot"
     READ = "read the readings of a slot"
+    CORRECT = "ask for a settled slot after its late readings, and the word on it"
+    COMMIT = "ask for the word on the commitments to days"
 
 
 class AccessRefusal(Enum):

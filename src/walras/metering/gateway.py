@@ -8,7 +8,8 @@ gateway that changes or invents a reading is found by the meter's signature, one
 different content has signed the proof against itself, and one that drops readings leaves gaps in the meters' counters
 (`validation`).
 
-A gateway takes a reading once, in any order; a batch holds them by device and counter, so late siblings are put in order.
+A gateway takes a reading once, in any order, also one that comes after its siblings were handed on: whether it is too late is the
+oracles' judgement. A batch holds readings by device and counter.
 """
 
 from __future__ import annotations
@@ -59,11 +60,10 @@ class Taken:
     encoded: bytes
 
 
-def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey], sealed_counter: Mapping[bytes, int]) -> Taken | Refusal:
-    """Whether a gateway takes a reading: canonical, of a known device, truly signed, not behind what it has handed on.
+def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey]) -> Taken | Refusal:
+    """Whether a gateway takes a reading: canonical, of a known device, truly signed.
 
-    `sealed_counter` is the last counter of each device in a batch. The judgement on time, plausibility and credentials
-    is the oracles'.
+    That it is not taken twice is the store's part; the judgement on time, plausibility and credentials is the oracles'.
     """
     fields = split_reading(encoded)
     if fields is None:
@@ -73,8 +73,6 @@ def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey], sealed_counter: Map
         return Refusal.UNKNOWN_DEVICE
     if not verify_unchecked(keys[kid], encoded[-64:], signed_part(encoded)):
         return Refusal.BAD_SIGNATURE
-    if counter <= sealed_counter.get(kid, -1):
-        return Refusal.REPLAYED
     return Taken(kid, counter, slot, encoded)
 
 

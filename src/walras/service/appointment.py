@@ -15,7 +15,7 @@ from pathlib import Path
 from walras.community import Community
 from walras.errors import Fault, InputError, MeteringError
 from walras.exchange.terms import Terms
-from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, sign_attestation
+from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
@@ -25,6 +25,7 @@ from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.oracle_node import Duty, Guard, OracleNode
+from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
 from walras.service.status_file import StatusFile
@@ -77,7 +78,7 @@ class Appointment:
 
     @property
     def exchange_credential(self) -> str:
-        """The operator's word that the exchange may ask for votes and readings, for the whole of the data."""
+        """The operator's word that the exchange may ask for votes, readings and words on settled slots, in all of the data."""
         if self.roll is not None:
             return self.roll.exchange
         return exchange_credential(self.community, self.operator_key, did_of(self.exchange_key.public_key()))
@@ -98,7 +99,7 @@ def exchange_credential(community: Community, operator: Key, exchange: str) -> s
     """What `Appointment.exchange_credential` is, issued by the operator for the exchange with that DID."""
     grid = community.grid
     until = grid.end(community.slot_count) + timedelta(days=366)
-    return issue_access(operator, exchange, [Right.VOTE, Right.READ], grid.origin, until)
+    return issue_access(operator, exchange, [Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT], grid.origin, until)
 
 
 def appointment(community: Community, roll: Path | None = None) -> Appointment:
@@ -172,6 +173,11 @@ def make_oracle(
         Feeder(a.meters.feeder, a.trading.network, a.trading.bus),
         Guard(a.operator, signing.address),
         status,
+        Words(
+            timedelta(seconds=a.terms.dispute_window_s),
+            lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
+            lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
+        ),
     )
     return OracleNode(
         duty,

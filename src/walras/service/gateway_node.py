@@ -25,7 +25,7 @@ from walras.metering.flow_control import (
     succeeded,
     take,
 )
-from walras.metering.gateway import MAX_BATCH, Taken, in_order, look_at, seal_batch
+from walras.metering.gateway import MAX_BATCH, in_order, look_at, seal_batch
 from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
@@ -70,20 +70,19 @@ class GatewayNode:
 
         The same bytes again are TAKEN again: the meter may not have heard the first answer.
         """
-        sealed = self._store.sealed_counters()
         codes = bytearray()
         with self._store.transaction():
             for reading in encoded:
                 self._bucket, admitted = take(self._bucket, self._rate, self._clock_ms())
-                codes.append(self._take_one(reading, sealed) if admitted else RATE_LIMITED)
+                codes.append(self._take_one(reading) if admitted else RATE_LIMITED)
             self._store.count_refused(Counter(code for code in codes if code != TAKEN))
         return bytes(codes)
 
-    def _take_one(self, reading: bytes, sealed: Mapping[bytes, int]) -> int:
-        looked = look_at(reading, self._devices, sealed)
-        if isinstance(looked, Taken):
-            return TAKEN if self._store.add(looked) or self._store.holds(reading) else Refusal.REPLAYED
-        return TAKEN if looked is Refusal.REPLAYED and self._store.holds(reading) else looked
+    def _take_one(self, reading: bytes) -> int:
+        looked = look_at(reading, self._devices)
+        if isinstance(looked, Refusal):
+            return looked
+        return TAKEN if self._store.add(looked) or self._store.holds(reading) else Refusal.REPLAYED
 
     def seal_waiting(self) -> int | None:
         """Put what waits into the next batch; its number, or None where nothing waits."""

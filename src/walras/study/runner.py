@@ -23,7 +23,7 @@ from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
-from walras.exchange.wires import Wires
+from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
@@ -74,10 +74,6 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
-        late = community.metering.late_percent
-        if late and path is not None:
-            expected = "0 over a gateway and oracles of their own: they take no corrections"
-            raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -173,6 +169,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         oracles=tuple(keys.oracle_address(index) for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
     )
 
@@ -180,7 +177,10 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
 def make_wires(community: Community, trading: Trading) -> Wires:
     """The feeder with its limits, as public terms."""
     rules = community.wires
-    return Wires(trading.network, trading.bus, rules.rent, rules.import_limit_w, rules.export_limit_w)
+    cap, reserve = rules.emission_cap_g_per_hour, (rules.reserve_up_w, rules.reserve_down_w)
+    required = Required(cap, rules.grid_g_per_kwh, *reserve) if cap is not None or any(reserve) else None
+    limits = rules.import_limit_w, rules.export_limit_w
+    return Wires(trading.network, trading.bus, rules.rent, *limits, rules.relief, required, rules.scarcity_micro_per_kwh)
 
 
 def ledger_keys(seed: bytes) -> LedgerKeys:
