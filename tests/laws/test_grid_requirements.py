@@ -117,7 +117,11 @@ CASES = {  # the kind of limit, what is required, import and export limit, share
     "export": (EXPORT_LIMIT, Requirements(), (np.inf, 5.0), 0.9, (310_000, 200_000)),
     "emissions": (EMISSIONS_CAP, Requirements(1500.0, 400, DIRTY), (np.inf, np.inf), 0.4, (150_000, 70_000)),
     "emissions of the whole import": (
-        EMISSIONS_CAP, Requirements(6_000.0, 400, counts_fixed=True), (np.inf, np.inf), 0.4, (150_000, 70_000),
+        EMISSIONS_CAP,
+        Requirements(6_000.0, 400, counts_fixed=True),
+        (np.inf, np.inf),
+        0.4,
+        (150_000, 70_000),
     ),
     "reserve up": (RESERVE_UP, Requirements(reserve_up_kw=80.0, flexible=EVEN), (60.0, 60.0), 0.4, (150_000, 70_000)),
     "reserve up, members alone": (
