@@ -57,11 +57,10 @@ def start_nodes(loop: Loop, ring: Keyring, gateway_key: KeyStore, folder: Path) 
     peers = []
     for number in range(ring.community.metering.oracles):
 
-        def oracle(ready, number=number) -> Coroutine[None, None, None]:  # type: ignore[no-untyped-def]
+        async def oracle(ready: Ready, number: int = number) -> None:
             own = key_of(read_secret(ring.oracle_key(number), "test"))
-            return make_oracle(a, number, own, None, folder / f"oracle-{number}.sqlite", bytes(32), clock).run(
-                "127.0.0.1", 0, ready
-            )
+            node = make_oracle(a, number, own, None, folder / f"oracle-{number}.sqlite", bytes(32), clock)
+            await node.run("127.0.0.1", 0, ready)
 
         peers.append(Peer(f"oracle-{number}", "127.0.0.1", loop.serve(oracle)))
 
