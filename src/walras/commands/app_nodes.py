@@ -22,6 +22,7 @@ def gateway(
     key: Path | None = None,
     secret: Path | None = None,
     per_second: int = 10_000,
+    clock: Path | None = None,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
 
@@ -41,10 +42,12 @@ def gateway(
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
     per_second
         Readings taken a second on average; ten seconds' worth at once.
+    clock
+        File with the time, for a replay, that requests of the log are judged by; default: the machine's clock.
     """
     from walras.commands.nodes import gateway_command
 
-    gateway_command(community, store, listen, oracles, key, secret, per_second)
+    gateway_command(community, store, listen, oracles, key, secret, per_second, clock)
 
 
 def oracle(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,13 +35,14 @@ def gateway_command(
     key: Path | None,
     secret: Path | None,
     per_second: int,
+    clock: Path | None = None,
 ) -> None:
     """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID."""
     held = None if secret is None else read_secret(secret, "walras gateway")
     a = appointment(load_community(community))
     own = a.gateway_key if key is None else _read_pem(key)
     rate = RateRule(per_second, burst=10 * per_second)
-    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds)
+    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds, _clock(clock))
     host, port = parse_address(listen)
     _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host)
 
@@ -59,7 +61,7 @@ def oracle_command(
     held = None if secret is None else read_secret(secret, "walras oracle")
     a = appointment(load_community(community))
     own = a.keys.oracle(number) if key is None else key_of(read_secret(key, "walras oracle"))
-    now = wall_clock if clock is None else FileClock(clock)
+    now = _clock(clock)
     host, port = parse_address(listen)
     with ThreadPoolExecutor(2) as pool:
         node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool)
@@ -87,6 +89,10 @@ def _serve(run: Callable[[Callable[[int], None]], Coroutine[None, None, None]], 
         asyncio.run(run(ready))
     except KeyboardInterrupt:
         return
+
+
+def _clock(path: Path | None) -> Callable[[], datetime]:
+    return wall_clock if path is None else FileClock(path)
 
 
 def _milliseconds() -> int:

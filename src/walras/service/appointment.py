@@ -30,14 +30,21 @@ from walras.metering.access import Right, issue_access
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import PrivateKey
+from walras.service.access_log import Guard
 from walras.service.gateway_node import GatewayNode, Peer
-from walras.service.oracle_node import Duty, Guard, OracleNode
+from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
+
+RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.LOG)
+"""What the exchange may ask of the nodes."""
+
+GATEWAY = "gateway"
+"""The name that requests to a community's gateway are made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Appointment:
         grid = self.community.grid
         until = grid.end(self.community.slot_count) + timedelta(days=366)
         holder = did_of(self.exchange_key.public_key())
-        return issue_access(self.operator_key, holder, [Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT], grid.origin, until)
+        return issue_access(self.operator_key, holder, RIGHTS, grid.origin, until)
 
     @property
     def addresses(self) -> LedgerAddresses:
@@ -101,11 +108,13 @@ def make_gateway(
     peers: list[Peer],
     rate: RateRule,
     clock_ms: Callable[[], int],
+    clock: Callable[[], datetime],
 ) -> GatewayNode:
-    """A gateway of the community."""
+    """A gateway of the community; `clock` dates requests of its log."""
     registries = (a.meters.registry, a.meters.feeder)
     devices = {kid: registry.keys[row] for registry in registries for kid, row in registry.index.items()}
-    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms)
+    guard = Guard(a.operator_key.public_key(), GATEWAY)
+    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms, (guard, clock))
 
 
 def make_oracle(

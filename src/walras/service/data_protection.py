@@ -78,15 +78,36 @@ def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: d
     The disclosure is recorded, and so is a refusal.
     """
     entries = list(journal.entries())
-    statement = make_statement(entries, member)
-    refused = allowed(purpose, statement.account, consents(entries, statement.account))
-    kind = ActKind.DENIED if refused else ActKind.EXPORTED
-    _record(journal, run, Act(kind, at, by, statement.account, {"purpose": purpose.name}))
+    refused = read_for(journal, run, member, purpose, at, by, ActKind.EXPORTED)
     if refused:
         return refused
+    statement = make_statement(entries, member)
     slot, taken, given = np.array([(row[0], row[2], row[3]) for row in statement.slots], dtype=np.int64).reshape(-1, 3).T
     rows = reduced(opened_terms(entries)[0].grid, slot, taken, given, purpose.resolution)
     return {"account": statement.account, "purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
+
+
+def read_for(
+    journal: Journal, run: Path, member: str, purpose: Purpose, at: datetime, by: str, kind: ActKind = ActKind.READ
+) -> NotAllowed | None:
+    """Record that `by` reads `member`'s data for `purpose`, before it is read; NotAllowed, a refusal on record, where it may not.
+
+    Every command that shows or uses one member's readings goes through here. InputError where there is no such member.
+    """
+    entries = list(journal.entries())
+    account = account_of(entries, member)
+    refused = allowed(purpose, account, consents(entries, account))
+    _record(journal, run, Act(ActKind.DENIED if refused else kind, at, by, account, {"purpose": purpose.name}))
+    return refused
+
+
+def named_for(journal: Journal, run: Path, purpose: Purpose, at: datetime, by: str) -> frozenset[int]:
+    """The accounts that a page made for `purpose` may show by name; that it is made, and whom it names, is recorded."""
+    entries = list(journal.entries())
+    known = member_ids(entries[0]) if entries else {}
+    named = sorted(account for account in known.values() if allowed(purpose, account, consents(entries, account)) is None)
+    _record(journal, run, Act(ActKind.READ, at, by, None, {"purpose": purpose.name, "page": "report", "named": named}))
+    return frozenset(named)
 
 
 def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> Forgotten:
