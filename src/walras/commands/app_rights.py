@@ -1,4 +1,4 @@
-"""The command line of a member's rights: export, forget, consent. Parses and calls."""
+"""The command line of members' data: export, forget, consent, validate. Parses and calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cyclopts import App
 
 def register(app: App) -> None:
     """Add the commands of this file."""
-    for command in (export, forget, consent):
+    for command in (export, forget, consent, validate):
         app.command(command)
 
 
@@ -82,3 +82,18 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
     from walras.commands.rights import consent_command
 
     consent_command(run, member, purpose, withdraw, secret)
+
+
+def validate(run: Path, *, secret: Path | None = None) -> None:
+    """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.validate import validate_command
+
+    validate_command(run, secret)

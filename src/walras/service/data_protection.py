@@ -101,12 +101,14 @@ def read_for(
     return refused
 
 
-def named_for(journal: Journal, run: Path, purpose: Purpose, at: datetime, by: str) -> frozenset[int]:
+def named_for(
+    journal: Journal, run: Path, purpose: Purpose, at: datetime, by: str, page: str = "report"
+) -> frozenset[int]:
     """The accounts that a page made for `purpose` may show by name; that it is made, and whom it names, is recorded."""
     entries = list(journal.entries())
     known = member_ids(entries[0]) if entries else {}
     named = sorted(account for account in known.values() if allowed(purpose, account, consents(entries, account)) is None)
-    _record(journal, run, Act(ActKind.READ, at, by, None, {"purpose": purpose.name, "page": "report", "named": named}))
+    _record(journal, run, Act(ActKind.READ, at, by, None, {"purpose": purpose.name, "page": page, "named": named}))
     return frozenset(named)
 
 
