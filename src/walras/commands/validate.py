@@ -28,7 +28,8 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
     terms, ids = opened_terms(entries)
     names = {account: name for name, account in ids.items()}
     leaves = leaves_by_slot(terms, entries)
-    found, slot = [], terms.first
+    found: list[Finding] = []
+    slot = terms.first
     while slot <= terms.last:
         day = terms.grid.local_day(terms.grid.local(slot).date())
         settled = range(slot, min(day.stop, terms.last + 1, max(leaves, default=slot - 1) + 1))

@@ -1,7 +1,8 @@
 """From the journal to what validation looks at: a day's admitted readings of all meters as one window.
 
-A reading is present where the leaf that a slot stands at, late readings included, is a meter's own; a substitute or an erased part
-is missing. When a reading arrived is not in the journal: a clock that is off shows in the refusals (early, late, backdated) instead.
+A reading is present where the leaf that a slot stands at, late readings included, is a meter's own; a substitute or an erased
+part is missing. When a reading arrived is not in the journal: a clock that is off shows in the refusals (early, late, backdated)
+instead.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class Right(Enum):
     CORRECT = "ask for a settled slot after its late readings, and the word on it"
     COMMIT = "ask for the word on the commitments to days"
     LOG = "read who asked for what"
+    DISPATCH = "order what a member's devices do"
 
 
 class AccessRefusal(Enum):

@@ -57,6 +57,7 @@ PURPOSES = {
         Purpose("balance", Ground.LEGAL_DUTY, Resolution.DAY, ("grid operator",), 366, "the feeder's energy balance"),
         Purpose("forecast", Ground.CONSENT, Resolution.HOUR, ("exchange",), 366, "better forecasts of the member's own load"),
         Purpose("proof", Ground.CONSENT, Resolution.SLOT, ("whom the member shows it",), 90, "zero-knowledge proofs about a day"),
+        Purpose("dispatch", Ground.CONSENT, Resolution.SLOT, ("aggregator",), 90, "orders to the member's devices by others"),
         Purpose("research", Ground.CONSENT, Resolution.DAY, ("research partner",), 1_826, "studies of the neighbourhood"),
     )
 }

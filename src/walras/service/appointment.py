@@ -61,7 +61,7 @@ class Appointment:
     @property
     def operator_key(self) -> PrivateKey:
         """Issues access credentials."""
-        return derive_key(self.seed, "access issuer")
+        return access_issuer(self.seed)
 
     @property
     def exchange_key(self) -> PrivateKey:
@@ -91,6 +91,11 @@ class Appointment:
         """Whose data a device's readings are; the feeder's meter counts as one more."""
         (feeder,) = self.meters.feeder.index
         return {**self.meters.registry.index, feeder: len(self.meters.keys)}
+
+
+def access_issuer(seed: bytes) -> PrivateKey:
+    """The operator's key for access credentials, in a trial."""
+    return derive_key(seed, "access issuer")
 
 
 def appointment(community: Community) -> Appointment:

@@ -20,7 +20,7 @@ import numpy as np
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
 from walras.exchange.fold import RUN_CLOSED
-from walras.exchange.journal import Entry, Journal, write_public_record
+from walras.exchange.journal import Entry, Journal
 from walras.exchange.parts import member_ids, part_as_json
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import make_statement, opened_terms, statement_to_json
@@ -68,7 +68,7 @@ def export_member(journal: Journal, run: Path, member: str, master: bytes, at: d
         "slot_minutes": terms.grid.minutes,
         "slot_origin": terms.grid.origin.isoformat(),
     }
-    _record(journal, run, Act(ActKind.EXPORTED, at, by, account, {"purpose": "the member's own"}))
+    record(journal, run, Act(ActKind.EXPORTED, at, by, account, {"purpose": "the member's own"}))
     return result
 
 
@@ -97,7 +97,7 @@ def read_for(
     entries = list(journal.entries())
     account = account_of(entries, member)
     refused = allowed(purpose, account, consents(entries, account))
-    _record(journal, run, Act(ActKind.DENIED if refused else kind, at, by, account, {"purpose": purpose.name}))
+    record(journal, run, Act(ActKind.DENIED if refused else kind, at, by, account, {"purpose": purpose.name}))
     return refused
 
 
@@ -108,7 +108,7 @@ def named_for(
     entries = list(journal.entries())
     known = member_ids(entries[0]) if entries else {}
     named = sorted(account for account in known.values() if allowed(purpose, account, consents(entries, account)) is None)
-    _record(journal, run, Act(ActKind.READ, at, by, None, {"purpose": purpose.name, "page": page, "named": named}))
+    record(journal, run, Act(ActKind.READ, at, by, None, {"purpose": purpose.name, "page": page, "named": named}))
     return frozenset(named)
 
 
@@ -120,7 +120,7 @@ def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: d
         raise JournalError(
             f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it, then forget the member"
         )
-    _record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
+    record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
     files = _redact(run, member, account)
     readings = {path.name: _forget_readings(path, master, account) for path in _stores(run)}
     return Forgotten(account, journal.forget(account), readings, files)
@@ -132,7 +132,7 @@ def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by
     if not any(entry.kind == RUN_CLOSED for entry in entries):
         raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
     slot = opened_terms(entries)[0].grid.slot_at(moment)
-    _record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
+    record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
     return journal.erase_before(slot)
 
 
@@ -141,7 +141,7 @@ def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, give
     entries = list(journal.entries())
     account = account_of(entries, member)
     kind = ActKind.CONSENT_GIVEN if given else ActKind.CONSENT_WITHDRAWN
-    _record(journal, run, Act(kind, at, by, account, {"purpose": purpose.name}))
+    record(journal, run, Act(kind, at, by, account, {"purpose": purpose.name}))
     return consents(journal.entries(), account)
 
 
@@ -154,7 +154,8 @@ def account_of(entries: list[Entry], member: str) -> int:
     return members[member]
 
 
-def _record(journal: Journal, run: Path, act: Act) -> None:
+def record(journal: Journal, run: Path, act: Act) -> None:
+    """The act in the journal and in the public record."""
     record_act(journal, act)
     write_public_record(journal, run / PUBLIC)
 
