@@ -46,4 +46,5 @@ def window_of(terms: Terms, leaves: Leaves, slots: range) -> Window:
             present[row, account] = True
             for column, value in zip(columns, fields[2:5], strict=True):
                 column[row, account] = value
-    return Window(slots.start, present, *columns, np.zeros(shape, dtype=np.int64))
+    imports, exports, counters = columns
+    return Window(slots.start, present, imports, exports, counters, np.zeros(shape, dtype=np.int64))

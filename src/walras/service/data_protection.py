@@ -20,7 +20,7 @@ import numpy as np
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
 from walras.exchange.fold import RUN_CLOSED
-from walras.exchange.journal import Entry, Journal
+from walras.exchange.journal import Entry, Journal, write_public_record
 from walras.exchange.parts import member_ids, part_as_json
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import make_statement, opened_terms, statement_to_json
