@@ -99,7 +99,7 @@ def validate(run: Path, *, secret: Path | None = None) -> None:
     validate_command(run, secret)
 
 
-def dispatch(run: Path, order: Path, *, secret: Path | None = None) -> None:
+def dispatch(run: Path, order: Path, *, secret: Path | None = None, roll: Path | None = None) -> None:
     """Judge and record an order to a member's devices by somebody else: it needs a credential and the owner's consent.
 
     Parameters
@@ -110,7 +110,9 @@ def dispatch(run: Path, order: Path, *, secret: Path | None = None) -> None:
         The signed order, as `walras.metering.dispatch.sign_order` makes it.
     secret
         The file that the run was begun with, if one was.
+    roll
+        Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
     """
     from walras.commands.dispatch import dispatch_command
 
-    dispatch_command(run, order, secret)
+    dispatch_command(run, order, secret, roll=roll)

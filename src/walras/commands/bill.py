@@ -28,6 +28,10 @@ TITLES = {
     "local_vat": "VAT, local",
     "feed_in": "feed-in",
     "imbalance": "imbalance",
+    "capacity": "capacity subscribed",
+    "capacity_excess": "energy beyond the subscription",
+    "network_losses": "losses in the network",
+    "reserve": "reserve held for the feeder",
     "locational": "place in the network",
     "rent_returned": "share of the wires' earnings",
 }

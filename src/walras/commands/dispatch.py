@@ -19,18 +19,22 @@ from walras.exchange.acts import Act, ActKind, consents
 from walras.exchange.journal import Journal
 from walras.metering.dispatch import Commanded, judge_order
 from walras.metering.purposes import PURPOSES
-from walras.service.appointment import access_issuer
+from walras.service.appointment import appointment
 from walras.service.data_protection import record
-from walras.study.meters import make_meters, run_seed
 from walras.study.runner import COMMUNITY
 
 
-def dispatch_command(run: Path, order: Path, secret: Path | None, now: datetime | None = None) -> Commanded:
-    """Judge the order in a file, record it, say what came of it; JournalError where it is refused."""
+def dispatch_command(
+    run: Path, order: Path, secret: Path | None, now: datetime | None = None, roll: Path | None = None
+) -> Commanded:
+    """Judge the order in a file, record it, say what came of it; JournalError where it is refused.
+
+    `roll` says who issues credentials and which devices are vouched for, where keys do not follow from the community's seed.
+    """
     if not order.is_file():
         raise InputError("walras dispatch", [Fault(str(order), "file", "missing", "a signed order")])
     with opened_run(run, secret, "walras dispatch") as (journal, _):
-        judged = _judged(journal, run, order.read_bytes(), now or datetime.now(UTC))
+        judged = _judged(journal, run, order.read_bytes(), now or datetime.now(UTC), roll)
     Console(soft_wrap=True, highlight=False).print(
         f"ordered by {judged.holder}: account {judged.account}, slots {judged.order.first_slot} to {judged.order.last_slot}, "
         f"{judged.order.power_w:,} W; recorded"
@@ -38,16 +42,15 @@ def dispatch_command(run: Path, order: Path, secret: Path | None, now: datetime 
     return judged
 
 
-def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime) -> Commanded:
-    community = load_community(run / COMMUNITY)
-    seed = run_seed(community)
+def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Path | None) -> Commanded:
+    a = appointment(load_community(run / COMMUNITY), roll)
     entries = list(journal.entries())
     judged = judge_order(
         encoded,
-        access_issuer(seed).public_key(),
-        make_meters(community, seed).registry.index,
+        a.operator,
+        a.meters.registry.index,
         lambda account: PURPOSES["dispatch"].name in consents(entries, account),
-        community.grid,
+        a.community.grid,
         now,
     )
     if not isinstance(judged, Commanded):

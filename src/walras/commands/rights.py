@@ -17,7 +17,7 @@ from walras.exchange.journal import Journal
 from walras.metering.purposes import NotAllowed, purpose_named
 from walras.service.data_protection import erase_before, export_for, export_member, forget_member, set_consent
 from walras.service.processing import processing_record
-from walras.study.runner import COMMUNITY, JOURNAL, open_journal, store_master
+from walras.study.runner import COMMUNITY, open_journal, store_master
 
 OPERATOR = "operator"
 
@@ -25,9 +25,6 @@ OPERATOR = "operator"
 @contextmanager
 def opened_run(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
     """The run's journal, and the master key of the stores beside it."""
-    for name in (JOURNAL, COMMUNITY):
-        if not (run / name).exists():
-            raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     given = None if secret is None else read_secret(secret, command)
     journal = open_journal(run, given)
     try:

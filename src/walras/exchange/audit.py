@@ -38,6 +38,7 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.network_charges import slot_reactive
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms, terms_from_public
@@ -198,7 +199,7 @@ class Audit:
 
     def _check_wires_held(self, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
         """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
-        allowed = np.maximum(-wires.intended.net_wh, 0) - wires.curtailed_wh
+        allowed = np.maximum(-wires.intended.net_wh - wires.curtailed_wh - wires.moved_wh, 0)
         over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
         if over.size:
             who = int(over[0])
@@ -234,8 +235,8 @@ class Audit:
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
         wires = recorded_wires(self._terms, slot, events)
-        on_wires = None if wires is None else wires.clearing
-        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, on_wires)
+        reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
+        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)
         if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
             self._check_wires_held(slot, wires, imports, exports)
         elif wires is not None:

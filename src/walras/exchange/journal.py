@@ -279,17 +279,27 @@ def write_public_record(journal: Journal, path: Path) -> None:
 
 
 def read_public_record(path: Path) -> list[Entry]:
-    """The entries of a public record, the chain checked up to the published head; JournalError names what broke."""
+    """The entries of a public record, the chain checked up to the published head.
+
+    InputError where there is none, JournalError names what broke.
+    """
     head_path = path.with_name("HEAD")
-    for needed in (path, head_path):
-        if not needed.is_file():
-            raise JournalError(f"{needed}: no such file", thing=needed, way_out="give the folder that `walras run --out` made")
+    missing = [
+        Fault(str(path.parent), "file", needed.name, "a file of the public record")
+        for needed in (path, head_path)
+        if not needed.is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"{path.parent}: there is no public record here", missing, way_out="give the folder that `walras run --out` made"
+        )
     data = path.read_bytes()
     if not data:
         way_out = "`walras run` writes it when the run is done; or restore it from a copy"
         raise JournalError(f"{path}: it is empty: no entry of a run is in it", thing=path, way_out=way_out)
     if not data.endswith(b"\n"):
-        raise JournalError(f"{path}: the last line is cut", thing=path, way_out="restore the record from a copy")
+        what = "the last line is cut" if data else "it is empty"
+        raise JournalError(f"{path}: {what}", thing=path, way_out="restore the record from a copy")
     lines = data[:-1].split(b"\n")
     entries = list(check_chain((read_line(line, f"{path}, entry {i}") for i, line in enumerate(lines)), str(path)))
     published = head_path.read_bytes()

@@ -21,7 +21,7 @@ from enum import Enum
 import cbor2
 
 from walras.errors import Fault, InputError
-from walras.metering.identity import PrivateKey, PublicKey, key_id, sign, verify, verify_unchecked
+from walras.metering.identity import Key, PublicKey, key_id, sign, verify, verify_unchecked
 from walras.metering.merkle import root_of
 from walras.metering.reading import diagnose, signed_part, split_reading
 from walras.metering.refusals import Refusal
@@ -81,7 +81,7 @@ def in_order(taken: Sequence[Taken]) -> list[Taken]:
     return sorted(taken, key=lambda reading: (reading.key_id, reading.counter))
 
 
-def seal_batch(key: PrivateKey, number: int, readings: Sequence[bytes]) -> bytes:
+def seal_batch(key: Key, number: int, readings: Sequence[bytes]) -> bytes:
     """The signed batch; the same readings under the same number give the same bytes. InputError for none or too many."""
     if not 1 <= len(readings) <= MAX_BATCH or number < 0:
         expected = f"1 to {MAX_BATCH} readings under a number >= 0"

@@ -28,7 +28,7 @@ from walras.metering.flow_control import (
     take,
 )
 from walras.metering.gateway import MAX_BATCH, in_order, look_at, seal_batch
-from walras.metering.identity import PrivateKey, PublicKey
+from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
@@ -56,7 +56,7 @@ class GatewayNode:
 
     def __init__(
         self,
-        key: PrivateKey,
+        key: Key,
         devices: Mapping[bytes, PublicKey],
         store: ReadingStore,
         peers: Sequence[Peer],
@@ -107,7 +107,7 @@ class GatewayNode:
         return b"".join(min(count, 0xFFFF).to_bytes(2, "big") for count in counts)
 
     def batch(self, number: int) -> bytes:
-        """The bytes of a sealed batch: the same on every call."""
+        """A sealed batch: the same readings under the same number and root on every call (a TPM's signature differs)."""
         return seal_batch(self._key, number, self._store.batch_readings(number))
 
     async def hand_on(self) -> None:

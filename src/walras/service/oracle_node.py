@@ -52,7 +52,10 @@ from walras.units import Int64
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers."""
+    """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers.
+
+    `revoked` gives the rows of the registry that are revoked at a moment; MeteringError where that cannot be known.
+    """
 
     number: int
     registry: Registry
@@ -61,6 +64,7 @@ class Duty:
     gateways: Mapping[bytes, PublicKey]
     feeder: Feeder | None = None
     guard: Guard | None = None
+    revoked: Callable[[datetime], Sequence[int]] | None = None
     words: Words | None = None
 
 
@@ -85,7 +89,7 @@ class OracleNode:
         return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
 
     def revoke_devices(self, devices: Sequence[int]) -> None:
-        """Refuse these devices from now on (the status list is fetched again at every start)."""
+        """Refuse these devices from now on."""
         self._state = revoke(self._state, devices)
 
     def receive(self, encoded: bytes) -> int:
@@ -97,6 +101,8 @@ class OracleNode:
                 raise MeteringError(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
+        if self._duty.revoked is not None:
+            self.revoke_devices(self._duty.revoked(now))
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
         words = self._duty.words
         late = [] if words is None else [one for one in homes if may_be_late(self._rules, words.dispute, one, now)]

@@ -40,7 +40,7 @@ from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
-from walras.study.runner import COMMUNITY, JOURNAL, open_journal
+from walras.study.runner import COMMUNITY, open_journal
 from walras.study.trading import Trading
 from walras.tariffs.bill import BillLayout
 from walras.tariffs.prices import local_charges
@@ -159,14 +159,10 @@ def read_report(run: Path, secret: bytes | None = None) -> ReportData:
     JournalError where no slot is settled, or where somebody was forgotten or private parts were erased: the page compares what
     members did with what they would have done alone, and what stood behind their meters is gone.
     """
-    for name in (COMMUNITY, JOURNAL):
-        if not (run / name).is_file():
-            raise JournalError(f"{run / name}: no such file", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes a run")
-    community = load_community(run / COMMUNITY)
     journal = open_journal(run, secret)
     try:
         _check_whole(run, acts_of(journal.entries()))
-        return _collect(community, journal.entries())
+        return _collect(load_community(run / COMMUNITY), journal.entries())
     finally:
         journal.close()
 
@@ -295,7 +291,7 @@ def _add_slot(
     sums.reactive.append(felt.reactive_kvar)
     sums.reactive_without.append(without.reactive_kvar)
     imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)
-    bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports)
+    bills = bills_without_market(terms, layout, s.slot, s.item_micro, imports, exports, trading.reactive_var(without))
     sums.without += bills.nano
     sums.received_without += bills.received_nano
     all_in = s.item_micro.sum(axis=1)

@@ -23,6 +23,7 @@ from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.network_charges import slot_reactive
 from walras.exchange.parts import (
     admitted_private,
     closed_readings,
@@ -100,7 +101,7 @@ def genesis_time(terms: Terms) -> int:
 
 def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
     """The terms of the run's contracts."""
-    members = tuple(keys.member(account).address for account in range(terms.accounts))
+    members = tuple(keys.member_address(account) for account in range(terms.accounts))
     return LedgerTerms(members, terms.oracles, terms.quorum, (ESCROW_NANO,) * terms.accounts)
 
 
@@ -115,7 +116,7 @@ class Session:
         self._operator = Sender(parts.keys.operator, 0)
         self._addresses: LedgerAddresses | None = None
         self._waiting: list[Waiting] = []
-        meters = tuple(key_id(key.public_key()) for key in parts.meters.keys)
+        meters = tuple(key_id(key) for key in parts.meters.registry.keys)
         self._days = Days(parts.terms, parts.leaf_secrets, meters)
 
     def run(self) -> Iterator[int]:
@@ -219,16 +220,15 @@ class Session:
         def deliver() -> Decision:
             done = self._dispatched(slot, orders, clearing)
             if wires is not None:
-                done = p.trading.curtailed(self._soc, done, wires.curtailed_wh)
+                done = p.trading.after_wires(self._soc, done, wires)
             kept = delivered_private(done.metered_wh, done.soc_uwh, p.trading.fleet.member)
-            return flow_to_public(p.trading.flow(done), p.trading.network), kept
+            return flow_to_public(p.trading.flow(done), p.trading.network) | p.trading.losses_to_public(p.terms, done), kept
 
         delivered = at(EventKind.DELIVERED, deliver)
         net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
         readings, word, late = self._meter(slot, net_wh, delivered.public["import_w"], at)
-        on_wires = None if wires is None else wires.clearing
-        metered = readings.import_wh, readings.export_wh
-        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, on_wires)
+        metered, reactive = (readings.import_wh, readings.export_wh), slot_reactive(p.terms.charges, delivered.public)
+        accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, wires, reactive)
         self._top_up(int(grid.end(slot).timestamp()), accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
         self._days.note(readings)
@@ -264,7 +264,7 @@ class Session:
         )
         if late:
             at_last = corrected_at(p.terms, slot)
-            self._waiting.append(Waiting(slot, late, item_micro, orders, clearing, on_wires, accounts, at_last))
+            self._waiting.append(Waiting(slot, late, item_micro, orders, clearing, wires, reactive, accounts, at_last))
 
     def _correct_until(self, time: int | None) -> None:
         """Correct every slot whose dispute window has closed by `time`; None: all that wait."""
@@ -281,7 +281,7 @@ class Session:
         if sum(refused.values()) == len(w.late):
             return  # nothing that may correct came: the slot stands on its substitutes
         metered = readings.import_wh, readings.export_wh
-        again = settle_slot(p.terms, self._layout, w.slot, w.item_micro, w.orders, w.clearing, *metered, w.on_wires)
+        again = settle_slot(p.terms, self._layout, w.slot, w.item_micro, w.orders, w.clearing, *metered, w.on_wires, w.reactive_var)
         trades = trades_of(w.slot, again.settled.bought_wh, again.settled.sold_wh, w.clearing.price_micro_per_kwh)
         cash, energy = again.cash_nano - w.settled.cash_nano, again.energy_wh - w.settled.energy_wh
         self._top_up(w.at, cash)
@@ -332,7 +332,7 @@ class Session:
 
         def decide() -> Decision:
             done = self._dispatched(slot, orders, clearing)
-            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, done, orders, clearing)), None
+            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, self._soc, done, orders, clearing)), None
 
         sold = positions_of(orders, clearing, p.terms.members).sold_wh
         public = at(EventKind.CURTAILED, decide).public
@@ -425,4 +425,3 @@ class Session:
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
-
