@@ -20,6 +20,7 @@ import numpy as np
 
 from walras.community import Community, load_community, with_period
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange.acts import acts_of, record_act
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.network_charges import NetworkCharges
@@ -102,6 +103,7 @@ class Run:
             way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
         else:
             way = path(self.community, secrets)
+        self._path = way
         parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
@@ -130,8 +132,17 @@ class Run:
     def __iter__(self) -> Iterator[int]:
         with self._pool:
             yield from self._session.run()
+        self._record_requests()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+
+    def _record_requests(self) -> None:
+        """What the nodes were asked, each log once: a run that was over already, given again, adds nothing."""
+        known = [(act.by, act.detail) for act in acts_of(self._journal.entries())]
+        for act in self._path.acts():
+            if (act.by, act.detail) not in known:
+                record_act(self._journal, act)
 
 
 def with_mechanism(community: Community, name: str) -> Community:
