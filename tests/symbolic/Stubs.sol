@@ -38,15 +38,48 @@ contract StubRegistry {
     }
 
     function checkQuorum(bytes32, bytes calldata) external pure {}
+
+    function checkGate(address) external pure {}
+
+    /// @notice The operator has account 0; everybody else is account 1.
+    function accountOf(address owner) external view returns (uint256) {
+        return owner == operator ? 0 : 1;
+    }
+
+    function ownerOf(uint256) external view returns (address) {
+        return operator;
+    }
 }
+
+/// @title Somebody else
+contract Caller {
+    function tries(address to, bytes calldata call_) external returns (bool done) {
+        (done,) = to.call(call_);
+    }
+}
+
+interface Vm {
+    function warp(uint256 time) external;
+}
+
+/// @dev The address at which forge and halmos listen.
+Vm constant VM = Vm(0x7109709ECfa91a80626fF3989D68f67F5b1DD12D);
 
 /// @title A settlement that has come as far as it is told
 contract StubSettlement {
     address public immutable registry;
     uint64 public nextSlot;
 
+    address public currency;
+    uint256 public constant nanoPerTokenUnit = 1_000;
+    uint64 public constant correctionWindow = 4;
+
     constructor(address registry_) {
         registry = registry_;
+    }
+
+    function payIn(address currency_) external {
+        currency = currency_;
     }
 
     function comeTo(uint64 slot) external {
