@@ -17,6 +17,22 @@ contract StubToken {
     }
 }
 
+/// @title Its twin with nine decimals: a token unit is a nano-unit, and no division stands between the solver and the sums
+contract FineToken {
+    uint8 public constant decimals = 9;
+    mapping(address owner => uint256) public balanceOf;
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        balanceOf[to] += amount;
+        return true;
+    }
+
+    function transferFrom(address, address to, uint256 amount) external returns (bool) {
+        balanceOf[to] += amount;
+        return true;
+    }
+}
+
 /// @title Two members, one operator, a quorum for everything
 contract StubRegistry {
     address public immutable operator;
