@@ -193,9 +193,8 @@ def test_the_pool_equals_the_markets_pool() -> None:
         ("uint256 wh = Math.ceilDiv(energyWh * wanted, shares);", "uint256 wh = energyWh * wanted / shares;"),
         ("if (costNano > atMostNano) revert BeyondSlippage(costNano, atMostNano);", ""),
         ("        shares -= wanted;\n        energyWh -= wh;", "        energyWh -= wh;"),
-        ("        uint256 nano = moneyNano * wanted / shares;\n        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n"
-         "        moneyNano -= nano;\n        if",
-         "        uint256 nano = moneyNano * wanted / shares;\n        shares -= wanted;\n        moneyNano -= nano;\n        if"),
+        ("        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n        moneyNano -= nano;\n        if (shares == 0)",
+         "        shares -= wanted;\n        moneyNano -= nano;\n        if (shares == 0)"),
     ],
     ids=[
         "a buyer rounded down",
