@@ -193,8 +193,10 @@ def test_the_pool_equals_the_markets_pool() -> None:
         ("uint256 wh = Math.ceilDiv(energyWh * wanted, shares);", "uint256 wh = energyWh * wanted / shares;"),
         ("if (costNano > atMostNano) revert BeyondSlippage(costNano, atMostNano);", ""),
         ("        shares -= wanted;\n        energyWh -= wh;", "        energyWh -= wh;"),
-        ("        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n        moneyNano -= nano;\n        if (shares == 0)",
-         "        shares -= wanted;\n        moneyNano -= nano;\n        if (shares == 0)"),
+        (
+            "        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n        moneyNano -= nano;\n        if",
+            "        shares -= wanted;\n        moneyNano -= nano;\n        if",
+        ),
     ],
     ids=[
         "a buyer rounded down",
