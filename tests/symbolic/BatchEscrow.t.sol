@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import {BatchEscrow} from "BatchEscrow.sol";
 import {Registry} from "Registry.sol";
-import {Caller, StubRegistry, StubToken, VM} from "Stubs.sol";
+import {Caller, FineToken, StubRegistry, VM} from "Stubs.sol";
 
 /// @title The escrow with a batch always final, of a state in which nobody has traded yet
 contract Escrow is BatchEscrow {
@@ -26,11 +26,11 @@ contract Escrow is BatchEscrow {
 /// @title For all deposits, requests and times
 contract BatchEscrowSymbolicTest {
     Escrow private escrow;
-    StubToken private token;
+    FineToken private token;
     Caller private other;
 
     function setUp() public {
-        token = new StubToken();
+        token = new FineToken();
         Registry registry = Registry(address(new StubRegistry(address(this))));
         VM.warp(1_000);
         escrow = new Escrow(IERC20Metadata(address(token)), registry);
@@ -47,8 +47,8 @@ contract BatchEscrowSymbolicTest {
         escrow.deposit(0, units);
         escrow.requestWithdrawal(asked);
         (bool done,) = address(escrow).call(abi.encodeCall(escrow.withdraw, (0, 0, new bytes32[](0))));
-        assert(out() <= units && out() * 1_000 <= asked);
-        if (done) assert(escrow.collateralOf(0) == int256((uint256(units) - out()) * 1_000));
+        assert(out() <= units && out() <= asked);
+        if (done) assert(escrow.collateralOf(0) == int256(uint256(units) - out()));
         else assert(out() == 0);
         (bool again,) = address(escrow).call(abi.encodeCall(escrow.withdraw, (0, 0, new bytes32[](0))));
         assert(!(done && again));
@@ -60,7 +60,7 @@ contract BatchEscrowSymbolicTest {
         escrow.deposit(0, units);
         uint48 era = escrow.era();
         escrow.requestWithdrawal(asked);
-        int256 whole = int256(uint256(units) * 1_000);
+        int256 whole = int256(uint256(units));
         assert(escrow.collateralAt(0, era) == whole);
         assert(escrow.collateralAt(0, era + 1) == whole - int256(uint256(asked)));
     }
@@ -72,7 +72,7 @@ contract BatchEscrowSymbolicTest {
         other.tries(address(escrow), abi.encodeCall(escrow.requestWithdrawal, (asked)));
         other.tries(address(escrow), abi.encodeCall(escrow.withdraw, (0, 0, new bytes32[](0))));
         assert(token.balanceOf(address(other)) == 0);
-        assert(escrow.collateralOf(0) == int256(uint256(units) * 1_000));
+        assert(escrow.collateralOf(0) == int256(uint256(units)));
     }
 
     /// @notice The halt comes with the time-out, not before; then all goes back, once.

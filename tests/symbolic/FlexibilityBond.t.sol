@@ -3,18 +3,18 @@ pragma solidity 0.8.37;
 
 import {FlexibilityBond} from "FlexibilityBond.sol";
 import {Settlement} from "Settlement.sol";
-import {Caller, StubRegistry, StubSettlement, StubToken, VM} from "Stubs.sol";
+import {Caller, FineToken, StubRegistry, StubSettlement, VM} from "Stubs.sol";
 
 /// @title For all promises, rewards, stakes and times
 contract FlexibilityBondSymbolicTest {
     FlexibilityBond private bonds;
-    StubToken private token;
+    FineToken private token;
     Caller private provider;
     Caller private stranger;
 
     function setUp() public {
         StubSettlement settlement = new StubSettlement(address(new StubRegistry(address(this))));
-        token = new StubToken();
+        token = new FineToken();
         settlement.payIn(address(token));
         bonds = new FlexibilityBond(Settlement(address(settlement)));
         provider = new Caller();
@@ -27,7 +27,7 @@ contract FlexibilityBondSymbolicTest {
     }
 
     function held() private view returns (uint256) {
-        return token.balanceOf(address(bonds)) * 1_000;
+        return token.balanceOf(address(bonds));
     }
 
     /// @notice What an offer that nobody takes brought in is the buyer's again, to the nano-unit.

@@ -87,7 +87,7 @@ contract StubSettlement {
     uint64 public nextSlot;
 
     address public currency;
-    uint256 public constant nanoPerTokenUnit = 1_000;
+    uint256 public constant nanoPerTokenUnit = 1;
     uint64 public constant correctionWindow = 4;
 
     constructor(address registry_) {
