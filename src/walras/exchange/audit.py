@@ -24,9 +24,11 @@ from walras.exchange.acts import act_from_public
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
+from walras.exchange.days import check_all_committed, check_days
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import (
     ACT,
+    DAYS_COMMITTED,
     ESCROW_PAID,
     LEDGER_DEPLOYED,
     RUN_CLOSED,
@@ -36,6 +38,7 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.network_charges import slot_reactive
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms, terms_from_public
@@ -127,7 +130,12 @@ class Audit:
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
             if entry.kind == SLOT_CORRECTED:
-                self._check_correction(entry)
+                self._check_correction(entry, state)
+            if entry.kind == DAYS_COMMITTED:
+                signers = check_days(self._terms, self._addresses, state, entry)
+                self.report.count("oracle signatures on committed days", signers)
+            if entry.kind == RUN_CLOSED:
+                check_all_committed(self._terms, state)
             return
         events = under_way.setdefault(entry.slot, {})
         kind = EventKind(entry.kind)
@@ -191,7 +199,7 @@ class Audit:
 
     def _check_wires_held(self, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
         """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
-        allowed = np.maximum(-wires.intended.net_wh, 0) - wires.curtailed_wh
+        allowed = np.maximum(-wires.intended.net_wh - wires.curtailed_wh - wires.moved_wh, 0)
         over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
         if over.size:
             who = int(over[0])
@@ -227,8 +235,8 @@ class Audit:
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
         wires = recorded_wires(self._terms, slot, events)
-        on_wires = None if wires is None else wires.clearing
-        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, on_wires)
+        reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
+        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)
         if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
             self._check_wires_held(slot, wires, imports, exports)
         elif wires is not None:
@@ -262,12 +270,14 @@ class Audit:
             raise AuditError(f"slot {slot}: the contract settled something else than the record says", thing=slot)
         self.report.count("settlements on the chain")
 
-    def _check_correction(self, entry: Entry) -> None:
+    def _check_correction(self, entry: Entry, state: ExchangeState) -> None:
         """The slot settled again on its late readings, the difference to the last nano, and the contract's own revision of it."""
         public, slot = entry.public, entry.public["slot"]
         before = self._substituted.get(slot)
         if before is None:
             raise AuditError(f"slot {slot}: there is no settled substitute to correct", thing=slot)
+        if state.committed is not None and slot <= state.committed:
+            raise AuditError(f"slot {slot}: corrected after its day was committed to", thing=slot)
         after = check_correction(self._terms, self._layout, self._addresses, before, entry)
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)

@@ -23,6 +23,7 @@ from walras.exchange.accounting import SlotAccounts, settle_slot
 from walras.exchange.curtailment import recorded_wires
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.network_charges import slot_reactive
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms
@@ -82,8 +83,8 @@ def settle_again(
     clearing = clearing_from_public(events[EventKind.CLEARED].public)
     prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
     wires = recorded_wires(terms, slot, events)
-    on_wires = None if wires is None else wires.clearing
-    accounts = settle_slot(terms, layout, slot, prices, orders, clearing, import_wh, export_wh, on_wires)
+    reactive = slot_reactive(terms.charges, events[EventKind.DELIVERED].public)
+    accounts = settle_slot(terms, layout, slot, prices, orders, clearing, import_wh, export_wh, wires, reactive)
     done = accounts.settled
     return accounts, trades_of(slot, done.bought_wh, done.sold_wh, clearing.price_micro_per_kwh)
 

@@ -124,7 +124,7 @@ def _settle(slot: FeederSlot, groups: Groups) -> tuple[Dispatch, Int64, int]:
         margins.enter(kinds, places)
         for kind, place, amount in zip(kinds, places, excess, strict=True):
             margins.keep(int(kind), int(place), 1.5 * amount)
-        optimum = dispatch(slot, groups, margins)
+        optimum = dispatch(slot, groups, margins, near=optimum)
     return optimum, filled, losses
 
 
@@ -189,15 +189,16 @@ def _split(evidence: dict[str, int | Int64], price: Int64, scarcity: Scarcity, s
     inside = int(np.asarray(evidence["energy_micro_per_kwh"]))
     carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
     headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if slot.requirements.headroom_counts else 0
-    reserve = np.full(price.size, headroom, dtype=np.int64)
-    reserve[slot.network.root] = 0
+    inside_only = np.arange(price.size) != slot.network.root
+    reserve = np.where(inside_only, headroom, 0)
+    emissions = np.where(inside_only, carbon, 0) if slot.requirements.counts_fixed else np.full(price.size, carbon)
     energy = inside - carbon - headroom
     others = np.asarray(evidence["voltage_micro_per_kwh"]) + np.asarray(evidence["congestion_micro_per_kwh"])
     return {
         "energy_micro_per_kwh": energy,
-        "emissions_micro_per_kwh": carbon,
+        "emissions_micro_per_kwh": emissions if slot.requirements.counts_fixed and carbon else carbon,
         "reserve_micro_per_kwh": reserve if headroom else 0,
-        "losses_micro_per_kwh": price - energy - carbon - reserve - others,
+        "losses_micro_per_kwh": price - energy - emissions - reserve - others,
     }
 
 

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 
 from walras.exchange.accounting import SlotAccounts
+from walras.exchange.curtailment import WiresSlot
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
 from walras.units import Int64
@@ -23,7 +24,8 @@ class Waiting:
     item_micro: Int64
     orders: Orders
     clearing: Clearing
-    on_wires: Clearing | None
+    on_wires: WiresSlot | None
+    reactive_var: Int64 | None
     settled: SlotAccounts
     at: int
 
