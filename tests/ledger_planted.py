@@ -33,7 +33,7 @@ def compile_variant(contract: str, correct: str, wrong: str, source: str) -> byt
     assert text.count(correct) == 1, f"{correct!r} occurs {text.count(correct)} times"
     order = {"sources": {f"{source}.sol": text.replace(correct, wrong)}, "contracts": [contract]}
     command = [str(node), str(ROOT / "tools" / "compile_variant.mjs")]
-    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return bytes.fromhex(json.loads(done.stdout)[contract].removeprefix("0x"))
 

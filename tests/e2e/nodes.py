@@ -107,7 +107,7 @@ class Supervised:
 class Village:
     """Gateway and oracles under supervision; `run` runs the exchange against them, again until it is not killed."""
 
-    def __init__(self, folder: Path, deadly: dict[str, str]) -> None:
+    def __init__(self, folder: Path, deadly: dict[str, str], community: Path = COMMUNITY) -> None:
         self.folder, self.out, self.clock = folder, folder / "run", folder / "clock"
         ports = [free_port() for _ in range(ORACLES + 1)]
         self.oracles = ",".join(f"127.0.0.1:{port}" for port in ports[1:])
@@ -115,7 +115,8 @@ class Village:
         self.exchange_deadly = deadly.get("exchange", "")
         self.exchange_deaths = 0
         self.nodes: dict[str, Supervised] = {}
-        place = str(COMMUNITY)
+        self.community = community
+        place = str(community)
         for number, port in enumerate(ports[1:]):
             name = f"oracle-{number}"
             command = ["oracle", place, str(number), "--listen", f"127.0.0.1:{port}", "--clock", str(self.clock)]
@@ -124,8 +125,9 @@ class Village:
         self.nodes["gateway"] = Supervised([*command, "--store", str(folder / "gateway.sqlite")], deadly.get("gateway", ""))
 
     def run(self, slots: int) -> None:
+        """So many slots; 0: all."""
         deadly = self.exchange_deadly
-        command = ["run", str(COMMUNITY), "--out", str(self.out), "--gateway", self.gateway, "--oracles", self.oracles]
+        command = ["run", str(self.community), "--out", str(self.out), "--gateway", self.gateway, "--oracles", self.oracles]
         while True:
             exchange = child(deadly, slots, [*command, "--clock", str(self.clock)])
             output = exchange.communicate(timeout=900)[0]

@@ -88,6 +88,17 @@ def with_late_readings(to: Path, percent: int) -> Path:
 
 
 @cache
+def rural1_committed() -> Path:
+    """The same day, a fifth of the readings late, with committed days. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    community = with_late_readings(folder, 20)
+    community.write_text(community.read_text().replace("[metering]\n", "[metering]\nday_commitments = true\n"))
+    for _ in Run(community, folder / "run", Options()):
+        pass
+    return folder / "run"
+
+
+@cache
 def rural1_late() -> Path:
     """The same day with a fifth of the readings late. Do not write into it."""
     folder = Path(mkdtemp(prefix="walras-test-"))

@@ -93,7 +93,7 @@ def fill_stores(run: Path) -> None:
             if entry.kind == "readings_admitted" and entry.private is not None:
                 for part in entry.private.members:
                     for reading in cbor2.loads(part or b"")[1]:
-                        taken = look_at(reading, keys, {})
+                        taken = look_at(reading, keys)
                         assert isinstance(taken, Taken)
                         store.add(taken)
     store.close()

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
+from battery_twin import general_values
 from walras.devices import Battery, fleet_from_records, plan_cost, plan_values, value_between
 from walras.devices.battery import BatteryFleet, stored_change
 from walras.devices.battery_control import alone, flexible_give, flexible_take
-from walras.devices.battery_general import general_values
 from walras.strategies.truthful import bid_pieces, offer_pieces
 from walras.units import Int64
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
-from walras.ledger import EmbeddedChain, Genesis, SigningKey, next_sender
+from walras.ledger import Genesis, SigningKey, next_sender
 from walras.ledger.auction import order_commitment, orders_from_words, pack_fills
 from walras.ledger.calls import Contract, create
 from walras.market.conventions import Conventions
@@ -39,7 +39,7 @@ class Sealed:
 
 def selling_by_auction() -> tuple[World, Contract]:
     """A contract for auctions and members with money to bond."""
-    world = World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
+    world = World(machine_chain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
     terms = (world.addresses.currency, world.addresses.registry, stranger().address, BOND, 1, 2)
     contract = create(world.chain, world.keys.admin, "SealedAuction", *terms, timestamp=world.now)
     for account in range(MEMBERS):

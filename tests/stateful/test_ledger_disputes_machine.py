@@ -8,12 +8,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_rights import salted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import (
-    EmbeddedChain,
     Genesis,
     Header,
     NetPositions,
@@ -38,7 +37,7 @@ accounts = st.sampled_from([1, 2])
 
 def court() -> tuple[World, Contract]:
     """A ledger with the meters entered, and the disputes beside it."""
-    chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
+    chain = machine_chain(Genesis(funded(3), timestamp=START - 900))
     world = World(chain, members=3, window=WINDOW)
     keys, now = world.keys, world.now
     devices = create(chain, keys.admin, "DeviceRegistry", world.addresses.registry, timestamp=now)

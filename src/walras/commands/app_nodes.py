@@ -19,9 +19,11 @@ def gateway(
     oracles: str,
     store: Path = Path("gateway.sqlite"),
     listen: str = "127.0.0.1:7400",
-    key: Path | None = None,
+    key: str | None = None,
     secret: Path | None = None,
     per_second: int = 10_000,
+    roll: Path | None = None,
+    passphrase: Path | None = None,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
 
@@ -36,15 +38,20 @@ def gateway(
     listen
         HOST:PORT to serve meters on; port 0 takes a free one.
     key
-        P-256 private key (PEM) to sign batches with, instead of the one that follows from the seed.
+        Place of the P-256 key to sign batches with, instead of the one that follows from the seed: a file (PEM), or
+        `tpm:TCTI` for one in a TPM.
     secret
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
     per_second
         Readings taken a second on average; ten seconds' worth at once.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    passphrase
+        File whose first line decrypts the key's file.
     """
-    from walras.commands.nodes import gateway_command
+    from walras.commands.nodes import GatewayKeys, gateway_command
 
-    gateway_command(community, store, listen, oracles, key, secret, per_second)
+    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second)
 
 
 def oracle(
@@ -57,6 +64,7 @@ def oracle(
     clock: Path | None = None,
     key: Path | None = None,
     secret: Path | None = None,
+    roll: Path | None = None,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -78,7 +86,10 @@ def oracle(
         File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
     secret
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     """
-    from walras.commands.nodes import oracle_command
+    from walras.commands.nodes import OracleKeys, oracle_command
 
-    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, key, secret)
+    keys = OracleKeys(key, secret, roll)
+    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)

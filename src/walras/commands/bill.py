@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from walras.commands.secrets import read_secret
-from walras.errors import JournalError
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
 from walras.exchange.terms import Terms
-from walras.study.runner import JOURNAL, PUBLIC, open_journal
+from walras.study.runner import PUBLIC, open_journal
 from walras.units import format_energy, format_money, format_price
 
 TITLES = {
@@ -39,8 +38,6 @@ TITLES = {
 def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
     console = Console(soft_wrap=True, highlight=False)
-    if not (run / JOURNAL).exists():
-        raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     journal = open_journal(run, None if secret is None else read_secret(secret, "walras bill"))
     entries = list(journal.entries())
     journal.close()

@@ -17,17 +17,14 @@ from walras.exchange.journal import Journal
 from walras.metering.purposes import NotAllowed, purpose_named
 from walras.service.data_protection import erase_before, export_for, export_member, forget_member, set_consent
 from walras.service.processing import processing_record
-from walras.study.runner import COMMUNITY, JOURNAL, open_journal, store_master
+from walras.study.runner import COMMUNITY, open_journal, store_master
 
 OPERATOR = "operator"
 
 
 @contextmanager
-def _opened(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
+def opened_run(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
     """The run's journal, and the master key of the stores beside it."""
-    for name in (JOURNAL, COMMUNITY):
-        if not (run / name).exists():
-            raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     given = None if secret is None else read_secret(secret, command)
     journal = open_journal(run, given)
     try:
@@ -42,7 +39,7 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
     if record == (member is not None):
         faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
         raise InputError("walras export", faults)
-    with _opened(run, secret, "walras export") as (journal, master):
+    with opened_run(run, secret, "walras export") as (journal, master):
         if member is None:
             result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
         elif purpose is None:
@@ -70,7 +67,7 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
     if (member is None) == (older_than is None) or (older_than is not None and older_than < 0):
         faults = [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS (0 or more)")]
         raise InputError("walras forget", faults)
-    with _opened(run, secret, "walras forget") as (journal, master):
+    with opened_run(run, secret, "walras forget") as (journal, master):
         if member is None:
             assert older_than is not None
             gone = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR)
@@ -87,6 +84,6 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:
     """Record consent, or its withdrawal."""
-    with _opened(run, secret, "walras consent") as (journal, _):
+    with opened_run(run, secret, "walras consent") as (journal, _):
         left = set_consent(journal, run, member, purpose_named(purpose), not withdraw, datetime.now(UTC), OPERATOR)
     Console(soft_wrap=True, highlight=False).print(f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")

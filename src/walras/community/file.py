@@ -27,6 +27,7 @@ from walras.community.sections import (
     read_forecast,
     read_gates,
     read_grid_charges,
+    read_ledger,
     read_local,
     read_market,
     read_member,
@@ -112,6 +113,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     gates = read_gates(root.table("gates"))
     forecast = read_forecast(root.table("forecast"))
     metering = read_metering(root.table("metering"))
+    ledger = read_ledger(root.table("ledger", required=False))
     tariffs = root.table("tariffs")
     contract_tables, feed_in_tables = tariffs.tables("contract", required=True), tariffs.tables("feed_in")
     contracts = tuple(read_contract(table) for table in contract_tables)
@@ -147,6 +149,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         members=members,
         data=data,
         prices=prices,
+        ledger=ledger,
         charges=charges,
     )
     if head.sound("timezone", "start", "days"):

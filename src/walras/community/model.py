@@ -23,6 +23,8 @@ LimitsRule = Literal["watched", "nodal", "curtailed"]
 CurtailmentRule = Literal["pro_rata", "last_in_first_out", "cheapest"]
 DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
+SettleRule = Literal["direct", "batches"]
+PublishRule = Literal["calldata", "committee"]
 LossesShared = Literal["scaled", "shifted"]
 ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
@@ -162,12 +164,45 @@ class MeteringRules:
     """How many oracles attest the readings' root, and how many of them must agree.
 
     `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
-    corrected when the window closes. 0: all are on time.
+    corrected when the window closes. 0: all are on time. `day_commitments`: each day's readings are committed to, so that members
+    can prove statements about them in zero knowledge.
     """
 
     oracles: int
     quorum: int
     late_percent: int = 0
+    day_commitments: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """A list that is asked who may come in: its reason, the address that writes it, and whether it keeps out who is on it."""
+
+    name: str
+    keeper: str
+    denies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """How a run stands on its chain, and what `walras deploy` puts there beside the settlement.
+
+    settle         `direct`: every slot in a transaction of its own; `batches`: `batch_slots` of them under one root
+    publish        of a batch: its data as `calldata`, or the `committee` of oracles answers for them
+    fraud_window_s, exit_timeout_s   a batch can be proved wrong so long; members leave by themselves after so long without one
+    operator_bond  what the operator has at stake behind its batches, whole currency units
+    contracts      to deploy besides, by name or `all`; `gate` lists who may come in, `meter_operators` vouch for devices
+    """
+
+    settle: SettleRule = "direct"
+    publish: PublishRule = "calldata"
+    batch_slots: int = 96
+    fraud_window_s: int = 86_400
+    exit_timeout_s: int = 604_800
+    operator_bond: int = 1_000
+    contracts: tuple[str, ...] = ()
+    gate: tuple[GateRule, ...] = ()
+    meter_operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +227,7 @@ class Community:
     members: tuple[Member, ...]
     data: CommunityData = field(repr=False, compare=False)
     prices: PriceData | None = field(repr=False, compare=False)
+    ledger: LedgerRules = LedgerRules()
     charges: GridCharges = GridCharges()
 
     @property

@@ -15,8 +15,10 @@ from walras.community.model import (
     CurtailmentRule,
     DroopName,
     ForecastModel,
+    GateRule,
     Gates,
     GridCharges,
+    LedgerRules,
     LimitsRule,
     Load,
     LoadKind,
@@ -24,11 +26,13 @@ from walras.community.model import (
     MarketRules,
     Member,
     MeteringRules,
+    PublishRule,
     Pv,
     ReliefRule,
     RentRule,
     SettlementRule,
     SettlementRules,
+    SettleRule,
     StrategyName,
     WiresRules,
 )
@@ -48,6 +52,8 @@ from walras.tariffs.records import (
 
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
+SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
+PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
 LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
 CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
@@ -70,6 +76,9 @@ MAX_KW = 100_000
 MAX_G_PER_KWH = 5_000
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
+MAX_BATCH_SLOTS = 672
+MAX_WINDOW_MINUTES = 30 * MINUTES_PER_DAY
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 MEMBER_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 
@@ -162,6 +171,47 @@ def read_gates(table: Table) -> Gates:
     return gates
 
 
+def read_ledger(table: Table) -> LedgerRules:
+    """`[ledger]`, which may be absent: how slots are settled on the chain, and which contracts stand beside the settlement.
+
+    That a contract of such a name exists is checked where it is deployed.
+    """
+    usual = LedgerRules()
+    minutes = {
+        name: table.whole(f"{name}_minutes", 1, MAX_WINDOW_MINUTES, getattr(usual, f"{name}_s") // 60)
+        for name in ("fraud_window", "exit_timeout")
+    }
+    rules = LedgerRules(
+        settle=table.choice("settle", SETTLES, usual.settle),
+        publish=table.choice("publish", PUBLISHES, usual.publish),
+        batch_slots=table.whole("batch_slots", 1, MAX_BATCH_SLOTS, usual.batch_slots),
+        fraud_window_s=60 * minutes["fraud_window"],
+        exit_timeout_s=60 * minutes["exit_timeout"],
+        operator_bond=table.whole("operator_bond", 1, 10**9, usual.operator_bond),
+        contracts=tuple(table.texts("contracts", 'a list of contracts\' names, or ["all"]', [])),
+        gate=tuple(_gate_list(one) for one in table.tables("gate")),
+        meter_operators=tuple(table.texts("meter_operators", "a list of addresses", [])),
+    )
+    if minutes["exit_timeout"] <= minutes["fraud_window"] and table.sound("fraud_window_minutes", "exit_timeout_minutes"):
+        expected = f"more than fraud_window_minutes = {minutes['fraud_window']}: at an exit every batch is final"
+        table.fault("exit_timeout_minutes", minutes["exit_timeout"], expected)
+    for address in rules.meter_operators:
+        if not ADDRESS.fullmatch(address):
+            table.fault("meter_operators", address, "an address: 0x and 40 hex digits")
+    table.close()
+    return rules
+
+
+def _gate_list(table: Table) -> GateRule:
+    rule = GateRule(table.text("name", "a short name"), table.text("keeper", "an address"), table.flag("denies", False))
+    if table.sound("name") and len(rule.name.encode()) > 32:
+        table.fault("name", rule.name, "at most 32 bytes")
+    if table.sound("keeper") and not ADDRESS.fullmatch(rule.keeper):
+        table.fault("keeper", rule.keeper, "an address: 0x and 40 hex digits")
+    table.close()
+    return rule
+
+
 def read_forecast(table: Table) -> ForecastModel:
     """`[forecast]`: relative standard deviations in whole percent."""
     model = ForecastModel(table.whole("load_error_percent", 0, 200), table.whole("pv_error_percent", 0, 200))
@@ -172,7 +222,7 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
-    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late)
+    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, table.flag("day_commitments", False))
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")

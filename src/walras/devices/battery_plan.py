@@ -29,13 +29,19 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from walras.devices.battery import PPM, BatteryFleet
-from walras.devices.battery_general import general_values
+from walras.devices.battery import PPM, BatteryFleet, FleetColumns
+from walras.devices.battery_general import falling_end, general_step
+from walras.devices.battery_merge import UWH, merge_slopes, slot_pieces
 from walras.errors import Fault, InputError, RangeError
 from walras.units import MAX_PRICE_MICRO_PER_KWH, Float64, Int64
 
-SLOTS_SEGMENTS = 3
-"""Most linear pieces that one slot adds."""
+PIECES = 512
+"""Pieces of a value function that scratch columns hold at first; doubled where they do not suffice."""
+
+ROWS_A_SLOT = 20
+"""Rows of a table that are set aside for each battery and slot at first; doubled where they do not suffice."""
+
+FULL_ROWS, FULL_WORK = -1, -2
 
 MAX_VALUE = 2**62
 """Bound of capacity_uwh * |slope|: a value in units of 1e-6 nano stays inside int64."""
@@ -64,54 +70,6 @@ class ValueTable:
 
 
 @njit(cache=True)
-def slot_pieces(
-    net: int, buy: float, sell: float, climit: int, dlimit: int, gain: int, drain: int, slope: Float64, width: Int64
-) -> tuple[int, bool]:
-    """The pieces of one slot by energy released, from full charge to full discharge: (how many, whether they fall)."""
-    surplus = min(max(-net, 0), climit)
-    demand = min(max(net, 0), dlimit)
-    k = 0
-    if climit > surplus:
-        slope[k], width[k] = buy * PPM / gain, (climit - surplus) * gain
-        k += 1
-    if surplus > 0:
-        slope[k], width[k] = sell * PPM / gain, surplus * gain
-        k += 1
-    if demand > 0:
-        slope[k], width[k] = buy * PPM / drain, demand * drain
-        k += 1
-    if dlimit > demand:
-        slope[k], width[k] = sell * PPM / drain, (dlimit - demand) * drain
-        k += 1
-    falling = True
-    for i in range(1, k):
-        if slope[i] > slope[i - 1]:
-            falling = False
-    return k, falling
-
-
-@njit(cache=True)
-def merge_pieces(
-    slope_a: Float64, width_a: Int64, a: int, slope_b: Float64, width_b: Int64, b: int, slope: Float64, width: Int64
-) -> int:
-    """Two falling lists of slopes into one, equal slopes joined; returns its length."""
-    i, j, k = 0, 0, -1
-    while i < a or j < b:
-        if j >= b or (i < a and slope_a[i] >= slope_b[j]):
-            s, w = slope_a[i], width_a[i]
-            i += 1
-        else:
-            s, w = slope_b[j], width_b[j]
-            j += 1
-        if k >= 0 and slope[k] == s:
-            width[k] += w
-        else:
-            k += 1
-            slope[k], width[k] = s, w
-    return k + 1
-
-
-@njit(cache=True)
 def plan_one(
     net: Int64,
     buy: Float64,
@@ -121,72 +79,109 @@ def plan_one(
     keep: int,
     start: Int64,
     count: Int64,
-    out_slope: Int64,
-    out_edge: Int64,
+    slope: Int64,
+    edge: Int64,
     cursor: int,
-    first_slope: Float64,
-    first_width: Int64,
-) -> tuple[int, int, float]:
+    work: Float64,
+) -> tuple[int, int, bool]:
     """Backward over the horizon of one battery: its values after the first `keep` slots into rows from `cursor`.
 
-    `battery` is (capacity uWh, charge limit Wh, discharge limit Wh, gain ppm, drain ppm). Returns (next free row, or -1 where the
-    prices break convexity; number of pieces of V_0, left in `first_slope`, `first_width`; V_0 of the empty battery, nano).
+    `battery` is (capacity uWh, charge limit Wh, discharge limit Wh, gain ppm, drain ppm), `work` from `new_work`. Returns (next
+    free row, or FULL_ROWS or FULL_WORK; pieces of V_0, left in the first three rows of `work`; whether prices kept convexity).
     """
-    capacity, climit, dlimit, gain, drain = battery
-    horizon = net.size
-    size = (SLOTS_SEGMENTS + 1) * horizon + 2
-    sl, wd = np.empty(size, np.float64), np.empty(size, np.int64)
-    sm, wm = np.empty(size, np.float64), np.empty(size, np.int64)
-    ps, pw = np.empty(4, np.float64), np.empty(4, np.int64)
-    sl[0], wd[0] = terminal, capacity
+    capacity, climit = battery[0], battery[1]
+    charge = float(climit * battery[3])
+    ps, pw = work[6], work[7]
+    value, after = (work[0], work[1], work[2]), (work[3], work[4], work[5])
+    value[0][0], value[0][1], value[1][0], value[2][0] = 0.0, capacity, 0.0, terminal
     k = 1 if capacity > 0 else 0
-    base = 0.0
-    for t in range(horizon - 1, -1, -1):
+    concave, convex_slots = True, True
+    for t in range(net.size - 1, -1, -1):
         if t < keep:
-            start[t], cursor = cursor, _write(sl, wd, k, out_slope, out_edge, cursor)
+            if cursor + k > slope.size:
+                return FULL_ROWS, 0, False
+            start[t], cursor = cursor, _write(value[0], value[2], k, slope, edge, cursor)
             count[t] = cursor - start[t]
-        pieces, falling = slot_pieces(net[t], buy[t], sell[t], climit, dlimit, gain, drain, ps, pw)
-        if not falling:
-            return -1, 0, 0.0
-        m = merge_pieces(sl, wd, k, ps, pw, pieces, sm, wm)
+        if capacity == 0:
+            value[1][0] -= net[t] * (buy[t] if net[t] > 0 else sell[t])
+            continue
+        pieces = slot_pieces(net[t], buy[t], sell[t], battery, ps, pw)
         full = float(net[t] + climit)
-        base -= full * (buy[t] if full > 0 else sell[t])
-        cut = climit * gain
-        i = 0
-        while i < m and cut > 0:
-            part = min(cut, wm[i])
-            base += sm[i] * part * 1e-6
-            cut -= part
-            wm[i] -= part
-            if wm[i] == 0:
-                i += 1
-        room = capacity
-        k = 0
-        while i < m and room > 0:
-            part = min(room, wm[i])
-            if part > 0:
-                sl[k], wd[k] = sm[i], part
-                k += 1
-            room -= part
-            i += 1
-    first_slope[:k], first_width[:k] = sl[:k], wd[:k]
-    return cursor, k, base
+        first = -full * (buy[t] if full > 0 else sell[t])
+        straight = falling_end(ps, 0, pieces) >= pieces
+        convex_slots = convex_slots and straight
+        if concave and straight:
+            if k + pieces + 1 > work.shape[1]:
+                return FULL_WORK, 0, False
+            k = merge_slopes(value[0], value[2], 0, k, ps, pw, 0, pieces, -charge, value[1][0] + first, capacity, *after)
+            value, after = after, value
+        else:
+            k = general_step(value, k, ps, pw, pieces, charge, first, capacity, work[8:])
+            if k < 0:
+                return FULL_WORK, 0, False
+            concave = falling_end(value[2], 0, k) == k
+    for column in range(3):
+        work[column, : k + 1] = value[column][: k + 1]
+    return cursor, k, convex_slots
 
 
 @njit(cache=True)
-def _write(slope: Float64, width: Int64, k: int, out_slope: Int64, out_edge: Int64, cursor: int) -> int:
+def _write(x: Float64, g: Float64, k: int, out_slope: Int64, out_edge: Int64, cursor: int) -> int:
     """Segments in whole numbers at `cursor`; slopes rounded down and joined where equal. Returns the next free row."""
-    edge = 0
-    first = cursor
+    first, before = cursor, 0
     for i in range(k):
-        whole = np.int64(np.floor(slope[i]))
-        edge += width[i]
+        whole, end = int(np.floor(g[i])), int(np.rint(x[i + 1]))
+        if end == before:
+            continue
         if cursor > first and out_slope[cursor - 1] == whole:
-            out_edge[cursor - 1] = edge
+            out_edge[cursor - 1] = end
         else:
-            out_slope[cursor], out_edge[cursor] = whole, edge
+            out_slope[cursor], out_edge[cursor] = whole, end
             cursor += 1
+        before = end
     return cursor
+
+
+@njit(cache=True)
+def _plan_fleet(
+    net: Int64,
+    buy: Float64,
+    sell: Float64,
+    fleet: FleetColumns,
+    terminal: Float64,
+    keep: int,
+    begin: int,
+    start: Int64,
+    count: Int64,
+    convex: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    slope: Int64,
+    edge: Int64,
+    cursor: int,
+    work: Float64,
+) -> tuple[int, int, int]:
+    """Batteries from `begin` on, until the last or until rows or work are full: (battery not done, next row, what is full)."""
+    _, capacity, climit, dlimit, gain, drain = fleet
+    own_net, own_prices = np.empty(net.shape[0], np.int64), np.empty((2, net.shape[0]))
+    for j in range(begin, net.shape[1]):
+        own_net[:], own_prices[0], own_prices[1] = net[:, j], buy[:, j], sell[:, j]
+        battery = (capacity[j], climit[j], dlimit[j], gain[j], drain[j])
+        used, _, convex[j] = plan_one(
+            own_net, own_prices[0], own_prices[1], battery, terminal[j], keep, start[j], count[j], slope, edge, cursor, work
+        )
+        if used < 0:
+            return j, cursor, used
+        cursor = used
+    return net.shape[1], cursor, 0
+
+
+def new_work(length: int) -> Float64:
+    """Scratch columns of `plan_one`, for value functions of up to `length` - 1 pieces."""
+    return np.empty((8 + 9, length))
+
+
+def lengthen(column: Int64) -> Int64:
+    """The same column with as much room again."""
+    return np.concatenate([column, np.empty(max(column.size, PIECES), np.int64)])
 
 
 def default_terminal(fleet: BatteryFleet, buy_micro: Int64) -> Float64:
@@ -221,74 +216,41 @@ def plan_values(
     if faults:
         raise InputError("battery plan", faults)
     _check_range(fleet, buy_micro, sell_micro)
-    ends = default_terminal(fleet, buy_micro) if terminal is None else terminal
-    width = (SLOTS_SEGMENTS + 1) * shape[0] + 2
-    scratch = np.empty(width, np.float64), np.empty(width, np.int64)
-    room = np.empty(keep * width, np.int64), np.empty(keep * width, np.int64)
-    start, count = np.zeros((2, fleet.count, max(keep, 1)), np.int64)
-    concave = np.ones(fleet.count, np.bool_)
-    slopes, edges, cursor = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
-    buy, sell = buy_micro.astype(np.float64), sell_micro.astype(np.float64)
-    for j in range(fleet.count):
-        battery = _coefficients(fleet, j)
-        columns = (np.ascontiguousarray(net_wh[:, j]), np.ascontiguousarray(buy[:, j]), np.ascontiguousarray(sell[:, j]))
-        used, _, _ = plan_one(*columns, battery, ends[j], keep, start[j], count[j], *room, 0, *scratch)
-        own = room[0][: max(used, 0)].copy(), room[1][: max(used, 0)].copy()
-        if used < 0:
-            concave[j] = False
-            own = _general_rows(*columns, battery, float(ends[j]), keep, start[j], count[j])
-        start[j] += cursor
-        cursor += own[0].size
-        slopes.append(own[0])
-        edges.append(own[1])
-    return ValueTable(start[:, :keep].T.copy(), count[:, :keep].T.copy(), np.concatenate(slopes), np.concatenate(edges), concave)
-
-
-def _general_rows(
-    net: Int64,
-    buy: Float64,
-    sell: Float64,
-    battery: tuple[int, int, int, int, int],
-    terminal: float,
-    keep: int,
-    start: Int64,
-    count: Int64,
-) -> tuple[Int64, Int64]:
-    """Rows of a table for one battery at any prices; `start` and `count` are filled in, counting from 0."""
-    slopes, edges = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    values = general_values(net, buy, sell, battery, terminal, keep)[0] if battery[0] > 0 else []
-    cursor = 0
-    for t, (x, v) in enumerate(values):
-        edge = np.rint(x).astype(np.int64)
-        width = np.diff(edge)
-        steps = np.diff(v) / (np.diff(x) * 1e-6)
-        rows = np.empty(width.size, np.int64), np.empty(width.size, np.int64)
-        used = _write(steps[width > 0], width[width > 0], int((width > 0).sum()), *rows, 0)
-        start[t], count[t] = cursor, used
-        cursor += used
-        slopes.append(rows[0][:used])
-        edges.append(rows[1][:used])
-    return np.concatenate(slopes), np.concatenate(edges)
+    ends = default_terminal(fleet, buy_micro) if terminal is None else np.array(terminal, dtype=np.float64)
+    columns = np.ascontiguousarray(net_wh), buy_micro.astype(np.float64, order="C"), sell_micro.astype(np.float64, order="C")
+    start, count = np.zeros((2, fleet.count, keep), np.int64)
+    convex = np.ones(fleet.count, np.bool_)
+    work = new_work(PIECES)
+    slope, edge = (np.empty(ROWS_A_SLOT * keep * fleet.count, np.int64) for _ in range(2))
+    done, cursor, full = 0, 0, 0
+    while done < fleet.count:
+        done, cursor, full = _plan_fleet(*columns, fleet.columns, ends, keep, done, start, count, convex, slope, edge, cursor, work)
+        if full == FULL_WORK:
+            work = new_work(2 * work.shape[1])
+        elif full == FULL_ROWS:
+            slope, edge = lengthen(slope), lengthen(edge)
+    for column in (slope, edge):
+        column.resize(cursor, refcheck=False)
+    return ValueTable(start.T.copy(), count.T.copy(), slope, edge, convex)
 
 
 def plan_cost(fleet: BatteryFleet, j: int, net_wh: Int64, buy_micro: Int64, sell_micro: Int64, terminal: float) -> float:
     """Least cost in nano of battery j's owner over a horizon ([horizon] columns), from its initial energy, less what is left.
 
-    The exact optimum of the continuous problem; raises InputError where the prices break convexity.
+    The exact optimum of the continuous problem, at any prices.
     """
-    horizon = net_wh.size
-    scratch = np.empty((SLOTS_SEGMENTS + 1) * horizon + 2), np.empty((SLOTS_SEGMENTS + 1) * horizon + 2, np.int64)
-    none = np.empty(0, np.int64)
+    none, work, used = np.empty(0, np.int64), new_work(PIECES), FULL_WORK
     prices = buy_micro.astype(np.float64), sell_micro.astype(np.float64)
-    done, k, base = plan_one(net_wh, *prices, _coefficients(fleet, j), terminal, 0, none, none, none, none, 0, *scratch)
-    if done < 0:
-        raise InputError("battery plan", [Fault(f"battery {j}", "prices", "not convex", "0 <= sell <= buy in every slot")])
-    left = int(fleet.initial_uwh[j])
-    for slope, width in zip(scratch[0][:k], scratch[1][:k], strict=True):
-        part = min(left, int(width))
-        base += float(slope) * part * 1e-6
-        left -= part
-    return -base
+    row = _coefficients(fleet, j)
+    while used == FULL_WORK:
+        used, k, _ = plan_one(net_wh, *prices, row, float(terminal), 0, none, none, none, none, 0, work)
+        if used == FULL_WORK:
+            work = new_work(2 * work.shape[1])
+    left = float(fleet.initial_uwh[j])
+    value = float(work[1, 0])
+    for i in range(k):
+        value += float(work[2, i]) * max(min(left, float(work[0, i + 1])) - float(work[0, i]), 0.0) * UWH
+    return -value
 
 
 def _coefficients(fleet: BatteryFleet, j: int) -> tuple[int, int, int, int, int]:

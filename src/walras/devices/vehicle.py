@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.devices.battery import PPM, UWH_PER_WH, BatteryFleet
-from walras.devices.battery_plan import MAX_VALUE, SLOTS_SEGMENTS, ValueTable, plan_one
+from walras.devices.battery_plan import FULL_ROWS, FULL_WORK, MAX_VALUE, PIECES, ValueTable, lengthen, new_work, plan_one
 from walras.errors import Fault, InputError, RangeError
 from walras.units import Int64, as_int64
 
@@ -129,8 +129,7 @@ def plan_sessions(
     """The value of stored energy after each of the first `keep` slots; nothing (no segments) while a vehicle is away.
 
     `net_wh`, `buy_micro`, `sell_micro` [horizon, n] as for batteries, slots from `first_slot`. The horizon must reach the
-    departure of every session that overlaps the kept slots; InputError where it does not. In the plan an export price counts at
-    most as much as the import price of its slot (a vehicle cannot give, so only how it values its owner's surplus is concerned).
+    departure of every session that overlaps the kept slots; InputError where it does not.
     """
     horizon = net_wh.shape[0]
     open_now = (sessions.departure > first_slot) & (sessions.arrival < first_slot + keep)
@@ -146,28 +145,29 @@ def plan_sessions(
     penalty = default_penalty(buy_micro, sell_micro) if penalty_micro is None else penalty_micro
     if fleet.count and int(fleet.capacity_uwh.max()) * max(penalty, 1) > MAX_VALUE:
         raise RangeError(f"vehicle plan: a penalty of {penalty} micro/kWh leaves int64", thing="penalty_micro")
-    width = (SLOTS_SEGMENTS + 1) * horizon + 2
-    size = width * keep * max(fleet.count, 1)
-    slope, edge = np.empty(size, np.int64), np.empty(size, np.int64)
-    start, count = np.zeros((2, fleet.count, max(keep, 1)), np.int64)
-    scratch = np.empty(width), np.empty(width, np.int64)
-    cursor = 0
+    slope, edge = np.empty((2, PIECES), np.int64)
+    start, count = np.zeros((2, fleet.count, keep), np.int64)
+    convex = np.ones(fleet.count, np.bool_)
+    work, cursor = new_work(PIECES), 0
     for r in rows.tolist():
         j = int(np.searchsorted(fleet.member, sessions.member[r]))
         a = max(int(sessions.arrival[r]) - first_slot, 0)
         b = int(sessions.departure[r]) - first_slot
-        columns = (
-            np.ascontiguousarray(net_wh[a:b, j]),
-            np.ascontiguousarray(buy_micro[a:b, j], dtype=np.float64),
-            np.minimum(sell_micro[a:b, j], buy_micro[a:b, j]).astype(np.float64),
-        )
+        net = np.ascontiguousarray(net_wh[a:b, j])
+        buy, sell = (np.ascontiguousarray(price[a:b, j], dtype=np.float64) for price in (buy_micro, sell_micro))
         battery = (int(fleet.capacity_uwh[j]), int(fleet.charge_limit_wh[j]), 0, PPM, PPM)
-        inside = min(b, keep) - a
-        cursor, _, _ = plan_one(
-            *columns, battery, float(penalty), inside, start[j, a:], count[j, a:], slope, edge, cursor, *scratch
-        )
-    concave = np.ones(fleet.count, np.bool_)
-    return ValueTable(start[:, :keep].T.copy(), count[:, :keep].T.copy(), slope[:cursor].copy(), edge[:cursor].copy(), concave)
+        inside, used = min(b, keep) - a, FULL_ROWS
+        while used < 0:
+            used, _, kept = plan_one(
+                net, buy, sell, battery, float(penalty), inside, start[j, a:], count[j, a:], slope, edge, cursor, work
+            )
+            if used == FULL_WORK:
+                work = new_work(2 * work.shape[1])
+            elif used == FULL_ROWS:
+                slope, edge = lengthen(slope), lengthen(edge)
+        cursor = used
+        convex[j] &= kept
+    return ValueTable(start.T.copy(), count.T.copy(), slope[:cursor].copy(), edge[:cursor].copy(), convex)
 
 
 def join_fleets(one: BatteryFleet, other: BatteryFleet) -> BatteryFleet:

@@ -24,9 +24,11 @@ from walras.exchange.acts import act_from_public
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
+from walras.exchange.days import check_all_committed, check_days
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import (
     ACT,
+    DAYS_COMMITTED,
     ESCROW_PAID,
     LEDGER_DEPLOYED,
     RUN_CLOSED,
@@ -128,7 +130,12 @@ class Audit:
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
             if entry.kind == SLOT_CORRECTED:
-                self._check_correction(entry)
+                self._check_correction(entry, state)
+            if entry.kind == DAYS_COMMITTED:
+                signers = check_days(self._terms, self._addresses, state, entry)
+                self.report.count("oracle signatures on committed days", signers)
+            if entry.kind == RUN_CLOSED:
+                check_all_committed(self._terms, state)
             return
         events = under_way.setdefault(entry.slot, {})
         kind = EventKind(entry.kind)
@@ -263,12 +270,14 @@ class Audit:
             raise AuditError(f"slot {slot}: the contract settled something else than the record says", thing=slot)
         self.report.count("settlements on the chain")
 
-    def _check_correction(self, entry: Entry) -> None:
+    def _check_correction(self, entry: Entry, state: ExchangeState) -> None:
         """The slot settled again on its late readings, the difference to the last nano, and the contract's own revision of it."""
         public, slot = entry.public, entry.public["slot"]
         before = self._substituted.get(slot)
         if before is None:
             raise AuditError(f"slot {slot}: there is no settled substitute to correct", thing=slot)
+        if state.committed is not None and slot <= state.committed:
+            raise AuditError(f"slot {slot}: corrected after its day was committed to", thing=slot)
         after = check_correction(self._terms, self._layout, self._addresses, before, entry)
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)

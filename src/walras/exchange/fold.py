@@ -23,6 +23,7 @@ RUN_OPENED = "run_opened"
 LEDGER_DEPLOYED = "ledger_deployed"
 ESCROW_PAID = "escrow_paid"
 SLOT_CORRECTED = "slot_corrected"
+DAYS_COMMITTED = "days_committed"
 RUN_CLOSED = "run_closed"
 ACT = "act"
 ACT_FIELDS = {"act", "at", "by", "account", "detail"}
@@ -49,6 +50,7 @@ class ExchangeState:
     energy_wh     [accounts] int64, running energy taken from the grid
     settled       number of slots settled; `last_settled` the index of the last
     revisions     how often a settled slot was corrected, by index; none where it never was
+    committed     last slot of the last days committed to (`days`)
     closed        True after `run_closed`
     """
 
@@ -60,6 +62,7 @@ class ExchangeState:
     settled: int = 0
     last_settled: int | None = None
     revisions: Mapping[int, int] = field(default_factory=dict)
+    committed: int | None = None
     closed: bool = False
 
 
@@ -83,6 +86,8 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
             return replace(state, escrow_nano=state.escrow_nano + paid)
         if entry.kind == SLOT_CORRECTED and state.last_settled is not None:
             return _correct(state, entry)
+        if entry.kind == DAYS_COMMITTED and state.last_settled is not None:
+            return _commit_days(state, entry, state.last_settled)
         if entry.kind == RUN_CLOSED and not state.slots:
             return replace(state, closed=True)
     raise JournalError(f"entry {entry.seq}: {entry.kind} does not belong here", thing=entry.seq)
@@ -127,6 +132,14 @@ def _correct(state: ExchangeState, entry: Entry) -> ExchangeState:
         )
     escrow, energy = _after_payment(state, entry, entry.public, slot)
     return replace(state, escrow_nano=escrow, energy_wh=energy, revisions={**state.revisions, slot: revision})
+
+
+def _commit_days(state: ExchangeState, entry: Entry, last_settled: int) -> ExchangeState:
+    """Settled slots, in their order, each once."""
+    first, last = entry.public["first_slot"], entry.public["last_slot"]
+    if first > last or last > last_settled or (state.committed is not None and first != state.committed + 1):
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slots {first} to {last} do not belong here", thing=entry.seq)
+    return replace(state, committed=last)
 
 
 def _after_payment(state: ExchangeState, entry: Entry, submitted: Public, slot: int) -> tuple[Int64, Int64]:

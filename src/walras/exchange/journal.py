@@ -217,8 +217,12 @@ class Journal:
         return self._erase("true", (), [account], f"DELETE FROM member_key WHERE account = {int(account)}")
 
     def erase_before(self, slot: int) -> int:
-        """Erase every member's private parts of the slots before `slot`; returns how many entries had some."""
-        return self._erase("json_extract(line, '$.slot') < ?", (slot,), None, "")
+        """Erase every member's private parts of the slots before `slot`, corrections and committed days of them too.
+
+        Returns how many entries had some.
+        """
+        fields = ", ".join(f"json_extract(line, '$.{name}')" for name in ("slot", "public.slot", "public.last_slot"))
+        return self._erase(f"coalesce({fields}) < ?", (slot,), None, "")
 
     def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:
         """In one transaction, then compacted, so that no page and no write-ahead log keeps what went."""
@@ -250,14 +254,24 @@ def write_public_record(journal: Journal, path: Path) -> None:
 
 
 def read_public_record(path: Path) -> list[Entry]:
-    """The entries of a public record, the chain checked up to the published head; JournalError names what broke."""
+    """The entries of a public record, the chain checked up to the published head.
+
+    InputError where there is none, JournalError names what broke.
+    """
     head_path = path.with_name("HEAD")
-    for needed in (path, head_path):
-        if not needed.is_file():
-            raise JournalError(f"{needed}: no such file", thing=needed, way_out="give the folder that `walras run --out` made")
+    missing = [
+        Fault(str(path.parent), "file", needed.name, "a file of the public record")
+        for needed in (path, head_path)
+        if not needed.is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"{path.parent}: there is no public record here", missing, way_out="give the folder that `walras run --out` made"
+        )
     data = path.read_bytes()
     if not data.endswith(b"\n"):
-        raise JournalError(f"{path}: the last line is cut", thing=path, way_out="restore the record from a copy")
+        what = "the last line is cut" if data else "it is empty"
+        raise JournalError(f"{path}: {what}", thing=path, way_out="restore the record from a copy")
     lines = data[:-1].split(b"\n")
     entries = list(check_chain((read_line(line, f"{path}, entry {i}") for i, line in enumerate(lines)), str(path)))
     published = head_path.read_bytes()

@@ -38,6 +38,7 @@ class Terms:
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
+    commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     charges        what is charged for capacity and losses beside the contracts; None where nothing is
     """
@@ -63,6 +64,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    commits_days: bool = False
     charges: NetworkCharges | None = None
 
     @property
@@ -98,25 +100,30 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
     wires: dict[str, Any] = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
     if terms.charges is not None:
         wires["charges"] = network_charges_to_public(terms.charges)
-    return wires | {
-        "format": 1,
-        "name": terms.name,
-        "currency": terms.currency,
-        "grid": {"origin": terms.grid.origin.isoformat(), "minutes": terms.grid.minutes, "timezone": terms.grid.timezone},
-        "slots": [terms.first, terms.last],
-        "market": {"mechanism": terms.mechanism, "conventions": conventions_to_public(terms.conventions)},
-        "settlement": {"rule": terms.rule, "short": terms.short_micro_per_kwh, "long": terms.long_micro_per_kwh},
-        "contracts": list(terms.contracts),
-        "items": list(terms.items),
-        "local": asdict(terms.local) | {"levies": [[levy.name, levy.micro_per_kwh] for levy in terms.local.levies]},
-        "accounts": [
-            *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
-            *(list(SYSTEM_ACCOUNTS)),
-        ],
-        "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
-        | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
-        "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
-    }
+    days = {"days": "committed"} if terms.commits_days else {}
+    return (
+        wires
+        | days
+        | {
+            "format": 1,
+            "name": terms.name,
+            "currency": terms.currency,
+            "grid": {"origin": terms.grid.origin.isoformat(), "minutes": terms.grid.minutes, "timezone": terms.grid.timezone},
+            "slots": [terms.first, terms.last],
+            "market": {"mechanism": terms.mechanism, "conventions": conventions_to_public(terms.conventions)},
+            "settlement": {"rule": terms.rule, "short": terms.short_micro_per_kwh, "long": terms.long_micro_per_kwh},
+            "contracts": list(terms.contracts),
+            "items": list(terms.items),
+            "local": asdict(terms.local) | {"levies": [[levy.name, levy.micro_per_kwh] for levy in terms.local.levies]},
+            "accounts": [
+                *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
+                *(list(SYSTEM_ACCOUNTS)),
+            ],
+            "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
+            | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
+            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
+        }
+    )
 
 
 def terms_from_public(public: Mapping[str, Any]) -> Terms:
@@ -149,6 +156,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            commits_days=public.get("days") == "committed",
             charges=network_charges_from_public(public["charges"]) if "charges" in public else None,
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:

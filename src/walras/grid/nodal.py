@@ -124,7 +124,7 @@ def _settle(slot: FeederSlot, groups: Groups) -> tuple[Dispatch, Int64, int]:
         margins.enter(kinds, places)
         for kind, place, amount in zip(kinds, places, excess, strict=True):
             margins.keep(int(kind), int(place), 1.5 * amount)
-        optimum = dispatch(slot, groups, margins)
+        optimum = dispatch(slot, groups, margins, near=optimum)
     return optimum, filled, losses
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.credential import MeterCredential, moment_of, stamp, status_entry
-from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of
+from walras.metering.identity import Key, PublicKey, did_of, public_key_of
 from walras.metering.jose import CredentialRefusal, b64, json_bytes, open_jwt, sign_jwt, unb64
 from walras.metering.status_list import StatusList
 
@@ -54,7 +54,7 @@ def _derived(secret: bytes, info: str) -> bytes:
     return HKDF(SHA256(), 16, salt=b"walras disclosure", info=info.encode()).derive(secret)
 
 
-def issue_disclosable(issuer: PrivateKey, credential: MeterCredential, holder: PublicKey, salts: Mapping[str, bytes]) -> str:
+def issue_disclosable(issuer: Key, credential: MeterCredential, holder: PublicKey, salts: Mapping[str, bytes]) -> str:
     """The credential as an SD-JWT with all its disclosures, for the holder: `<jwt>~<disclosure>~...~`."""
     short = [name for name in CLAIMS if len(salts.get(name, b"")) < 16]
     if short or len({salts[name] for name in CLAIMS}) != len(CLAIMS):
@@ -75,7 +75,7 @@ def issue_disclosable(issuer: PrivateKey, credential: MeterCredential, holder: P
     return "~".join([sign_jwt(issuer, TYPE, claims), *disclosures, ""])
 
 
-def present(issued: str, holder: PrivateKey, disclose: Collection[str], audience: str, nonce: str, now: datetime) -> str:
+def present(issued: str, holder: Key, disclose: Collection[str], audience: str, nonce: str, now: datetime) -> str:
     """The presentation of the claims in `disclose` to `audience` for the occasion `nonce`, signed by the holder at `now`."""
     unknown = sorted(set(disclose) - set(CLAIMS))
     if unknown:

@@ -25,8 +25,8 @@ from walras.metering.flow_control import (
     succeeded,
     take,
 )
-from walras.metering.gateway import MAX_BATCH, Taken, in_order, look_at, seal_batch
-from walras.metering.identity import PrivateKey, PublicKey
+from walras.metering.gateway import MAX_BATCH, in_order, look_at, seal_batch
+from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.frames import ANSWER, BATCH, READINGS, SORRY, WAITING, ask, read_frame, write_frame
@@ -53,7 +53,7 @@ class GatewayNode:
 
     def __init__(
         self,
-        key: PrivateKey,
+        key: Key,
         devices: Mapping[bytes, PublicKey],
         store: ReadingStore,
         peers: Sequence[Peer],
@@ -70,20 +70,19 @@ class GatewayNode:
 
         The same bytes again are TAKEN again: the meter may not have heard the first answer.
         """
-        sealed = self._store.sealed_counters()
         codes = bytearray()
         with self._store.transaction():
             for reading in encoded:
                 self._bucket, admitted = take(self._bucket, self._rate, self._clock_ms())
-                codes.append(self._take_one(reading, sealed) if admitted else RATE_LIMITED)
+                codes.append(self._take_one(reading) if admitted else RATE_LIMITED)
             self._store.count_refused(Counter(code for code in codes if code != TAKEN))
         return bytes(codes)
 
-    def _take_one(self, reading: bytes, sealed: Mapping[bytes, int]) -> int:
-        looked = look_at(reading, self._devices, sealed)
-        if isinstance(looked, Taken):
-            return TAKEN if self._store.add(looked) or self._store.holds(reading) else Refusal.REPLAYED
-        return TAKEN if looked is Refusal.REPLAYED and self._store.holds(reading) else looked
+    def _take_one(self, reading: bytes) -> int:
+        looked = look_at(reading, self._devices)
+        if isinstance(looked, Refusal):
+            return looked
+        return TAKEN if self._store.add(looked) or self._store.holds(reading) else Refusal.REPLAYED
 
     def seal_waiting(self) -> int | None:
         """Put what waits into the next batch; its number, or None where nothing waits."""
@@ -102,7 +101,7 @@ class GatewayNode:
         return b"".join(min(count, 0xFFFF).to_bytes(2, "big") for count in counts)
 
     def batch(self, number: int) -> bytes:
-        """The bytes of a sealed batch: the same on every call."""
+        """A sealed batch: the same readings under the same number and root on every call (a TPM's signature differs)."""
         return seal_batch(self._key, number, self._store.batch_readings(number))
 
     async def hand_on(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 
 import cbor2
@@ -72,13 +72,38 @@ class RemoteMetering:
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
 
-    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
-        """The nodes take no corrections: a run over them has no late readings (`study.runner`)."""
-        raise MeteringError(
-            f"slot {slot}: gateway and oracles of their own take no late readings",
-            thing=slot,
-            way_out="`late_percent = 0` in the community file, or a run in one process",
-        )
+    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+        """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
+        for at in range(0, len(batch), CHUNK):
+            self._send(slot, list(batch[at : at + CHUNK]))
+        self._wait_for_oracles(slot)
+
+    def late_before(self, slot: int, batch: Sequence[bytes]) -> None:
+        """The nodes keep their own memory."""
+
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
+        """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision."""
+        self._clock.move(self._standing_from(slot))
+        salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
+        answers = self._ask_all(Right.CORRECT, slot.to_bytes(8, "big") + revision.to_bytes(2, "big") + salts)
+        said = [(n, *cbor2.loads(answer)) for n, answer in answers]
+        readings, refused, _ = self._agreed(slot, [cbor2.dumps([leaves, counts, None]) for _, leaves, counts, _, _ in said])
+        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, root, signature in said]
+
+    def day_votes(
+        self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
+    ) -> list[Vote]:
+        """Each oracle commits to the days of its own readings; `root` is for the quorum to meet."""
+        first, last = readings[0].slot, readings[-1].slot
+        self._clock.move(self._standing_from(last))
+        body = first.to_bytes(8, "big") + len(readings).to_bytes(2, "big") + b"".join(salts)
+        answers = self._ask_all(Right.COMMIT, body)
+        return [Vote(n, first, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def _standing_from(self, slot: int) -> datetime:
+        """The first second in which nothing more can come of a slot."""
+        terms = self._a.terms
+        return self._a.community.grid.end(slot) + timedelta(seconds=terms.metering_deadline_s + terms.dispute_window_s + 1)
 
     def _send(self, slot: int, readings: list[bytes]) -> None:
         """Until every reading is on the gateway's disk, or refused for good; again where the gateway is away or told to wait."""

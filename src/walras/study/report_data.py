@@ -39,7 +39,7 @@ from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
-from walras.study.runner import COMMUNITY, JOURNAL, open_journal
+from walras.study.runner import COMMUNITY, open_journal
 from walras.study.trading import Trading
 from walras.tariffs.bill import BillLayout
 from walras.tariffs.prices import local_charges
@@ -154,13 +154,9 @@ class ReportData:
 
 def read_report(run: Path) -> ReportData:
     """All of it from the folder of a run (finished or interrupted); JournalError where no slot is settled."""
-    for name in (COMMUNITY, JOURNAL):
-        if not (run / name).is_file():
-            raise JournalError(f"{run / name}: no such file", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes a run")
-    community = load_community(run / COMMUNITY)
     journal = open_journal(run)
     try:
-        return _collect(community, journal.entries())
+        return _collect(load_community(run / COMMUNITY), journal.entries())
     finally:
         journal.close()
 

@@ -30,7 +30,7 @@ from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
-from walras.study.meters import make_meters, run_seed
+from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.oracles import InProcess, MeteringPath
 from walras.study.session import Parts, Session, genesis_time
 from walras.study.trading import Trading
@@ -44,7 +44,8 @@ JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 class Options:
     """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
 
-    `secret` is the operator's, for the members' keys (`journal_keys`).
+    `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
+    follow from the community's seed.
     """
 
     start: date | None = None
@@ -53,6 +54,15 @@ class Options:
     fresh: bool = False
     mechanism: str | None = None
     secret: bytes | None = None
+    appointed: Appointed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appointed:
+    """Meters with keys of their own, and the ledger's actors."""
+
+    meters: Meters
+    keys: LedgerKeys
 
 
 PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
@@ -68,17 +78,14 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
-        late = community.metering.late_percent
-        if late and path is not None:
-            expected = "0 over a gateway and oracles of their own: they take no corrections"
-            raise InputError(str(community_path), [Fault("[metering]", "late_percent", late, expected)])
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
         seed = run_seed(self.community)
         trading = Trading(self.community)
-        keys = ledger_keys(seed)
+        appointed = options.appointed
+        keys = ledger_keys(seed) if appointed is None else appointed.keys
         self.terms = make_terms(self.community, trading, keys)
         chain: Chain
         if options.chain_url is None:
@@ -88,7 +95,7 @@ class Run:
         self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
-        meters = make_meters(self.community, seed)
+        meters = make_meters(self.community, seed) if appointed is None else appointed.meters
         secrets = self._journal.leaf_secrets(self.terms.members)
         self._pool = ThreadPoolExecutor(2)
         if path is None:
@@ -163,9 +170,10 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         feed_in_micro=trading.feed_in_micro,
         gate_closure_s=60 * community.gates.gate_closure_minutes,
         metering_deadline_s=60 * community.gates.metering_deadline_minutes,
-        oracles=tuple(keys.oracle(index).address for index in range(community.metering.oracles)),
+        oracles=tuple(keys.oracle_address(index) for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
         wires=make_wires(community, trading) if community.wires.limits != WATCHED else None,
+        commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
         charges=make_charges(community, trading),
     )
@@ -208,7 +216,17 @@ def ledger_keys(seed: bytes) -> LedgerKeys:
 
 
 def open_journal(run: Path, secret: bytes | None = None) -> Journal:
-    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`)."""
+    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`).
+
+    InputError where the folder holds no run.
+    """
+    missing = [
+        Fault(str(run), "file", name, "a file that `walras run` wrote")
+        for name in (COMMUNITY, JOURNAL)
+        if not (run / name).is_file()
+    ]
+    if missing:
+        raise InputError(f"{run}: there is no run here", missing, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     community = load_community(run / COMMUNITY)
     return Journal(run / JOURNAL, journal_keys(run_seed(community), secret))
 

@@ -15,14 +15,14 @@ from datetime import timedelta
 import numpy as np
 
 from walras.community.model import Community
-from walras.errors import JournalError, MeteringError
+from walras.errors import JournalError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import corrected_at, difference_positions, settled_at
 from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
-from walras.exchange.journal import Entry, Public
+from walras.exchange.journal import Entry
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.parts import (
     admitted_private,
@@ -50,7 +50,6 @@ from walras.ledger import (
     attestation_digest,
     correction_digest,
     correction_transaction,
-    join_signatures,
     net_positions,
     plan_deployment,
     read_transaction,
@@ -65,14 +64,15 @@ from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.metering import Disagreement, SlotReadings, Vote, quorum
-from walras.metering.oracle import Checker
+from walras.metering import SlotReadings, Vote, key_id
 from walras.metering.reading import MAX_DEVICE_QUALITY
+from walras.study.days import Days
 from walras.study.late import Waiting, late_devices
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
 from walras.study.physics import Felt, flow_to_public
 from walras.study.trading import Trading
+from walras.study.votes import attested
 from walras.units import Int64
 
 ESCROW_NANO = 200 * 10**9
@@ -101,7 +101,7 @@ def genesis_time(terms: Terms) -> int:
 
 def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
     """The terms of the run's contracts."""
-    members = tuple(keys.member(account).address for account in range(terms.accounts))
+    members = tuple(keys.member_address(account) for account in range(terms.accounts))
     return LedgerTerms(members, terms.oracles, terms.quorum, (ESCROW_NANO,) * terms.accounts)
 
 
@@ -116,6 +116,8 @@ class Session:
         self._operator = Sender(parts.keys.operator, 0)
         self._addresses: LedgerAddresses | None = None
         self._waiting: list[Waiting] = []
+        meters = tuple(key_id(key.public_key()) for key in parts.meters.keys)
+        self._days = Days(parts.terms, parts.leaf_secrets, meters)
 
     def run(self) -> Iterator[int]:
         """Open, deploy, trade every slot, close. Yields each slot's index when it is settled."""
@@ -123,9 +125,15 @@ class Session:
         for slot in range(self._p.terms.first, self._p.terms.last + 1):
             self._slot(slot)
             self._correct_until(settled_at(self._p.terms, slot))
+            self._commit_days(settled_at(self._p.terms, slot))
             yield slot
         self._correct_until(None)
+        self._commit_days(None)
         self._recorder.step(RUN_CLOSED, None, self._closing)
+
+    def _commit_days(self, time: int | None) -> None:
+        assert self._addresses is not None
+        self._days.commit_until(time, self._recorder, self._p.path, self._addresses)
 
     def _closing(self) -> Decision:
         head = self._p.chain.head()
@@ -222,18 +230,19 @@ class Session:
 
         delivered = at(EventKind.DELIVERED, deliver)
         net_wh, self._soc = delivered_from(delivered, p.trading.fleet.member)
-        readings, attested, late = self._meter(slot, net_wh, delivered.public["import_w"], at)
+        readings, word, late = self._meter(slot, net_wh, delivered.public["import_w"], at)
         metered, reactive = (readings.import_wh, readings.export_wh), slot_reactive(p.terms.charges, delivered.public)
         accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, wires, reactive)
         self._top_up(int(grid.end(slot).timestamp()), accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
-        root = bytes.fromhex(attested.public["root"])
-        header = Header(root, trades.tree().root, bytes.fromhex(attested.hash))
+        self._days.note(readings)
+        root = bytes.fromhex(word.public["root"])
+        header = Header(root, trades.tree().root, bytes.fromhex(word.hash))
         time = settled_at(p.terms, slot)
 
         def submit() -> Decision:
             positions = net_positions(np.arange(p.terms.accounts), accounts.cash_nano, accounts.energy_wh)
-            signatures = bytes.fromhex(attested.public["signatures"])
+            signatures = bytes.fromhex(word.public["signatures"])
             assert self._addresses is not None
             raw = settlement_transaction(self._addresses, self._operator, SlotSettlement(slot, header, positions, signatures))
             return {
@@ -272,7 +281,7 @@ class Session:
         assert self._addresses is not None
         addresses, oracles = self._addresses, p.terms.oracles
         revision = self._recorder.state.revisions.get(w.slot, 0) + 1
-        readings, refused, votes = p.path.correct(w.slot, revision, w.late, addresses)
+        readings, refused, votes = p.path.correct(w.slot, revision, addresses)
         if sum(refused.values()) == len(w.late):
             return  # nothing that may correct came: the slot stands on its substitutes
         metered = readings.import_wh, readings.export_wh
@@ -287,12 +296,12 @@ class Session:
             return recover_address(digest, vote.signature) == oracles[vote.oracle]
 
         def decide() -> Decision:
-            attested, _ = _attest(w.slot, root, oracles, p.terms.quorum, votes, holds, w.at)
+            word = attested(w.slot, root, oracles, p.terms.quorum, votes, holds, w.at)
             header = Header(root, trades.tree().root, bytes.fromhex(self._recorder.head))
-            signatures = bytes.fromhex(attested["signatures"])
+            signatures = bytes.fromhex(word["signatures"])
             difference = SlotSettlement(w.slot, header, difference_positions(cash, energy), signatures)
             return {
-                **attested,
+                **word,
                 "slot": w.slot,
                 "revision": revision,
                 "admitted": int((readings.quality <= MAX_DEVICE_QUALITY).sum()),
@@ -310,6 +319,7 @@ class Session:
         corrected = self._recorder.step(SLOT_CORRECTED, None, decide)
         if (corrected.public["slot"], corrected.public["root"]) != (w.slot, root.hex()):
             raise JournalError(f"slot {w.slot}: the late readings do not have the root recorded", thing=corrected.seq)
+        self._days.note(readings)
         self._send(corrected, f"correction of slot {w.slot}")
         self._operator = replace(self._operator, nonce=self._operator.nonce + 1)
 
@@ -386,10 +396,13 @@ class Session:
         def attest() -> Decision:
             assert self._addresses is not None
             votes = p.path.votes(slot, root, self._addresses)
-            return _attest(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp()))
+            return attested(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp())), None
 
         late = tuple(signed()[device] for device in sorted(delayed))
-        return outcome[0], at(EventKind.ATTESTED, attest), late
+        word = at(EventKind.ATTESTED, attest)
+        if late:
+            (p.path.late_before if self._recorder.replaying else p.path.late)(slot, late)
+        return outcome[0], word, late
 
     def _top_up(self, time: int, cash_nano: Int64) -> None:
         """Before an account could fall below zero, its owner pays in again, at the Unix time `time`."""
@@ -416,14 +429,3 @@ class Session:
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
-
-
-def _attest(
-    slot: int, root: bytes, addresses: tuple[str, ...], threshold: int, votes: list[Vote], holds: Checker, at: int
-) -> Decision:
-    result = quorum(votes, slot, range(len(addresses)), threshold, holds)
-    if isinstance(result, Disagreement) or result.root != root:
-        raise MeteringError(f"slot {slot}: no quorum of oracles for any root", thing=result)
-    signatures = join_signatures([(addresses[vote.oracle], vote.signature) for vote in result.votes])
-    public: Public = {"at": at, "root": root.hex(), "oracles": [v.oracle for v in result.votes], "signatures": signatures.hex()}
-    return public, None
