@@ -19,7 +19,7 @@ from walras.exchange.network_charges import NetworkCharges, network_charges_from
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
-from walras.tariffs.bill import ACCOUNTS, LOCATED, RESERVE, BillLayout, bill_layout
+from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
 from walras.tariffs.prices import PriceTable
 from walras.tariffs.records import LocalTariff, PriceItem
 from walras.units import Int64, as_int64
@@ -94,7 +94,7 @@ class Terms:
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
         added = () if self.charges is None else self.charges.items
         if self.wires is not None:
-            added = (*added, *((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+            added = (*added, *self.wires.items)
         return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
