@@ -15,6 +15,8 @@ from walras.grid.feeder import FeederSlot, add_supplier, group_orders
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import dispatch
+from walras.grid.point import PlaceRows, Work
+from walras.grid.rows import HIGH_VOLTAGE, LimitRows
 from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws
 from walras.market.orders import BUY, Orders, make_orders
@@ -113,26 +115,34 @@ def test_without_impedance_worth_speaking_of_it_trades_what_the_uniform_auction_
 
 
 @pytest.mark.parametrize("part", [0.02, 1e-5])
-def test_a_window_of_the_book_gives_the_optimum_of_the_whole_book(part: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the first window is far too narrow: what turns out wrong comes in."""
+def test_a_quadratic_step_over_some_columns_and_limits_is_that_over_all(part: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the first window is far too narrow and every limit is left out at first: what turns out wrong comes in."""
     network = feeder(slack_v_pu=1.02).network(v_max_pu=1.03)
     slot = FeederSlot(network, HOUR)
-    bound = 0
     for seed in range(4):
         rng = np.random.default_rng(seed)
         side = np.where(rng.random(300) < 0.8, -1, 1)
-        book = make_orders(side, rng.integers(10, 400, 300), rng.integers(80_000, 300_000, 300), node=rng.integers(2, 7, 300))
+        price = rng.integers(8, 30, 300) * 10_000
+        book = make_orders(side, rng.integers(10, 400, 300), price, node=rng.integers(2, 7, 300))
         groups = group_orders(add_supplier(book, network, 310_000, 290_000, participant=9), network)
-        whole = dispatch(slot, groups)
+        work = optimum.Work(slot, groups)
+        rows = work.rows(LimitRows([HIGH_VOLTAGE] * 5, [2, 3, 4, 5, 6], [0.0] * 5))
+        guess = np.append(-250_000.0, np.zeros(5))
+
+        def step(work: Work = work, rows: PlaceRows = rows, guess: np.ndarray = guess) -> tuple[np.ndarray, np.ndarray]:
+            return optimum._quadratic(work, rows, guess, rows.price(guess), 1.0, optimum.penalty_of(work.groups))[:2]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optimum, "ROOM_KW", np.inf)
+            whole, priced = step()
         with monkeypatch.context() as patch:
             patch.setattr(optimum, "WINDOW_FROM", 50)
             patch.setattr(optimum, "WINDOW_PART", part)
-            windowed = dispatch(slot, groups)
-        worth = groups.side * groups.price
-        assert float(worth @ windowed.fill_kw) == pytest.approx(float(worth @ whole.fill_kw), rel=1e-9)
-        assert np.abs(windowed.node_price() - whole.node_price()).max() < 1.0
-        bound += bool(whole.multiplier.max(initial=0) > 0)
-    assert bound >= 3
+            patch.setattr(optimum, "ROOM_KW", 0.0)
+            some, found = step()
+        assert priced[1:].min() < -100  # a limit binds in the step, and it was left out at first
+        assert some == pytest.approx(whole, abs=1e-4)
+        assert found == pytest.approx(priced, abs=1.0)
 
 
 def test_the_check_notices_every_kind_of_lie() -> None:

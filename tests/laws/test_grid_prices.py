@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grid_cases import HOUR, NAYY_4x150, TRAFO_160, Tables, pgm_solve, random_book, random_tables, tight
+from grid_cases import HOUR, TRAFO_160, NAYY_4x150, Tables, pgm_solve, random_book, random_tables, tight
 from grid_oracles import ipopt_problem
 from walras.grid import Line, Transformer, power_flow
 from walras.grid.feeder import FeederSlot, add_supplier, group_orders
