@@ -14,7 +14,9 @@ import pytest
 
 from metering_world import RULES
 from tpm_world import FIRMWARE, Emulated, emulated, maker, need_tpm
-from walras.errors import MeteringError
+from walras.commands.enrol import seal_command
+from walras.commands.secrets import read_secret
+from walras.errors import InputError, MeteringError
 from walras.metering import (
     Refusal,
     admit,
@@ -318,6 +320,38 @@ def test_what_cannot_be_reached_says_so_and_names_the_way_out(monkeypatch: pytes
     monkeypatch.setitem(__import__("sys").modules, "tpm2_pytss", None)
     with pytest.raises(MeteringError, match=r"walras\[tpm\]"):
         Tpm("swtpm:host=127.0.0.1,port=1")
+
+
+def test_a_sealed_secret_is_given_out_by_that_tpm_under_that_firmware_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_tpm()
+    secret, sealed = tmp_path / "secret", tmp_path / "sealed"
+    secret.write_text("5a" * 32)
+    with emulated() as tpm:
+        seal_command(f"secret:{secret}", tpm.place, "0,4,7", sealed)
+        tpm.kill()
+        tpm.start()
+        assert read_secret(sealed, "test") == b"\x5a" * 32
+        assert b"\x5a" * 8 not in sealed.read_bytes()
+        assert b"5a5a" not in sealed.read_bytes()
+        with emulated(maker().make_another()) as other:
+            moved = tmp_path / "moved"
+            moved.write_bytes(sealed.read_bytes().replace(str(tpm.port).encode(), str(other.port).encode()))
+            with pytest.raises(MeteringError, match="does not give the secret out"):
+                read_secret(moved, "test")
+        device = open_tpm_key(tpm.place)
+        lib = device._lib
+        measured = lib.TPML_DIGEST_VALUES([lib.TPMT_HA(hashAlg=lib.TPM2_ALG.SHA256, digest=lib.TPMU_HA(sha256=b"\x66" * 32))])
+        device._tpm.do(lambda esys: esys.pcr_extend(lib.ESYS_TR.PCR4, measured))
+        device.close()
+        with pytest.raises(MeteringError, match="other firmware"):
+            read_secret(sealed, "test")
+    sealed.write_text("{}")
+    with pytest.raises(InputError, match="walras key --seal"):
+        read_secret(sealed, "test")
+    with pytest.raises(InputError, match="3 faults"):
+        seal_command("key.pem", "here", None, tmp_path / "other")
 
 
 def test_a_tpm_without_a_makers_certificate_can_sign_but_is_not_enrolled(tmp_path: Path) -> None:

@@ -94,25 +94,29 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
     """Plain whole numbers and strings, for the journal."""
     wires = {} if terms.wires is None else {"wires": wires_to_public(terms.wires)}
     days = {"days": "committed"} if terms.commits_days else {}
-    return wires | days | {
-        "format": 1,
-        "name": terms.name,
-        "currency": terms.currency,
-        "grid": {"origin": terms.grid.origin.isoformat(), "minutes": terms.grid.minutes, "timezone": terms.grid.timezone},
-        "slots": [terms.first, terms.last],
-        "market": {"mechanism": terms.mechanism, "conventions": conventions_to_public(terms.conventions)},
-        "settlement": {"rule": terms.rule, "short": terms.short_micro_per_kwh, "long": terms.long_micro_per_kwh},
-        "contracts": list(terms.contracts),
-        "items": list(terms.items),
-        "local": asdict(terms.local) | {"levies": [[levy.name, levy.micro_per_kwh] for levy in terms.local.levies]},
-        "accounts": [
-            *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
-            *(list(SYSTEM_ACCOUNTS)),
-        ],
-        "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
-        | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
-        "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
-    }
+    return (
+        wires
+        | days
+        | {
+            "format": 1,
+            "name": terms.name,
+            "currency": terms.currency,
+            "grid": {"origin": terms.grid.origin.isoformat(), "minutes": terms.grid.minutes, "timezone": terms.grid.timezone},
+            "slots": [terms.first, terms.last],
+            "market": {"mechanism": terms.mechanism, "conventions": conventions_to_public(terms.conventions)},
+            "settlement": {"rule": terms.rule, "short": terms.short_micro_per_kwh, "long": terms.long_micro_per_kwh},
+            "contracts": list(terms.contracts),
+            "items": list(terms.items),
+            "local": asdict(terms.local) | {"levies": [[levy.name, levy.micro_per_kwh] for levy in terms.local.levies]},
+            "accounts": [
+                *([c, f] for c, f in zip(terms.contract_of.tolist(), terms.feed_in_micro.tolist(), strict=True)),
+                *(list(SYSTEM_ACCOUNTS)),
+            ],
+            "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
+            | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
+            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
+        }
+    )
 
 
 def terms_from_public(public: Mapping[str, Any]) -> Terms:

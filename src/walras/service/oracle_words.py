@@ -65,9 +65,7 @@ def looked_at(registry: Registry, late: Sequence[bytes]) -> tuple[list[Taken], d
     return taken, refused
 
 
-def corrected_slot(
-    registry: Registry, store: ReadingStore, readings: SlotReadings
-) -> tuple[SlotReadings, dict[int, int]]:
+def corrected_slot(registry: Registry, store: ReadingStore, readings: SlotReadings) -> tuple[SlotReadings, dict[int, int]]:
     """The slot with the late readings that were kept of it, and refusals by reason."""
     refused: Counter[int] = Counter()
     for late in store.late(readings.slot):
