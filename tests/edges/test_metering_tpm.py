@@ -28,7 +28,7 @@ from walras.metering import (
     sign_parcel,
     sign_reading,
 )
-from walras.metering.identity import derive_key, did_of, key_id, sign, verify
+from walras.metering.identity import derive_key, did_of, key_id, lower_s, sign, verify
 from walras.metering.tpm import (
     Attested,
     EnrolmentRefusal,
@@ -41,6 +41,7 @@ from walras.metering.tpm import (
     check_evidence,
     check_offer,
     read_public,
+    read_signature,
 )
 from walras.service.keys import open_keys, open_tpm_key
 from walras.service.tpm_device import ATTESTATION_KEY, FIRST_COUNTER, Tpm, TpmKey
@@ -113,6 +114,7 @@ def test_key_and_counter_are_found_again_after_a_power_cut_and_the_counter_goes_
             tpm.start()
             following = device.next_counter()  # over a connection that was lost
             assert following > last
+            assert verify(device.public_key(), sign(device, b"between two cuts"), b"between two cuts")
             last = following
         assert verify(device.public_key(), sign(device, b"after"), b"after")
         device.close()
@@ -377,3 +379,25 @@ def test_the_attestation_key_signs_nothing_that_looks_like_a_statement_of_the_tp
     with pytest.raises(MeteringError):
         device._tpm.do(misuse)
     assert evidence.quoted.attest.startswith(b"\xffTCG")
+
+
+def test_what_the_attestation_key_does_sign_from_outside_is_no_statement_of_the_tpm(device: TpmKey) -> None:
+    offer, evidence = answered(device)
+    lib = device._lib
+
+    def signed(attest: bytes) -> Statement:
+        """A restricted key signs a digest that its TPM made, of anything that does not begin as the TPM's own statements do."""
+
+        def by_ticket(esys: Any) -> Statement:
+            digest, ticket = esys.hash(attest, lib.TPM2_ALG.SHA256, lib.ESYS_TR.OWNER)
+            scheme = lib.TPMT_SIG_SCHEME(scheme=lib.TPM2_ALG.NULL)
+            made = esys.sign(device._tpm.handle(ATTESTATION_KEY), digest, scheme, ticket)
+            return Statement(attest, bytes(made.marshal()))
+
+        return device._tpm.do(by_ticket)
+
+    with pytest.raises(MeteringError):
+        signed(evidence.quoted.attest)
+    forged = signed(b"\xffTCH" + evidence.quoted.attest[4:])
+    assert verify(offer.attestation_key, lower_s(read_signature(forged.signature)), forged.attest)
+    assert judged(offer, replace(evidence, quoted=forged)) is EnrolmentRefusal.MALFORMED
