@@ -121,7 +121,7 @@ class Village:
             name = f"oracle-{number}"
             command = ["oracle", place, str(number), "--listen", f"127.0.0.1:{port}", "--clock", str(self.clock)]
             self.nodes[name] = Supervised([*command, "--store", str(folder / f"{name}.sqlite")], deadly.get(name, ""))
-        command = ["gateway", place, "--listen", self.gateway, "--oracles", self.oracles]
+        command = ["gateway", place, "--listen", self.gateway, "--oracles", self.oracles, "--clock", str(self.clock)]
         self.nodes["gateway"] = Supervised([*command, "--store", str(folder / "gateway.sqlite")], deadly.get("gateway", ""))
 
     def run(self, slots: int) -> None:

@@ -23,6 +23,7 @@ def gateway(
     key: str | None = None,
     secret: Path | None = None,
     per_second: int = 10_000,
+    clock: Path | None = None,
     roll: Path | None = None,
     passphrase: Path | None = None,
 ) -> None:
@@ -45,6 +46,8 @@ def gateway(
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
     per_second
         Readings taken a second on average; ten seconds' worth at once.
+    clock
+        File with the time, for a replay, that requests of the log are judged by; default: the machine's clock.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     passphrase
@@ -52,7 +55,7 @@ def gateway(
     """
     from walras.commands.nodes import GatewayKeys, gateway_command
 
-    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second)
+    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
 
 
 def oracle(

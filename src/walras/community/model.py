@@ -19,11 +19,13 @@ from walras.tariffs.records import Contract, FeedIn, LocalTariff
 
 LoadKind = Literal["household", "business", "farm", "ev", "heat_pump"]
 StrategyName = Literal["truthful", "zero_intelligence"]
-LimitsRule = Literal["watched", "nodal"]
+LimitsRule = Literal["watched", "nodal", "curtailed"]
+CurtailmentRule = Literal["pro_rata", "last_in_first_out", "cheapest"]
 DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettleRule = Literal["direct", "batches"]
 PublishRule = Literal["calldata", "committee"]
+LossesShared = Literal["scaled", "shifted"]
 ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
 
@@ -62,6 +64,7 @@ class Member:
     loads: tuple[Load, ...]
     pv: tuple[Pv, ...] = ()
     battery: Battery | None = None
+    subscribed_w: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ class WiresRules:
     """What the limits of the feeder mean in a run.
 
     limits   `watched`: the power flow of what was metered is recorded with the limits it breaks; `nodal`: they hold: what the
-             wires cannot carry is taken back at the least loss, and every node has its price
+             wires cannot carry is taken back at the least loss, and every node has its price; `curtailed`: they hold too, what is
+             taken back goes by the order `curtailment`, and `curtailment_paid_percent` of the loss is paid
     rent     who gets what the nodal prices earn: `members` or `grid_operator`
     droop    how the inverters of solar plants answer to the voltage at their terminals (`grid.droop`); `none`: not at all
     import_limit_w, export_limit_w   most that the feeder may take from and give to the grid above; None: no limit
@@ -99,6 +103,27 @@ class WiresRules:
     reserve_up_w: int = 0
     reserve_down_w: int = 0
     scarcity_micro_per_kwh: int = 1_000_000
+    curtailment: CurtailmentRule = "pro_rata"
+    curtailment_paid_percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GridCharges:
+    """What members pay for the wires beside their contracts, taxes included; 0: not charged.
+
+    capacity_micro_per_kw_day   for each subscribed kW; `excess_micro_per_kwh` for energy taken beyond the subscription
+    losses_micro_per_kwh        what a kWh lost costs; `losses_shared` how marginal losses are reconciled with the actual ones
+    """
+
+    capacity_micro_per_kw_day: int = 0
+    excess_micro_per_kwh: int = 0
+    losses_micro_per_kwh: int = 0
+    losses_shared: LossesShared = "scaled"
+
+    @property
+    def by_capacity(self) -> bool:
+        """Whether members need a subscription."""
+        return self.capacity_micro_per_kw_day > 0 or self.excess_micro_per_kwh > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +228,7 @@ class Community:
     data: CommunityData = field(repr=False, compare=False)
     prices: PriceData | None = field(repr=False, compare=False)
     ledger: LedgerRules = LedgerRules()
+    charges: GridCharges = GridCharges()
 
     @property
     def slots(self) -> range:

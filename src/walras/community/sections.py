@@ -12,14 +12,17 @@ from typing import get_args
 
 from walras.community.fields import Table
 from walras.community.model import (
+    CurtailmentRule,
     DroopName,
     ForecastModel,
     GateRule,
     Gates,
+    GridCharges,
     LedgerRules,
     LimitsRule,
     Load,
     LoadKind,
+    LossesShared,
     MarketRules,
     Member,
     MeteringRules,
@@ -52,6 +55,17 @@ SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
+CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
+WITH_PRICES = (
+    "rent",
+    "relief",
+    "emission_cap_kg_per_hour",
+    "grid_g_per_kwh",
+    "reserve_up_kw",
+    "reserve_down_kw",
+    "scarcity_ct_per_kwh",
+)
 RELIEFS: tuple[ReliefRule, ...] = get_args(ReliefRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
 DROOPS: tuple[DroopName, ...] = get_args(DroopName)
@@ -92,8 +106,8 @@ def _conventions(table: Table) -> Conventions:
 
 
 def read_wires(table: Table) -> WiresRules:
-    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and what
-    the community requires besides: a cap on the emissions of import, and reserve.
+    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and
+    what the community requires besides: a cap on the emissions of import, and reserve.
     """
     cap, intensity = "emission_cap_kg_per_hour", "grid_g_per_kwh"
     rules = WiresRules(
@@ -108,7 +122,12 @@ def read_wires(table: Table) -> WiresRules:
         reserve_up_w=table.scaled("reserve_up_kw", 3, 0, MAX_KW, 0),
         reserve_down_w=table.scaled("reserve_down_kw", 3, 0, MAX_KW, 0),
         scarcity_micro_per_kwh=table.scaled("scarcity_ct_per_kwh", 4, 0, MAX_CT, 100),
+        curtailment=table.choice("curtailment", CURTAILMENTS, "pro_rata"),
+        curtailment_paid_percent=table.whole("curtailment_paid_percent", 0, 100, 100),
     )
+    for name in WITH_PRICES if rules.limits == "curtailed" else ():
+        if table.has(name):
+            table.fault(name, table.values[name], 'limits = "nodal": by an order, limits have no prices')
     if table.has(intensity) and not table.has(cap):
         table.fault(intensity, table.values[intensity], f"{cap} beside it: an intensity alone limits nothing")
     table.close()
@@ -246,6 +265,18 @@ def read_local(table: Table) -> LocalTariff:
     return local
 
 
+def read_grid_charges(table: Table) -> GridCharges:
+    """`[tariffs.grid]`, which may be absent: what is paid for capacity and for losses, taxes included."""
+    charges = GridCharges(
+        capacity_micro_per_kw_day=table.scaled("capacity_ct_per_kw_day", 4, 0, MAX_CT, 0),
+        excess_micro_per_kwh=table.scaled("excess_ct_per_kwh", 4, 0, MAX_CT, 0),
+        losses_micro_per_kwh=table.scaled("losses_ct_per_kwh", 4, 0, MAX_CT, 0),
+        losses_shared=table.choice("losses_shared", LOSSES_SHARED, "scaled"),
+    )
+    table.close()
+    return charges
+
+
 def read_feed_in(table: Table) -> FeedIn:
     """One `[[tariffs.feed_in]]`: the rate of a commissioning year up to a size."""
     row = FeedIn(
@@ -267,6 +298,7 @@ def read_member(table: Table, strategy: StrategyName) -> Member:
         loads=tuple(_load(row) for row in table.tables("loads")),
         pv=tuple(_pv(row) for row in table.tables("pv")),
         battery=_battery(table.table("battery")) if table.has("battery") else None,
+        subscribed_w=table.scaled("subscribed_kw", 3, 0, MAX_KW, 0),
     )
     if not any(table.has(name) for name in ("loads", "pv", "battery")):
         table.fault("loads", "absent", "at least one of loads, pv, battery")

@@ -8,7 +8,7 @@ cap on emissions makes every kWh inside dearer than at the root by the carbon of
 Reserve that members hold is paid to them on a line of its own. The sum of both lines, by the community's choice, stays with
 the grid operator or goes back to the members, in proportion to what their meters turned (a sum below zero is borne likewise).
 
-Where nothing that members offer keeps a limit, it stays broken and its price in the clearing is a penalty that means "at any price".
+Where nothing that members offer keeps a limit, it stays broken and its price in the clearing is a penalty: "at any price".
 Nobody is billed that: neither what the wires add to a kWh nor what reserve earns is ever more than the scarcity price of the terms.
 
 Source: Kirschen and Strbac, "Fundamentals of Power System Economics", 2018, chapter 5 (merchandising surplus).
@@ -17,7 +17,7 @@ Source: Kirschen and Strbac, "Fundamentals of Power System Economics", 2018, cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +25,14 @@ import numpy as np
 from walras.errors import Fault, InputError
 from walras.grid import Network
 from walras.market.clearing import Clearing
+from walras.tariffs.bill import CURTAILMENT, LOCATED, RESERVE
 from walras.units import Int64, as_int64, checked_product, share_pro_rata
 
 Rent = Literal["members", "grid_operator"]
 RENTS: tuple[Rent, ...] = ("members", "grid_operator")
 Relieving = Literal["none", "batteries"]
+TakingBack = Literal["nodal", "pro_rata", "last_in_first_out", "cheapest"]
+ORDERS: tuple[TakingBack, ...] = ("nodal", "pro_rata", "last_in_first_out", "cheapest")
 SCARCITY_MICRO = 1_000_000
 """One currency unit a kWh, unless the community says otherwise."""
 RELIEVING: tuple[Relieving, ...] = ("none", "batteries")
@@ -60,6 +63,8 @@ class Wires:
     relief      whether members' batteries offer the wires what they could give or take more
     required    emissions cap and reserve; None: neither
     scarcity_micro   most that the wires add to the price of a kWh, and that reserve earns, micro/kWh
+    order       `nodal`: least value first, with prices; else the written order by which feed-in is taken back (`taking_back`),
+                `paid_percent` of what its owner loses being paid; `connected` [members] is the year of each member's newest plant
     """
 
     network: Network
@@ -70,6 +75,21 @@ class Wires:
     relief: Relieving = "none"
     required: Required | None = None
     scarcity_micro: int = SCARCITY_MICRO
+    order: TakingBack = "nodal"
+    paid_percent: int = 100
+    connected: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def priced(self) -> bool:
+        """Whether limits have prices."""
+        return self.order == "nodal"
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The items that the wires add to a bill."""
+        if not self.priced:
+            return (CURTAILMENT,)
+        return (*((RESERVE,) if self.holds_reserve else ()), *LOCATED)
 
     @property
     def holds_reserve(self) -> bool:
@@ -93,8 +113,8 @@ class Charges:
 
 
 def charges(wires: Wires, clearing: Clearing, net_wh: Int64, reserve_nano: int = 0) -> Charges:
-    """The locational charge of what was metered [members], and what of its sum goes back to the members, less `reserve_nano` that they
-    receive for reserve.
+    """The locational charge of what was metered [members], and what of its sum goes back to the members, less `reserve_nano`
+    that they receive for reserve.
     """
     price = np.clip(location_micro(wires.network, clearing)[wires.bus], -wires.scarcity_micro, wires.scarcity_micro)
     located = checked_product(price, net_wh, "locational_nano")
@@ -118,15 +138,13 @@ def _share(key: Int64, total: int) -> Int64:
 
 def wires_to_public(wires: Wires) -> dict[str, Any]:
     """Whole numbers and strings; numbers that are not whole as hexadecimal floats, exact to the last bit."""
-    network = {
-        name: column.tolist() if column.dtype.kind in "iU" else [float(x).hex() for x in column.ravel()]
-        for name, column in wires.network.as_arrays().items()
-    }
     said: dict[str, Any] = {} if wires.relief == "none" else {"relief": wires.relief}
+    if not wires.priced:
+        said |= {"order": wires.order, "paid_percent": wires.paid_percent, "connected": wires.connected.tolist()}
     if wires.required is not None:
         said["required"] = asdict(wires.required)
     return said | {
-        "network": network,
+        "network": network_to_public(wires.network),
         "bus": wires.bus.tolist(),
         "rent": wires.rent,
         "import_limit_w": wires.import_limit_w,
@@ -137,27 +155,42 @@ def wires_to_public(wires: Wires) -> dict[str, Any]:
 
 def wires_from_public(public: Mapping[str, Any]) -> Wires:
     """The inverse of `wires_to_public`."""
-    arrays = {
-        name: np.array(value) if name in _AS_IS else np.array([float.fromhex(x) for x in value])
-        for name, value in public["network"].items()
-    }
-    arrays["bus_xy"] = arrays["bus_xy"].reshape(-1, 2)
-    arrays |= {name: arrays[name][0] for name in ("slack_v_pu", "base_kva")}
-    network = Network.from_arrays(arrays)
+    network = network_from_public(public["network"])
     bus = as_int64(public["bus"], "bus")
     faults = []
     if bus.size and not (int(bus.min()) >= 0 and int(bus.max()) < network.buses):
         faults.append(Fault("wires", "bus", [int(bus.min()), int(bus.max())], f"buses below {network.buses}"))
     if public["rent"] not in RENTS:
         faults.append(Fault("wires", "rent", public["rent"], "one of " + ", ".join(RENTS)))
-    relief = public.get("relief", "none")
+    relief, order = public.get("relief", "none"), public.get("order", "nodal")
+    by_order = () if order == "nodal" else (order, public["paid_percent"], as_int64(public["connected"], "connected"))
+    if order not in ORDERS or (by_order and by_order[2].shape != bus.shape):
+        faults.append(Fault("wires", "order", order, "one of " + ", ".join(ORDERS) + ", with a year for each member"))
     if relief not in RELIEVING:
         faults.append(Fault("wires", "relief", relief, "one of " + ", ".join(RELIEVING)))
     if faults:
         raise InputError("terms", faults)
     required = Required(**public["required"]) if "required" in public else None
     limits = public["import_limit_w"], public["export_limit_w"]
-    return Wires(network, bus, public["rent"], *limits, relief, required, public["scarcity_micro"])
+    return Wires(network, bus, public["rent"], *limits, relief, required, public["scarcity_micro"], *by_order)
+
+
+def network_to_public(network: Network) -> dict[str, Any]:
+    """Columns of the network: whole numbers, texts, and hexadecimal floats."""
+    return {
+        name: column.tolist() if column.dtype.kind in "iU" else [float(x).hex() for x in column.ravel()]
+        for name, column in network.as_arrays().items()
+    }
+
+
+def network_from_public(public: Mapping[str, Any]) -> Network:
+    """The inverse of `network_to_public`."""
+    arrays = {
+        name: np.array(value) if name in _AS_IS else np.array([float.fromhex(x) for x in value]) for name, value in public.items()
+    }
+    arrays["bus_xy"] = arrays["bus_xy"].reshape(-1, 2)
+    arrays |= {name: arrays[name][0] for name in ("slack_v_pu", "base_kva")}
+    return Network.from_arrays(arrays)
 
 
 _AS_IS = ("bus_names", "branch_names", "branch_from", "branch_to", "branch_kind", "root", "format")

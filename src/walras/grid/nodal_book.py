@@ -47,6 +47,21 @@ ORDER = (("g_per_kwh", "what an ask emits, whole grams"), ("flexible", "whether 
 LARGEST = 1e12
 """No quantity of a feeder is larger in its unit, nor smaller than its negative; beyond that the arithmetic has no digits left."""
 
+RANGES = {
+    "hours": (1 / 3600, 24.0),
+    "slack_v_pu": (0.5, 1.5),
+    "v_min_pu": (0.01, 1.5),
+    "v_max_pu": (0.5, 2.0),
+    "kv": (0.05, 1_000.0),
+    "import_kw": (0.0, 1e9),
+    "export_kw": (0.0, 1e9),
+    "emission_cap_g": (0.0, LARGEST),
+    "import_g_per_kwh": (0.0, 100_000.0),
+    "reserve_up_kw": (0.0, 1e9),
+    "reserve_down_kw": (0.0, 1e9),
+}
+"""What makes sense of numbers that have a name: a slot of a second to a day, voltages a feeder can have, no less than nothing."""
+
 PARTS = ("energy", "losses", "voltage", "congestion", "emissions", "reserve")
 
 
@@ -175,9 +190,10 @@ def _table(where: str, given: object, names: Sequence[str], faults: list[Fault])
 
 
 def _number(where: str, name: str, value: object, faults: list[Fault]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
-        faults.append(Fault(where, name, value, f"a number from {-LARGEST:g} to {LARGEST:g}"))
-        return 0.0
+    low, high = RANGES.get(name, (-LARGEST, LARGEST))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        faults.append(Fault(where, name, value, f"a number from {low:g} to {high:g}"))
+        return low if low > 0 else 0.0
     return float(value)
 
 

@@ -96,8 +96,8 @@ def published_scarcity(clearing: Clearing) -> Scarcity:
 def reserve_received(
     orders: Orders, clearing: Clearing, slot: FeederSlot, most_micro_per_kwh: int = MAX_PRICE_MICRO_PER_KWH
 ) -> Int64:
-    """[orders] nano that each order receives for the reserve it holds, by its filled and its unfilled part, at the published prices of
-    reserve or at `most_micro_per_kwh` where they are higher (reserve that is short has a penalty for a price).
+    """[orders] nano that each order receives for the reserve it holds, by its filled and its unfilled part, at the published
+    prices of reserve or at `most_micro_per_kwh` where they are higher (reserve that is short has a penalty for a price).
     """
     said = published_scarcity(clearing)
     up, down = (min(price, most_micro_per_kwh) for price in (said.up_micro_per_kwh, said.down_micro_per_kwh))

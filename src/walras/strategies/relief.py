@@ -63,13 +63,14 @@ def relief_offers(
         table = values.slope, values.edge, int(values.start[row, j]), int(values.count[row, j])
         at, net = int(done.action_wh[j]), int(done.metered_wh[i])
         for side, pieces in ((SELL, offer_pieces), (BUY, bid_pieces)):
-            with_trade = int(held.bought_wh[i]) if side == SELL else int(held.sold_wh[i])
+            along, against = int(held.sold_wh[i]), int(held.bought_wh[i])
+            if side == BUY:
+                along, against = against, along
             before = -side * net  # how far it may move before it would pass through nothing
-            rate, room = int(own_micro[i]), None
-            if (side == SELL) == (before <= 0):
-                rate = int(feed_in_micro[i])
-            if before > 0:
-                room = max(before - with_trade, 0)
+            rate = int(feed_in_micro[i]) if (side == SELL) == (before <= 0) else int(own_micro[i])
+            room = max(before - against, 0) if before > 0 else None
+            if before <= 0 and along > -before:
+                continue  # a position not yet delivered would be: that is a trade
             for k in range(pieces(at, int(soc_uwh[j]), battery, *table, wh, worth)):
                 amount = int(wh[k]) if room is None else min(int(wh[k]), room)
                 room = None if room is None else room - amount

@@ -14,6 +14,7 @@ import numpy as np
 from walras.exchange.accounting import settle_positions, wires_items
 from walras.exchange.curtailment import WiresSlot
 from walras.exchange.extras import extra_for
+from walras.exchange.network_charges import network_items
 from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms
 from walras.grid import find_violations
@@ -122,6 +123,9 @@ def _replay_day(
             curtailed[row] = wires.curtailed_wh
             if watch_wires is not None:
                 watch_wires(slot, wires)
+        if terms.charges is not None:
+            for name, column in network_items(terms.charges, terms.grid, slot, done.metered_wh, trading.reactive_var(done)).items():
+                added[name] = added.get(name, 0) + column
         soc = done.soc_uwh
         net[row], reactive[row] = done.metered_wh, done.reactive_kvar
         settled = settle_positions(terms, orders, clearing, np.maximum(net[row], 0), np.maximum(-net[row], 0))

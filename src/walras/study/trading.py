@@ -17,6 +17,7 @@ from walras.community.series import Series, check_slots, member_bus, member_seri
 from walras.devices.battery import fleet_from_records
 from walras.devices.battery_plan import ValueTable, plan_values
 from walras.exchange.curtailment import Intended, WiresSlot, clear_wires, make_intended
+from walras.exchange.network_charges import reactive_at
 from walras.exchange.settlement import Positions, positions_of
 from walras.exchange.terms import FIRM, Terms
 from walras.grid import Flow
@@ -30,6 +31,7 @@ from walras.strategies.signals import Signals, make_signals
 from walras.strategies.truthful import truthful_orders
 from walras.strategies.zero_intelligence import zero_intelligence
 from walras.study.physics import Felt, bus_flow, held_and_reactive, solar_inverters
+from walras.tariffs.bill import NETWORK_LOSSES
 from walras.tariffs.prices import PriceTable, price_table
 from walras.tariffs.records import feed_in_rate
 from walras.units import Int64
@@ -121,11 +123,20 @@ class Trading:
 
     def on_wires(self, terms: Terms, slot: int, soc_uwh: Int64, done: Felt, orders: Orders, clearing: Clearing) -> WiresSlot:
         """What members are about to do in `slot`, cleared on the wires. Reactive power stays as the inverters set it."""
-        weights = 1e3 * done.reactive_kvar
-        at_bus = np.rint(np.bincount(self.bus, weights=weights, minlength=self.network.buses)).astype(np.int64)
+        at_bus = self.reactive_var(done)
         sold = positions_of(orders, clearing, terms.members).sold_wh
         intended = make_intended(terms, done.metered_wh, sold, at_bus, clearing, orders, self.item_micro(slot))
         return clear_wires(terms, replace(intended, relief=self._relief(terms, slot, soc_uwh, done, intended, orders, clearing)))
+
+    def reactive_var(self, done: Felt) -> Int64:
+        """[buses] var taken, whole."""
+        return reactive_at(self.bus, self.network.buses, done.reactive_kvar)
+
+    def losses_to_public(self, terms: Terms, done: Felt) -> dict[str, list[int]]:
+        """What a share of the losses rests on beside the readings, where the terms charge losses."""
+        if terms.charges is None or NETWORK_LOSSES not in terms.charges.items:
+            return {}
+        return {"reactive_var": self.reactive_var(done).tolist()}
 
     def _relief(
         self, terms: Terms, slot: int, soc_uwh: Int64, done: Felt, intended: Intended, orders: Orders, clearing: Clearing
