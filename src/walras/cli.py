@@ -15,14 +15,14 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
-from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights
+from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
 from walras.commands.app_grids import imports
 from walras.errors import InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
-for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys):
+for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
     group.register(app)
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)

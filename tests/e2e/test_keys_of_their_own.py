@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.node_loop import PLENTY, Loop
 from e2e.runs import EXAMPLES
-from e2e.test_nodes import PLENTY, Loop, _within
 from keys_world import Keyring, make_keyring
 from tpm_world import Emulated, emulated, need_tpm
 from walras.commands.enrol import revoke_command
@@ -29,6 +29,7 @@ from walras.study.runner import Appointed, Options, Run
 
 COMMUNITY = EXAMPLES / "rural1.toml"
 SLOTS = 2
+Ready = Callable[[int], None]
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +57,18 @@ def start_nodes(loop: Loop, ring: Keyring, gateway_key: KeyStore, folder: Path) 
     peers = []
     for number in range(ring.community.metering.oracles):
 
-        def oracle(ready, number=number) -> Coroutine[None, None, None]:  # type: ignore[no-untyped-def]
+        async def oracle(ready: Ready, number: int = number) -> None:
             own = key_of(read_secret(ring.oracle_key(number), "test"))
-            return make_oracle(a, number, own, None, folder / f"oracle-{number}.sqlite", bytes(32), clock).run(
-                "127.0.0.1", 0, ready
-            )
+            node = make_oracle(a, number, own, None, folder / f"oracle-{number}.sqlite", bytes(32), clock)
+            await node.run("127.0.0.1", 0, ready)
 
-        peers.append(Peer(f"oracle-{number}", "127.0.0.1", loop.serve(lambda ready, run=oracle: _within(run, ready))))
+        peers.append(Peer(f"oracle-{number}", "127.0.0.1", loop.serve(oracle)))
 
-    def gateway(ready) -> Coroutine[None, None, None]:  # type: ignore[no-untyped-def]
+    async def gateway(ready: Ready) -> None:
         node = make_gateway(a, gateway_key, folder / "gateway.sqlite", bytes(32), peers, PLENTY, lambda: 0)
-        return node.run("127.0.0.1", 0, 0.01, ready)
+        await node.run("127.0.0.1", 0, 0.01, ready)
 
-    where = Peer("gateway", "127.0.0.1", loop.serve(lambda ready: _within(gateway, ready)))
+    where = Peer("gateway", "127.0.0.1", loop.serve(gateway))
     return Nodes(where, tuple(peers))
 
 

@@ -15,7 +15,17 @@ import pytest
 from metering_world import RULES
 from tpm_world import FIRMWARE, Emulated, emulated, maker, need_tpm
 from walras.errors import MeteringError
-from walras.metering import Refusal, admit, initial_state, registry_of, sign_reading
+from walras.metering import (
+    Refusal,
+    admit,
+    admit_parcels,
+    evidence_holds,
+    evidence_of,
+    initial_state,
+    registry_of,
+    sign_parcel,
+    sign_reading,
+)
 from walras.metering.identity import derive_key, did_of, key_id, sign, verify
 from walras.metering.tpm import (
     Attested,
@@ -287,6 +297,16 @@ def test_a_counter_made_anew_goes_on_above_the_old_one_and_a_rolled_back_tpm_is_
         assert key_id(device.public_key()) in registry.index
         assert sent(3) == [Refusal.REPLAYED]
         device.close()
+
+
+def test_an_hour_under_one_signature_of_the_tpm_is_admitted_and_each_reading_shown_by_its_proof(device: TpmKey) -> None:
+    registry = registry_of([device.public_key()], [0], [0], [2**40], [10_000], [10_000])
+    counters = [device.next_counter() for _ in range(4)]
+    parcel = sign_parcel(device, range(4), [100, 200, 300, 400], [0] * 4, counters, [0] * 4)
+    state, admitted, refused = admit_parcels(initial_state(1), registry, RULES, [parcel], RULES.grid.end(3))
+    assert (admitted.import_wh.tolist(), refused.counts()) == ([100, 200, 300, 400], {})
+    assert evidence_holds(evidence_of(parcel, 2), device.public_key())
+    assert admit_parcels(state, registry, RULES, [parcel], RULES.grid.end(3))[2].counts() == {Refusal.REPLAYED: 4}
 
 
 def test_what_cannot_be_reached_says_so_and_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

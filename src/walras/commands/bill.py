@@ -31,6 +31,7 @@ TITLES = {
     "capacity": "capacity subscribed",
     "capacity_excess": "energy beyond the subscription",
     "network_losses": "losses in the network",
+    "curtailment": "feed-in taken back",
     "reserve": "reserve held for the feeder",
     "locational": "place in the network",
     "rent_returned": "share of the wires' earnings",

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange.batch_terms import BatchTerms, batch_terms_from_public
 from walras.exchange.network_charges import NetworkCharges, network_charges_from_public, network_charges_to_public
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
-from walras.tariffs.bill import ACCOUNTS, LOCATED, RESERVE, BillLayout, bill_layout
+from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
 from walras.tariffs.prices import PriceTable
 from walras.tariffs.records import LocalTariff, PriceItem
 from walras.units import Int64, as_int64
@@ -38,6 +39,7 @@ class Terms:
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
+    batches        how slots go to the chain many at a time; None where each goes by itself
     commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     charges        what is charged for capacity and losses beside the contracts; None where nothing is
@@ -64,6 +66,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    batches: BatchTerms | None = None
     commits_days: bool = False
     charges: NetworkCharges | None = None
 
@@ -91,7 +94,7 @@ class Terms:
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
         added = () if self.charges is None else self.charges.items
         if self.wires is not None:
-            added = (*added, *((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+            added = (*added, *self.wires.items)
         return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
@@ -101,8 +104,10 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
     if terms.charges is not None:
         wires["charges"] = network_charges_to_public(terms.charges)
     days = {"days": "committed"} if terms.commits_days else {}
+    batches = {} if terms.batches is None else {"batches": terms.batches.to_public()}
     return (
         wires
+        | batches
         | days
         | {
             "format": 1,
@@ -156,6 +161,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            batches=batch_terms_from_public(public["batches"]) if "batches" in public else None,
             commits_days=public.get("days") == "committed",
             charges=network_charges_from_public(public["charges"]) if "charges" in public else None,
         )

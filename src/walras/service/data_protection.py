@@ -101,9 +101,7 @@ def read_for(
     return refused
 
 
-def named_for(
-    journal: Journal, run: Path, purpose: Purpose, at: datetime, by: str, page: str = "report"
-) -> frozenset[int]:
+def named_for(journal: Journal, run: Path, purpose: Purpose, at: datetime, by: str, page: str = "report") -> frozenset[int]:
     """The accounts that a page made for `purpose` may show by name; that it is made, and whom it names, is recorded."""
     entries = list(journal.entries())
     known = member_ids(entries[0]) if entries else {}

@@ -18,7 +18,9 @@ import cbor2
 
 from walras.errors import MeteringError
 from walras.exchange.acts import Act, ActKind
+from walras.exchange.batching import BatchSlot, MadeBatch
 from walras.ledger import LedgerAddresses
+from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.metering import Refusal, SlotReadings, Vote
 from walras.metering.access import Right, sign_request
@@ -76,6 +78,14 @@ class RemoteMetering:
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The nodes sign no batches: a run over them settles every slot by itself (`study.runner`)."""
+        raise MeteringError(
+            f"batch from slot {made.batch.first_slot}: gateway and oracles of their own sign no batches",
+            thing=made.batch.first_slot,
+            way_out='`settle = "direct"` in the community file, or a run in one process',
+        )
 
     def late(self, slot: int, batch: Sequence[bytes]) -> None:
         """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""

@@ -103,7 +103,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "gains": figures.gains_figure(data, kinds),
         "map": _map(data),
     }
-    if data.wires:
+    if data.wires and nodal.priced(data):
         made |= {"nodes": nodal.price_map(data), "split": nodal.split_figure(data, axis)}
     if data.traded_wh.any():
         made["matrix"] = figures.matrix_figure(data)

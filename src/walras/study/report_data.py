@@ -27,7 +27,7 @@ from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
 from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
@@ -69,6 +69,8 @@ class Trust:
     contract: str = ""
     deposits_nano: int = 0
     gas: list[int] = field(default_factory=list)
+    batch_gas: list[int] = field(default_factory=list)
+    settled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         trust.entries, trust.head = trust.entries + 1, entry.hash
         trust.transactions += len(p.get("transactions", ()))
         if entry.kind == LEDGER_DEPLOYED:
-            trust.chain_id, trust.contract = p["chain_id"], p["settlement"]
+            trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
         elif entry.kind == ESCROW_PAID:
             trust.deposits_nano += sum(p["nano"])
         elif entry.kind == RUN_CLOSED:
@@ -267,7 +269,10 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         elif entry.kind == SLOT_CORRECTED:
             trust.corrections += 1
         elif entry.kind == EventKind.SETTLED.value:
-            trust.gas.append(p["gas"])
+            trust.settled += 1
+            trust.gas += [p["gas"]] if "gas" in p else []
+        elif entry.kind == BATCH_INCLUDED:
+            trust.batch_gas.append(p["gas"])
         yield entry
 
 
