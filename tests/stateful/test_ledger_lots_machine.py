@@ -216,7 +216,25 @@ class LotsMachine(RuleBasedStateMachine):
     def buy(self, data: st.DataObject, by: int, amount: int, rest: int, slack: int) -> None:
         number = data.draw(st.integers(0, len(self.offers) - 1))
         offer = self.offers[number]
-        amount = max(0, offer.amount - offer.sold + rest) if rest >= 0 else amount
+        self.purchase(number, by, max(0, offer.amount - offer.sold + rest) if rest >= 0 else amount, slack)
+
+    @rule(
+        seller=accounts, other=st.integers(1, 2), amount=st.integers(2, 20), price=st.integers(1, 5_000), beyond=st.integers(0, 1)
+    )
+    def sell_in_parts(self, seller: int, other: int, amount: int, price: int, beyond: int) -> None:
+        """Half of an offer, then the rest or one more than that, and what is left is taken back, twice."""
+        known = len(self.offers)
+        self.offer_claims(seller, amount, price)
+        if len(self.offers) == known:
+            return
+        buyer = (seller + other) % MEMBERS
+        self.purchase(known, buyer, amount // 2, 0)
+        self.purchase(known, buyer, amount - amount // 2 + beyond, 0)
+        for _ in range(2):
+            self.reclaim(known, seller)
+
+    def purchase(self, number: int, by: int, amount: int, slack: int) -> None:
+        offer = self.offers[number]
         units = price_units(offer.sold, amount, offer.price, UNIT, up=True)
         limit = max(0, units + slack)
         done = self.attempt(self.market, self.keys[by], "buy", number + 1, amount, limit)
@@ -238,8 +256,10 @@ class LotsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), by=accounts, own=st.booleans())
     def take_back(self, data: st.DataObject, by: int, own: bool) -> None:
         number = data.draw(st.integers(0, len(self.offers) - 1))
+        self.reclaim(number, self.offers[number].seller if own else by)
+
+    def reclaim(self, number: int, by: int) -> None:
         offer = self.offers[number]
-        by = offer.seller if own else by
         lot = self.lots.get(offer.lot)
         done = self.attempt(self.market, self.keys[by], "takeBack", number + 1)
         alive = not offer.lot or (lot is not None and not self.over(lot))
