@@ -138,7 +138,12 @@ class LotsMachine(RuleBasedStateMachine):
         owner = self.lots[number].owner
         return number, owner if own and owner != MARKET else by
 
-    @rule(to=accounts, count=st.integers(1, 3), passed=st.integers(0, 3), then=st.sampled_from(["give back", "sweep", "hand on"]))
+    @rule(
+        to=accounts,
+        count=st.integers(1, 3),
+        passed=st.integers(0, 3),
+        then=st.sampled_from(["give back", "sweep", "hand on", "offer"]),
+    )
     def hold_a_lot_for_a_while(self, to: int, count: int, passed: int, then: str) -> None:
         """A lot is granted, some or all of its slots pass, and its owner does something with it: what few walks reach."""
         known = self.made
@@ -149,6 +154,8 @@ class LotsMachine(RuleBasedStateMachine):
             return
         if then == "hand on":
             self.move(self.made, to, (to + 1) % MEMBERS)
+        elif then == "offer":
+            self.put_up(self.made, to, 2, 1)  # there is one of it
         elif then == "sweep":
             self.remove(self.made, to)
         else:
@@ -194,7 +201,9 @@ class LotsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lots)
     @rule(data=st.data(), by=accounts, own=st.booleans(), amount=st.sampled_from([1, 1, 1, 0, 2]), price=st.integers(0, 90_000))
     def offer_a_lot(self, data: st.DataObject, by: int, own: bool, amount: int, price: int) -> None:
-        number, by = self.pick(data, by, own)
+        self.put_up(*self.pick(data, by, own), amount, price)
+
+    def put_up(self, number: int, by: int, amount: int, price: int) -> None:
         lot = self.lots[number]
         right = (self.contract.address, number, True)
         done = self.attempt(self.market, self.keys[by], "offer", right, amount, price)
