@@ -138,10 +138,28 @@ class LotsMachine(RuleBasedStateMachine):
         owner = self.lots[number].owner
         return number, owner if own and owner != MARKET else by
 
+    @rule(to=accounts, count=st.integers(1, 3), passed=st.integers(0, 3), then=st.sampled_from(["give back", "sweep", "hand on"]))
+    def hold_a_lot_for_a_while(self, to: int, count: int, passed: int, then: str) -> None:
+        """A lot is granted, some or all of its slots pass, and its owner does something with it: what few walks reach."""
+        known = self.made
+        self.grant(to, 0, count, 1, False, True)
+        for _ in range(passed):
+            self.a_slot_passes()
+        if self.made == known:
+            return
+        if then == "hand on":
+            self.move(self.made, to, (to + 1) % MEMBERS)
+        elif then == "sweep":
+            self.remove(self.made, to)
+        else:
+            self.return_lot(self.made, to)
+
     @precondition(lambda self: self.lots)
     @rule(data=st.data(), by=accounts, own=st.booleans())
     def give_back(self, data: st.DataObject, by: int, own: bool) -> None:
-        number, by = self.pick(data, by, own)
+        self.return_lot(*self.pick(data, by, own))
+
+    def return_lot(self, number: int, by: int) -> None:
         lot = self.lots[number]
         done = self.attempt(self.contract, self.keys[by], "giveBack", number)
         assert done == (by == lot.owner and not self.over(lot))
@@ -153,7 +171,9 @@ class LotsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lots)
     @rule(data=st.data(), by=accounts)
     def sweep(self, data: st.DataObject, by: int) -> None:
-        number, _ = self.pick(data, by, False)
+        self.remove(self.pick(data, by, False)[0], by)
+
+    def remove(self, number: int, by: int) -> None:
         done = self.attempt(self.contract, self.keys[by], "sweep", number)
         assert done == self.over(self.lots[number])
         if done:
@@ -162,7 +182,9 @@ class LotsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lots)
     @rule(data=st.data(), by=accounts, own=st.booleans(), to=accounts)
     def hand_on(self, data: st.DataObject, by: int, own: bool, to: int) -> None:
-        number, by = self.pick(data, by, own)
+        self.move(*self.pick(data, by, own), to)
+
+    def move(self, number: int, by: int, to: int) -> None:
         lot = self.lots[number]
         addresses = (self.keys[by].address, self.keys[to].address)
         done = self.attempt(self.contract, self.keys[by], "transferFrom", *addresses, number)

@@ -262,6 +262,22 @@ PLANTED = {
     "a nano below zero": ("if (int256(balance) < paymentNano) revert", "if (int256(balance) + 1 < paymentNano) revert"),
     "a correction twice": ("        revisionOf[slot] = revision;", "        revisionOf[slot] = revision - 1;"),
     "a slot twice": ("        nextSlot = slot + 1;", "        nextSlot = slot;"),
+    "energy from nothing": ("if (energySum != 0) revert", "if (energySum > 1) revert"),
+    "a stranger's account": (
+        "if (lowestFree > registry.memberCount()) revert",
+        "if (lowestFree > registry.memberCount() + 1) revert",
+    ),
+    "a correction of what is final": ("if (slot < oldest) revert", "if (slot + 1 < oldest) revert"),
+    "without a quorum": ("        registry.checkQuorum(attestationDigest(slot, header.readingsRoot), signatures);\n", ""),
+    "anybody settles": (
+        "        onlyOperator\n        whenNotPaused\n    {\n        if (slot < nextSlot",
+        "        whenNotPaused\n    {\n        if (slot < nextSlot",
+    ),
+    "settled while paused": (
+        "        onlyOperator\n        whenNotPaused\n    {\n        if (slot < nextSlot",
+        "        onlyOperator\n    {\n        if (slot < nextSlot",
+    ),
+    "paid before the delay": ("if (block.timestamp < request.availableAt) revert", "if (false) revert"),
     "a withdrawal nearly free": (
         "_words[account] = word - tokenUnits * nanoPerTokenUnit;",
         "_words[account] = word - tokenUnits;",
