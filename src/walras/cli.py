@@ -156,7 +156,16 @@ def bill(
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_price: str = "2500", batch_slots: int = 96) -> None:
+def report(
+    run: Path,
+    *,
+    out: Path | None = None,
+    gas_gwei: str = "1",
+    coin_price: str = "2500",
+    batch_slots: int = 96,
+    purpose: str = "operation",
+    secret: Path | None = None,
+) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
     Parameters
@@ -171,10 +180,14 @@ def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_pric
         What the chain's coin is taken to cost, in the community's currency.
     batch_slots
         Slots in one batch, where settlement in batches is counted beside.
+    purpose
+        What the page is for; it names those members whose contract or consent allows that, the others by account.
+    secret
+        The file that the run was begun with, if one was.
     """
-    from walras.commands.report import report_command
+    from walras.commands.report import Reader, report_command
 
-    report_command(run, out, gas_gwei, coin_price, batch_slots)
+    report_command(run, out, gas_gwei, coin_price, batch_slots, Reader(purpose, secret))
 
 
 @app.command

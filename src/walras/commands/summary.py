@@ -16,7 +16,7 @@ from walras.exchange.terms import Terms
 from walras.grid import limit_worths
 from walras.ledger.costs import direct_gas
 from walras.study.required import required_lines
-from walras.tariffs.bill import ADDED, LOCATIONAL, RENT_RETURNED
+from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED
 from walras.units import Int64, checked_sum, format_energy, format_money, format_price
 
 
@@ -87,6 +87,13 @@ def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[
     nano = np.array([s.accounts.bills.nano for _, s in slots], dtype=np.int64).sum(axis=0)
     added = {name: nano[:, items.index(name)] for name in ADDED if name in items}
     taken = np.array([wires.curtailed_wh for wires, _ in slots], dtype=np.int64).sum(axis=0)
+    if not terms.wires.priced:
+        paid = format_money(-checked_sum(added[CURTAILMENT]), terms.currency)
+        return [
+            ("taken back by the wires", f"{format_energy(int(taken.sum()), 1)}, {terms.wires.order.replace('_', ' ')}"),
+            ("paid for it by grid operator", f"{paid}, {terms.wires.paid_percent} % of what owners lose"),
+            *_by_place(terms, np.zeros(terms.members, dtype=np.int64), taken),
+        ]
     charged = format_money(checked_sum(added[LOCATIONAL]), terms.currency)
     back = format_money(-checked_sum(added[RENT_RETURNED]), terms.currency)
     rows = [
@@ -116,5 +123,6 @@ def _by_place(terms: Terms, nano: Int64, taken_wh: Int64) -> list[tuple[str, str
     if nano[cheap] < 0:
         rows.append(("good places get", f"most {who(cheap)}: {format_money(-int(nano[cheap]), terms.currency)}"))
     if taken_wh[held] > 0:
-        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}"))
+        lost = format_money(int(taken_wh[held]) * int(terms.feed_in_micro[held]), terms.currency)
+        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}: {lost} at its feed-in rate"))
     return rows

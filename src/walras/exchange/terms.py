@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, JournalError
 from walras.exchange.batch_terms import BatchTerms, batch_terms_from_public
 from walras.exchange.network_charges import NetworkCharges, network_charges_from_public, network_charges_to_public
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
-from walras.tariffs.bill import ACCOUNTS, LOCATED, RESERVE, BillLayout, bill_layout
+from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
 from walras.tariffs.prices import PriceTable
 from walras.tariffs.records import LocalTariff, PriceItem
 from walras.units import Int64, as_int64
@@ -94,7 +94,7 @@ class Terms:
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
         added = () if self.charges is None else self.charges.items
         if self.wires is not None:
-            added = (*added, *((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+            added = (*added, *self.wires.items)
         return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
@@ -167,6 +167,43 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause
+
+
+OPTIONS = {
+    ("slots",): "--start and --days",
+    ("market",): "--mechanism",
+    ("market", "slots"): "--start, --days and --mechanism",
+    ("wires",): "--mechanism nodal",
+    ("slots", "wires"): "--start, --days and --mechanism nodal",
+}
+"""Which options of `walras run` account for terms that differ in exactly these parts."""
+
+
+def begun_otherwise(begun: Mapping[str, Any], now: Mapping[str, Any]) -> JournalError:
+    """The error that a run meets in a journal of other terms: what differs, and whether options account for it."""
+    parts = tuple(sorted(part for part in {*begun, *now} if begun.get(part) != now.get(part)))
+    found = [line for part in parts if part != "wires" for line in _differences(part, begun.get(part), now.get(part))]
+    shown, more = found[:3], f" and {len(found) - 3} more" if len(found) > 3 else ""
+    options = OPTIONS.get(parts)
+    what = f"the journal was begun with other {options or 'terms: another community file'}"
+    return JournalError(
+        what + (f" ({'; '.join(shown)}{more})" if shown else ""),
+        thing=parts,
+        way_out=(f"give the same {options} as then, " if options else "") + "give another --out folder, or --fresh to begin anew",
+    )
+
+
+def _differences(name: str, begun: object, now: object) -> list[str]:
+    """What differs in a part of the terms, down to its fields: name, value then, value now."""
+    if isinstance(begun, Mapping) and isinstance(now, Mapping):
+        fields = sorted(field for field in {*begun, *now} if begun.get(field) != now.get(field))
+        return [line for field in fields for line in _differences(f"{name}.{field}", begun.get(field), now.get(field))]
+    return [f"{name}: {_short(begun)}, now {_short(now)}"]
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def conventions_to_public(conventions: Conventions) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from walras.community.model import Community
 from walras.errors import MeteringError
+from walras.exchange.acts import Act
 from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest, make_run_batch, settled_again
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
@@ -77,6 +78,9 @@ class MeteringPath(Protocol):
 
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
         """When disputes are over: the slot after what came late, and the oracles' votes on that revision."""
+
+    def acts(self) -> list[Act]:
+        """What others asked of the nodes on the way, for the record, when the run is over."""
 
 
 class InProcess:
@@ -165,6 +169,10 @@ class InProcess:
         first, chain_id, contract = readings[0].slot, addresses.chain_id, addresses.settlement
         digest = days_digest(chain_id, contract, first, len(readings), root)
         return [Vote(n, first, root, self._keys.oracle(n).sign_digest(digest)) for n in range(len(self._terms.oracles))]
+
+    def acts(self) -> list[Act]:
+        """Nobody else can ask these oracles for anything."""
+        return []
 
     def late(self, slot: int, batch: Sequence[bytes]) -> None:
         """Kept until disputes are over."""

@@ -25,6 +25,7 @@ from walras.community.file import load_community
 from walras.community.model import Community
 from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
+from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
@@ -154,13 +155,34 @@ class ReportData:
         return np.where(bought > 0, self.paid_nano / np.maximum(bought, 1) / 10_000, np.nan)
 
 
-def read_report(run: Path) -> ReportData:
-    """All of it from the folder of a run (finished or interrupted); JournalError where no slot is settled."""
-    journal = open_journal(run)
+def read_report(run: Path, secret: bytes | None = None) -> ReportData:
+    """All of it from the folder of a run (finished or interrupted), begun with `secret` if with one.
+
+    JournalError where no slot is settled, or where somebody was forgotten or private parts were erased: the page compares what
+    members did with what they would have done alone, and what stood behind their meters is gone.
+    """
+    journal = open_journal(run, secret)
     try:
+        _check_whole(run, acts_of(journal.entries()))
         return _collect(load_community(run / COMMUNITY), journal.entries())
     finally:
         journal.close()
+
+
+def _check_whole(run: Path, acts: list[Act]) -> None:
+    gone = [act for act in acts if act.kind in (ActKind.FORGOTTEN, ActKind.ERASED)]
+    if not gone:
+        return
+    forgotten = [f"account {act.account} on {act.at:%Y-%m-%d}" for act in gone if act.kind is ActKind.FORGOTTEN]
+    erased = [f"private parts on {act.at:%Y-%m-%d}" for act in gone if act.kind is ActKind.ERASED]
+    what = "; ".join([f"forgotten: {', '.join(forgotten)}"] * bool(forgotten) + [f"erased: {', '.join(erased)}"] * bool(erased))
+    raise JournalError(
+        f"{run}: no page can be made any more ({what}): it compares members' days with and without the market, and what stood "
+        "behind their meters is gone",
+        thing=run,
+        way_out="`walras audit` still checks the whole record and `walras bill` the bills of those who stay; "
+        "a page made before is the operator's to keep or delete",
+    )
 
 
 @dataclass

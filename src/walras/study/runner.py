@@ -20,6 +20,7 @@ import numpy as np
 
 from walras.community import Community, load_community, with_period
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange.acts import acts_of, record_act
 from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
@@ -40,6 +41,7 @@ from walras.study.trading import Trading
 
 BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
+WATCHED = "watched"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
 
@@ -112,6 +114,7 @@ class Run:
             way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
         else:
             way = path(self.community, secrets)
+        self._path = way
         parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
@@ -140,8 +143,16 @@ class Run:
     def __iter__(self) -> Iterator[int]:
         with self._pool:
             yield from self._session.run()
+        self._record_requests()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+    def _record_requests(self) -> None:
+        """What the nodes were asked, each log once: a run that was over already, given again, adds nothing."""
+        known = [(act.by, act.detail) for act in acts_of(self._journal.entries())]
+        for act in self._path.acts():
+            if (act.by, act.detail) not in known:
+                record_act(self._journal, act)
 
 
 def with_mechanism(community: Community, name: str) -> Community:
@@ -181,7 +192,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         metering_deadline_s=60 * community.gates.metering_deadline_minutes,
         oracles=tuple(keys.oracle_address(index) for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
-        wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        wires=make_wires(community, trading) if community.wires.limits != WATCHED else None,
         batches=batch_terms(community),
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
@@ -237,7 +248,12 @@ def make_wires(community: Community, trading: Trading) -> Wires:
     cap, reserve = rules.emission_cap_g_per_hour, (rules.reserve_up_w, rules.reserve_down_w)
     required = Required(cap, rules.grid_g_per_kwh, *reserve) if cap is not None or any(reserve) else None
     limits = rules.import_limit_w, rules.export_limit_w
-    return Wires(trading.network, trading.bus, rules.rent, *limits, rules.relief, required, rules.scarcity_micro_per_kwh)
+    by_prices = Wires(trading.network, trading.bus, rules.rent, *limits, rules.relief, required, rules.scarcity_micro_per_kwh)
+    if rules.limits == NODAL:
+        return by_prices
+    newest = [max((plant.commissioned for plant in member.pv), default=0) for member in community.members]
+    years, paid = np.array(newest, dtype=np.int64), rules.curtailment_paid_percent
+    return replace(by_prices, order=rules.curtailment, paid_percent=paid, connected=years)
 
 
 def ledger_keys(seed: bytes) -> LedgerKeys:

@@ -35,7 +35,7 @@ from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, clearing_to_public, orders_from_public, orders_to_public
 from walras.exchange.recorder import Decision, Recorder
 from walras.exchange.settlement import positions_of
-from walras.exchange.terms import terms_to_public
+from walras.exchange.terms import begun_otherwise, terms_to_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
     Header,
@@ -71,7 +71,7 @@ class Session:
         self._soc = parts.trading.initial_soc
         self._settler = Settler(parts, recorder)
         self._waiting: list[Waiting] = []
-        meters = tuple(key_id(key.public_key()) for key in parts.meters.keys)
+        meters = tuple(key_id(key) for key in parts.meters.registry.keys)
         self._days = Days(parts.terms, parts.leaf_secrets, meters)
 
     def run(self) -> Iterator[int]:
@@ -100,11 +100,7 @@ class Session:
         private = opened_private([m.id for m in p.community.members], p.meters.credentials)
         opened = self._recorder.step(RUN_OPENED, None, lambda: (terms_to_public(p.terms), private))
         if opened.public != terms_to_public(p.terms):
-            raise JournalError(
-                "the journal was begun with another community file",
-                thing=opened.seq,
-                way_out="give another --out folder, or --fresh to begin anew",
-            )
+            raise begun_otherwise(opened.public, terms_to_public(p.terms))
         self._settler.deploy()
 
     def _slot(self, slot: int) -> None:
