@@ -46,7 +46,7 @@ KINDS: dict[str, dict[str, str]] = {
         "proof": "giveBack split sweep",
         "standard": "approve safeTransferFrom setApprovalForAll transferFrom",
     },
-    "DeviceRegistry": {"role": "enter setMeterOperator", "proof": "setStatus"},
+    "DeviceRegistry": {"role": "enter setMeterOperator", "proof": "enterKey setStatus"},
     "DidRegistry": {
         "own": "create",
         "proof": "acceptControl deactivate finishRecovery offerControl revokeKey rotate setRecovery startRecovery stopRecovery",
