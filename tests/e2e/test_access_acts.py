@@ -184,3 +184,10 @@ def test_an_empty_public_record_is_called_empty(tmp_path: Path) -> None:
         (tmp_path / "HEAD").write_text("0" * 64 + "\n")
         with pytest.raises(JournalError, match=said):
             Audit(tmp_path / PUBLIC).run()
+
+
+def test_the_page_on_data_protection_has_every_purpose_as_it_is() -> None:
+    page = (EXAMPLES.parent / "docs" / "explain" / "data-protection.md").read_text()
+    for purpose in PURPOSES.values():
+        row = (purpose.name, purpose.ground.value, purpose.resolution.name.lower(), ", ".join(purpose.recipients))
+        assert "| " + " | ".join((*row, f"{purpose.retention_days:,}")) + " |" in page
