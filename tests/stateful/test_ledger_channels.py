@@ -294,8 +294,20 @@ def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None
         ("if (balance.sequence <= channel.sequence) revert", "if (balance.sequence < channel.sequence) revert"),
         ("        channel.paid = true;\n", ""),
         ("if (block.timestamp < closesAt) revert ChallengeOpen", "if (block.timestamp + 2000 < closesAt) revert ChallengeOpen"),
+        ("if (block.timestamp >= closesAt) revert ChallengeOver", "if (block.timestamp >= closesAt + 2000) revert ChallengeOver"),
+        ("        if (units * nanoPerTokenUnit > paymentNano) --units;\n", ""),
+        ("if (units > int256(uint256(channel.firstDeposit)) ||", "if (units > int256(uint256(channel.firstDeposit)) + 1 ||"),
+        ("        _checkParty(balance.channel, channel);\n", ""),
     ],
-    ids=["the same balance again", "paid twice", "paid too early"],
+    ids=[
+        "the same balance again",
+        "paid twice",
+        "paid too early",
+        "challenged too late",
+        "rounded the other way",
+        "beyond the deposit",
+        "closed by anybody",
+    ],
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("PaymentChannels", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):

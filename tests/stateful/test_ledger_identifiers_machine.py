@@ -117,7 +117,9 @@ class IdentifierMachine(RuleBasedStateMachine):
     @rule(data=st.data(), by=people, named=st.booleans(), heir=st.integers(-1, PEOPLE - 1))
     def start_recovery(self, data: st.DataObject, by: int, named: bool, heir: int) -> None:
         did = data.draw(st.sampled_from(self.dids))
-        by = did.recovery if named and did.recovery >= 0 else by
+        self.begin_recovery(did, did.recovery if named and did.recovery >= 0 else by, heir)
+
+    def begin_recovery(self, did: Did, by: int, heir: int) -> None:
         done = self.attempt(by, "startRecovery", did.id, self.names[heir])
         assert done == (by == did.recovery and heir >= 0 and not did.dead)
         if done:
@@ -125,18 +127,35 @@ class IdentifierMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), by=people, own=st.booleans())
     def stop_recovery(self, data: st.DataObject, by: int, own: bool) -> None:
-        did, by, may = self.controlled(data, by, own)
+        did, by, _ = self.controlled(data, by, own)
+        self.call_off_recovery(did, by)
+
+    def call_off_recovery(self, did: Did, by: int) -> None:
         done = self.attempt(by, "stopRecovery", did.id)
-        assert done == (may and did.heir >= 0)
+        assert done == (by == did.controller and not did.dead and did.heir >= 0)
         did.heir = -1 if done else did.heir
 
     @precondition(lambda self: any(did.heir >= 0 for did in self.dids))
     @rule(data=st.data(), by=people, wait=st.sampled_from([0, DELAY - 5, DELAY]))
     def finish_recovery(self, data: st.DataObject, by: int, wait: int) -> None:
         self.world.now += wait
-        did = data.draw(st.sampled_from([one for one in self.dids if one.heir >= 0]))
+        self.end_recovery(data.draw(st.sampled_from([one for one in self.dids if one.heir >= 0])), by)
+
+    @rule(data=st.data(), by=people, heir=people, stopped=st.booleans(), wait=st.sampled_from([DELAY - 5, DELAY]))
+    def recover_to_the_end(self, data: st.DataObject, by: int, heir: int, stopped: bool, wait: int) -> None:
+        """Begun by whom it was given to, called off by the controller or not, finished by anybody: what few walks reach."""
+        did = data.draw(st.sampled_from(self.dids))
+        if did.recovery < 0 or did.dead:
+            return
+        self.begin_recovery(did, did.recovery, heir)
+        if stopped:
+            self.call_off_recovery(did, did.controller)
+        self.world.now += wait
+        self.end_recovery(did, by)
+
+    def end_recovery(self, did: Did, by: int) -> None:
         done = self.attempt(by, "finishRecovery", did.id)
-        assert done == (not did.dead and self.world.now >= did.recoverable_at)
+        assert done == (not did.dead and did.heir >= 0 and self.world.now >= did.recoverable_at)
         if done:
             did.controller, did.offered, did.heir = did.heir, -1, -1
 

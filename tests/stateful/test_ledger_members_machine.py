@@ -50,8 +50,8 @@ def powers() -> tuple[World, dict[str, Contract]]:
 class MembersMachine(RuleBasedStateMachine):
     """Five people, two of them members at the start; five oracles, four of them appointed."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(admitted=st.booleans())
+    def begin(self, admitted: bool) -> None:
         self.world, self.contracts = prepared(powers)
         self.chain, keys = self.world.chain, self.world.keys
         self.people = [keys.member(one) for one in range(PEOPLE)]
@@ -64,6 +64,8 @@ class MembersMachine(RuleBasedStateMachine):
         self.meters: dict[int, int] = {}
         self.ready: dict[int, int] = {}  # announced and waiting: salt to the time from which it may be done
         self.done: set[int] = set()
+        if admitted:
+            self.admit("admin")
 
     def attempt(self, contract: str, key: SigningKey, function: str, *arguments: object) -> bool:
         raw = self.contracts[contract].transaction(next_sender(self.chain, key), function, *arguments, gas_limit=3_000_000)
@@ -103,6 +105,12 @@ class MembersMachine(RuleBasedStateMachine):
         assert self.attempt("gate", self.actors["admin"], "set", 0, [self.people[one].address], EVER if listed else 0)
         self.listed = self.listed | {one} if listed else self.listed - {one}
 
+    @rule(one=people, listed=st.booleans())
+    def come_to_the_gate(self, one: int, listed: bool) -> None:
+        self.set_gate(True, "admin")
+        self.let_in(one, listed)
+        self.register([one], "operator")
+
     @rule(whom=st.sampled_from(["operator", "member"]), granted=st.booleans(), actor=by)
     def name_an_operator(self, whom: str, granted: bool, actor: str) -> None:
         role = self.view("Registry", "OPERATOR_ROLE")
@@ -126,7 +134,16 @@ class MembersMachine(RuleBasedStateMachine):
     def ask_for_a_quorum(self, signers: list[int], order: str, exact: bool) -> None:
         """Of any signers in any order; often of as many of today's as it takes, or one fewer."""
         present = sorted(self.appointed)
-        signers = present[: self.threshold - len(signers) % 2] if exact else sorted(signers)
+        self.check_quorum(present[: self.threshold - len(signers) % 2] if exact else sorted(signers), order)
+
+    @rule(chosen=some, threshold=st.integers(1, 3))
+    def rotate_and_ask_those_of_before(self, chosen: list[int], threshold: int) -> None:
+        """As many as it takes now, of the oracles that were appointed until now."""
+        before = sorted(self.appointed)
+        self.appoint(chosen, threshold, False, "admin")
+        self.check_quorum(before[: self.threshold], "sorted")
+
+    def check_quorum(self, signers: list[int], order: str) -> None:
         digest = bytes([7]) * 32
         signed = [self.oracles[index].sign_digest(digest) for index in signers]
         signed = {"twice": signed[:1] + signed, "reversed": signed[::-1]}.get(order, signed)
@@ -145,6 +162,11 @@ class MembersMachine(RuleBasedStateMachine):
         done = self.attempt("MeterRegister", self.actors[actor], "admit", self.contracts["Registry"].address)
         assert done == (actor == "admin")
         self.admitted = self.admitted or done
+
+    @rule(number=st.integers(0, 2), accounts=st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    def enter_a_meter_for_one_and_another(self, number: int, accounts: tuple[int, int]) -> None:
+        for account in accounts:
+            self.enter_a_meter(number, account, "operator", True)
 
     @rule(number=st.integers(0, 2), account=st.integers(0, 3), actor=by, good=st.sampled_from([True, True, True, False]))
     def enter_a_meter(self, number: int, account: int, actor: str, good: bool) -> None:
@@ -192,6 +214,9 @@ class MembersMachine(RuleBasedStateMachine):
         for account, owner in enumerate(self.owners):
             assert self.view("Registry", "ownerOf", account) == self.people[owner].address.lower()
             assert self.view("Registry", "accountOf", self.people[owner].address) == account
+        for stranger in set(range(PEOPLE)) - set(self.owners):
+            with pytest.raises(LedgerError, match="NotMember"):
+                self.view("Registry", "accountOf", self.people[stranger].address)
         found = {index for index in range(POOL) if self.view("Registry", "isOracle", self.oracles[index].address)}
         assert found == self.appointed
         role = self.view("Registry", "OPERATOR_ROLE")

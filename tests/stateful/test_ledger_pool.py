@@ -191,8 +191,21 @@ def test_the_pool_equals_the_markets_pool() -> None:
          "costNano = moneyNano * wh * PPM / ((energyWh - wh) * (PPM - feePpm));"),
         ("uint256 net = wh * (PPM - feePpm);", "uint256 net = wh * PPM;"),
         ("uint256 wh = Math.ceilDiv(energyWh * wanted, shares);", "uint256 wh = energyWh * wanted / shares;"),
+        ("if (costNano > atMostNano) revert BeyondSlippage(costNano, atMostNano);", ""),
+        ("        shares -= wanted;\n        energyWh -= wh;", "        energyWh -= wh;"),
+        (
+            "        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n        moneyNano -= nano;\n        if",
+            "        shares -= wanted;\n        moneyNano -= nano;\n        if",
+        ),
     ],
-    ids=["a buyer rounded down", "a sale without fee", "a deposit rounded down"],
+    ids=[
+        "a buyer rounded down",
+        "a sale without fee",
+        "a deposit rounded down",
+        "at any price",
+        "shares given back and counted",
+        "shares given back and kept",
+    ],
 )  # fmt: skip
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("EnergyPool", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):

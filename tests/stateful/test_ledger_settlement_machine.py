@@ -202,6 +202,13 @@ class SettlementMachine(RuleBasedStateMachine):
             self.moment(receipt)
             assert receipt.status == int(self.twin.correct(slot, revision, rows)), receipt.refusal
 
+    @rule(back=st.sampled_from([WINDOW - 1, WINDOW]), amount=st.integers(-1, 1))
+    def let_slots_pass_and_correct(self, back: int, amount: int) -> None:
+        """The last slot that can still be corrected, and the one before it."""
+        for _ in range(WINDOW + 1):
+            self.compare_settlement(self.twin.next_slot, [], (0, 1, 2))
+        self.correct(back, 1, amount, amount)
+
     @rule(oracles=st.sampled_from([(), (0,), (0, 1), (2, 3)]), foreign=st.booleans())
     def settle_without_quorum(self, oracles: tuple[int, ...], foreign: bool) -> None:
         """Too few oracles, or enough who signed for another slot."""
@@ -262,6 +269,22 @@ PLANTED = {
     "a nano below zero": ("if (int256(balance) < paymentNano) revert", "if (int256(balance) + 1 < paymentNano) revert"),
     "a correction twice": ("        revisionOf[slot] = revision;", "        revisionOf[slot] = revision - 1;"),
     "a slot twice": ("        nextSlot = slot + 1;", "        nextSlot = slot;"),
+    "energy from nothing": ("if (energySum != 0) revert", "if (energySum > 1) revert"),
+    "a stranger's account": (
+        "if (lowestFree > registry.memberCount()) revert",
+        "if (lowestFree > registry.memberCount() + 1) revert",
+    ),
+    "a correction of what is final": ("if (slot < oldest) revert", "if (slot + 1 < oldest) revert"),
+    "without a quorum": ("        registry.checkQuorum(attestationDigest(slot, header.readingsRoot), signatures);\n", ""),
+    "anybody settles": (
+        "        onlyOperator\n        whenNotPaused\n    {\n        if (slot < nextSlot",
+        "        whenNotPaused\n    {\n        if (slot < nextSlot",
+    ),
+    "settled while paused": (
+        "        onlyOperator\n        whenNotPaused\n    {\n        if (slot < nextSlot",
+        "        onlyOperator\n    {\n        if (slot < nextSlot",
+    ),
+    "paid before the delay": ("if (block.timestamp < request.availableAt) revert", "if (false) revert"),
     "a withdrawal nearly free": (
         "_words[account] = word - tokenUnits * nanoPerTokenUnit;",
         "_words[account] = word - tokenUnits;",
