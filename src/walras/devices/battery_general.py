@@ -37,7 +37,7 @@ NO_ROOM = -1
 @njit(cache=True)
 def narrowest(capacity: float) -> float:
     """Width in uWh of a piece that is dropped: 0.01, or what edges are rounded to where the battery is beyond 100 kWh."""
-    return 0.01 if capacity <= 1e11 else 1e-13 * capacity
+    return max(0.01, 1e-13 * capacity)
 
 
 @njit(cache=True)
@@ -60,7 +60,7 @@ def keep_wide(w: Float64, f: int, m: int, capacity: float, out: int) -> int:
 @njit(cache=True)
 def _height(w: Float64, f: int, i: int, at: float) -> float:
     """Value at `at` of the line of piece i."""
-    return w[f + 1, i] + w[f + 2, i] * (at - w[f, i]) * UWH
+    return float(w[f + 1, i] + w[f + 2, i] * (at - w[f, i]) * UWH)
 
 
 @njit(cache=True)
