@@ -39,6 +39,7 @@ from walras.grid import (
 )
 from walras.grid import optimum as engine
 from walras.grid.feeder import group_orders
+from walras.grid.simplex import OPTIMAL
 from walras.grid.vcg import gains_of_presence
 from walras.market.conventions import Conventions
 from walras.market.orders import Orders, make_orders
@@ -179,9 +180,13 @@ def _linear_programs() -> Result:
     programs: list[tuple[np.ndarray, ...]] = []
     solve = engine.solve_rows
 
-    def record(cost, rows, right, upper, *rest):  # type: ignore[no-untyped-def]
-        programs.append((cost, rows, right, upper))
-        return solve(cost, rows, right, upper, *rest)
+    def record(cost, matrix, right, upper, *rest):  # type: ignore[no-untyped-def]
+        found = solve(cost, matrix, right, upper, *rest)
+        if found[0] == OPTIMAL:  # a start that serves no more is not a program
+            dense = matrix.by_place[:, matrix.place] * matrix.side
+            dense[matrix.own_row] += matrix.own
+            programs.append((cost, dense, right, upper))
+        return found
 
     engine.solve_rows = record
     try:

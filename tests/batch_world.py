@@ -25,7 +25,7 @@ class Batches:
 
     def __init__(self, world: World, *, paid_in: int = 1_000_000, first_slot: int = 0) -> None:
         self.world, self.chain, self.keys = world, world.chain, world.keys
-        terms = (world.addresses.currency, world.addresses.registry, (WINDOW_S, TIMEOUT_S), BOND, first_slot)
+        terms = (world.addresses.currency, world.addresses.registry, (WINDOW_S, TIMEOUT_S), BOND, 0, first_slot)
         self.contract = create(self.chain, self.keys.admin, "BatchSettlement", *terms, timestamp=world.now)
         self.operator = self.keys.operator
         total = paid_in * world.members + 100 * BOND

@@ -14,7 +14,7 @@ import numpy as np
 from grid_cases import Tables
 from walras.grid.feeder import FeederSlot, Groups
 from walras.grid.network import BASE_KVA, LINE, Network
-from walras.grid.optimum import Work
+from walras.grid.point import Work
 from walras.market.orders import Orders
 
 SN_MVA = 0.01

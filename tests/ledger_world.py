@@ -13,6 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,7 @@ def funded(members: int = 6) -> tuple[str, ...]:
     return own + tuple(keys.member(account).address for account in range(members))
 
 
+@cache
 def stranger() -> SigningKey:
     """A key that has no role."""
     return LedgerKeys(bytes(32)).member(0)

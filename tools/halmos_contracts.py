@@ -24,6 +24,7 @@ solc = "{solc}"
 offline = true
 optimizer = true
 optimizer_runs = 1
+via_ir = true
 evm_version = "cancun"
 ast = true
 extra_output = ["storageLayout", "metadata"]
@@ -31,20 +32,25 @@ remappings = ["@openzeppelin/=node_modules/@openzeppelin/"]
 """
 
 
-def lay_out(place: Path) -> None:
-    """A forge project in `place`: our contracts and the symbolic tests side by side, since they import by bare names."""
+def lay_out(place: Path, only: str) -> None:
+    """A forge project in `place`: our contracts and the symbolic tests side by side, since they import by bare names; of the tests
+    all, or the one of contract `only`."""
+    tests = sorted((ROOT / "tests" / "symbolic").glob("*.t.sol"))
+    tests = [path for path in tests if not only or f"contract {only} " in path.read_text(encoding="utf-8")]
+    if not tests:
+        sys.exit(f"there is no symbolic test contract {only!r}")
     (place / "foundry.toml").write_text(SETTINGS.format(solc=ROOT / "tools" / "solc.mjs"), encoding="utf-8")
     (place / "src").mkdir()
     (place / "test").mkdir()
     (place / "node_modules").symlink_to(ROOT / "node_modules")
-    wanted = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "symbolic").glob("*.t.sol")]
-    while wanted:  # what the tests stand on, and what that stands on: the rest need not compile without the IR
+    wanted = [path.read_text(encoding="utf-8") for path in tests]
+    while wanted:  # what the tests stand on, and what that stands on
         for name in re.findall(r'from "(?:\./)?(\w+\.sol)"', wanted.pop()):
             source = ROOT / "src" / "walras" / "ledger" / "contracts" / name
             if source.exists() and not (place / "src" / name).exists():
                 wanted.append(source.read_text(encoding="utf-8"))
                 (place / "src" / name).write_text(wanted[-1], encoding="utf-8")
-    for path in (ROOT / "tests" / "symbolic").glob("*.sol"):
+    for path in [*tests, ROOT / "tests" / "symbolic" / "Stubs.sol"]:
         text = path.read_text(encoding="utf-8")
         for own in (place / "src").glob("*.sol"):
             text = text.replace(f'from "{own.name}"', f'from "../src/{own.name}"')
@@ -59,7 +65,7 @@ def main() -> None:
     halmos, forge = sys.argv[1:3]
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
-        lay_out(place)
+        lay_out(place, sys.argv[3] if len(sys.argv) == 4 else "")
         tools = os.pathsep.join([str(Path(forge).parent), str(Path(halmos).parent), os.environ["PATH"]])
         environment = {**os.environ, "PATH": tools}
         subprocess.run([forge, "build", "--root", made], check=True, timeout=900, env=environment, cwd=made)

@@ -62,7 +62,7 @@ def findings(slither: str) -> set[tuple[str, str]]:
             "--json",
             str(answer),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, cwd=place)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3_000, cwd=place)
         if not answer.exists():
             sys.exit(f"slither gave no answer:\n{done.stderr[-3000:]}")
         content = json.loads(answer.read_text(encoding="utf-8"))

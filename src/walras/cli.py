@@ -15,14 +15,14 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
-from walras.commands import app_grids, app_nodes, app_proofs, app_rights
+from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
 from walras.commands.app_grids import imports
-from walras.errors import InputError, WalrasError
+from walras.errors import InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
-for group in (app_grids, app_proofs, app_rights, app_nodes):
+for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
     group.register(app)
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -42,6 +42,9 @@ def run(
     gateway: str | None = None,
     oracles: str | None = None,
     clock: Path | None = None,
+    roll: Path | None = None,
+    keys: Path | None = None,
+    passphrase: Path | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -69,9 +72,16 @@ def run(
         HOST:PORT of every `walras oracle`, by number, with commas between.
     clock
         File with the time of the replay; the run writes it, the oracles read it.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed; with `keys`, `secret`
+        and nodes of their own.
+    keys
+        Places of the keys of the exchange and of every meter (TOML), in files or TPMs.
+    passphrase
+        File whose first line decrypts keys in files.
     """
-    from walras.commands.run import NodeOptions, run_command
-    from walras.commands.secrets import read_secret
+    from walras.commands.run import NodeOptions, RollOptions, run_command
+    from walras.commands.secrets import read_passphrase, read_secret
     from walras.study.runner import Options
 
     nodes = None
@@ -81,7 +91,14 @@ def run(
         raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
     held = None if secret is None else read_secret(secret, "walras run")
     options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
-    run_command(community, out, options, nodes)
+    appointed = None
+    if roll is not None and keys is not None and held is not None and nodes is not None:
+        appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
+    elif (roll, keys) != (None, None):
+        raise InputError(
+            "walras run", [], way_out="--roll and --keys belong together, with --secret and --gateway, --oracles, --clock"
+        )
+    run_command(community, out, options, nodes, appointed)
 
 
 @app.command
@@ -139,7 +156,16 @@ def bill(
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_price: str = "2500", batch_slots: int = 96) -> None:
+def report(
+    run: Path,
+    *,
+    out: Path | None = None,
+    gas_gwei: str = "1",
+    coin_price: str = "2500",
+    batch_slots: int = 96,
+    purpose: str = "operation",
+    secret: Path | None = None,
+) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
     Parameters
@@ -154,10 +180,14 @@ def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_pric
         What the chain's coin is taken to cost, in the community's currency.
     batch_slots
         Slots in one batch, where settlement in batches is counted beside.
+    purpose
+        What the page is for; it names those members whose contract or consent allows that, the others by account.
+    secret
+        The file that the run was begun with, if one was.
     """
-    from walras.commands.report import report_command
+    from walras.commands.report import Reader, report_command
 
-    report_command(run, out, gas_gwei, coin_price, batch_slots)
+    report_command(run, out, gas_gwei, coin_price, batch_slots, Reader(purpose, secret))
 
 
 @app.command
@@ -247,8 +277,10 @@ def deploy(
     profile: str = "permissioned",
     secret: Path | None = None,
     council: Path | None = None,
+    contracts: str = "",
+    roll: Path | None = None,
 ) -> None:
-    """Put a community's contracts on a chain: once, by manifest; again it finishes or confirms.
+    """Put a community's contracts on a chain: once, by manifest; again it finishes, confirms, or adds what is new.
 
     Parameters
     ----------
@@ -264,10 +296,15 @@ def deploy(
         File with 64 hex digits from which the keys of admin, operator and oracles follow.
     council
         JSON file with members (addresses), threshold and delay_s: the admin's power goes behind a council and a timelock.
+    contracts
+        Contracts to have besides those that a run needs: a comma list of names, or all. Also a field of the file's [ledger].
+    roll
+        Whose the accounts and oracles are (TOML), where their keys do not follow from the secret either.
     """
     from walras.commands.deploy import deploy_command
 
-    deploy_command(community, chain, manifest, profile, secret, council)
+    names = [name.strip() for name in contracts.split(",") if name.strip()]
+    deploy_command(community, chain, manifest, profile, secret, council, names, roll)
 
 
 def _day(text: str | None) -> date | None:
@@ -285,7 +322,7 @@ def main() -> None:
     """Entry point of the command `walras`."""
     try:
         app()
-    except InputError as error:
+    except (InputError, RangeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except WalrasError as error:

@@ -2,7 +2,7 @@
 
     WalrasError
     ├── InputError          what came in is wrong: a list of `Fault`s, all of them at once (command line: exit code 2)
-    ├── RangeError          a whole number would leave int64
+    ├── RangeError          a whole number would leave int64: what was given is too large (command line: exit code 2)
     ├── PhaseError          an event came in a phase of the slot that does not accept it
     ├── ClearingError       a mechanism was asked for what it cannot do, or a solver did not finish
     ├── GridError           a network that cannot be solved (island, zero impedance, no convergence)

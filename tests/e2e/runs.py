@@ -88,9 +88,90 @@ def with_late_readings(to: Path, percent: int) -> Path:
 
 
 @cache
+def rural1_committed() -> Path:
+    """The same day, a fifth of the readings late, with committed days. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    community = with_late_readings(folder, 20)
+    community.write_text(community.read_text().replace("[metering]\n", "[metering]\nday_commitments = true\n"))
+    for _ in Run(community, folder / "run", Options()):
+        pass
+    return folder / "run"
+
+
+@cache
 def rural1_late() -> Path:
     """The same day with a fifth of the readings late. Do not write into it."""
     folder = Path(mkdtemp(prefix="walras-test-"))
     for _ in Run(with_late_readings(folder, 20), folder / "run", Options()):
+        pass
+    return folder / "run"
+
+
+def with_wires(to: Path, fields: str, *, minutes: int = 60) -> Path:
+    """A community file like rural1 in slots of `minutes`, with `fields` under [wires]."""
+    to.mkdir(parents=True, exist_ok=True)
+    text = (EXAMPLES / "rural1.toml").read_text()
+    for mark in ("[market]\n", "slot_minutes = 15"):
+        assert text.count(mark) == 1
+    path = to / "rural1-wires.toml"
+    text = text.replace("[market]\n", f"[wires]\n{fields}\n[market]\n")
+    path.write_text(text.replace("slot_minutes = 15", f"slot_minutes = {minutes}"))
+    return path
+
+
+REQUIRED = """limits = "nodal"
+relief = "batteries"
+emission_cap_kg_per_hour = 0.5
+grid_g_per_kwh = 500
+reserve_up_kw = 5
+reserve_down_kw = 15
+"""
+
+
+@cache
+def rural1_required() -> Path:
+    """A day of rural1 by the hour, with a cap on carbon, reserve, and batteries that offer relief. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    for _ in Run(with_wires(folder, REQUIRED), folder / "run", Options()):
+        pass
+    return folder / "run"
+
+
+CHARGES = """[tariffs.grid]
+capacity_ct_per_kw_day = 12.5
+excess_ct_per_kwh = 30
+losses_ct_per_kwh = 25
+losses_shared = "{shared}"
+
+"""
+
+
+def with_charges(to: Path, shared: str = "scaled", *, late_percent: int = 0) -> Path:
+    """A community file like rural1 by the hour that charges capacity and losses; everybody subscribes to 3 kW."""
+    to.mkdir(parents=True, exist_ok=True)
+    text = (EXAMPLES / "rural1.toml").read_text().replace("slot_minutes = 15", "slot_minutes = 60")
+    head, *members = text.split("[[member]]\n")
+    head = head.replace("\n[tariffs.local]", "\n" + CHARGES.format(shared=shared) + "[tariffs.local]")
+    head = head.replace("[metering]\n", f"[metering]\nlate_percent = {late_percent}\n")
+    path = to / "rural1-charges.toml"
+    path.write_text("[[member]]\nsubscribed_kw = 3\n".join([head, *members]))
+    return path
+
+
+@cache
+def rural1_charged() -> Path:
+    """A day of rural1 by the hour under charges for capacity and losses, a fifth of the readings late. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    for _ in Run(with_charges(folder, late_percent=20), folder / "run", Options()):
+        pass
+    return folder / "run"
+
+
+@cache
+def rural1_curtailed(order: str, paid_percent: int) -> Path:
+    """A day of rural1 by the hour whose wires take back by `order`. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    fields = f'limits = "curtailed"\ncurtailment = "{order}"\ncurtailment_paid_percent = {paid_percent}\n'
+    for _ in Run(with_wires(folder, fields), folder / "run", Options()):
         pass
     return folder / "run"

@@ -93,7 +93,7 @@ def fill_stores(run: Path) -> None:
             if entry.kind == "readings_admitted" and entry.private is not None:
                 for part in entry.private.members:
                     for reading in cbor2.loads(part or b"")[1]:
-                        taken = look_at(reading, keys, {})
+                        taken = look_at(reading, keys)
                         assert isinstance(taken, Taken)
                         store.add(taken)
     store.close()
@@ -186,7 +186,7 @@ def test_with_an_operators_secret_the_keys_are_random_and_nothing_opens_without_
         heads.append([e.hash for e in journal.entries() if e.kind == "attested"])
         journal.close()
     assert heads[0][0] != heads[1][0]
-    with pytest.raises(Exception, match="does not open"):
+    with pytest.raises(JournalError, match="keys do not open"):
         open_journal(tmp_path / "one")
 
 

@@ -134,7 +134,7 @@ def test_a_hostile_currency_enters_no_settlement_twice(siege: Siege) -> None:
 
 def test_a_hostile_currency_enters_no_batch_settlement_twice(siege: Siege) -> None:
     admin = siege.keys.admin
-    terms = (siege.token, siege.registry.address, (WINDOW_S, TIMEOUT_S), 10, 0)
+    terms = (siege.token, siege.registry.address, (WINDOW_S, TIMEOUT_S), 10, 0, 0)
     batches = create(siege.chain, admin, "BatchSettlement", *terms, timestamp=siege.now)
     siege.hostile("mint", siege.token, 1_000)
     siege.hostile("mint", admin.address, 1_000)
@@ -185,7 +185,7 @@ def test_a_hostile_currency_enters_no_flexibility_bond_twice(siege: Siege) -> No
 def test_a_currency_that_keeps_a_fee_is_refused_wherever_money_comes_in(siege: Siege) -> None:
     admin, token = siege.keys.admin, siege.token
     settlement = create(siege.chain, admin, "Settlement", token, siege.registry.address, 0, 4, timestamp=siege.now)
-    terms = (token, siege.registry.address, (WINDOW_S, TIMEOUT_S), 10, 0)
+    terms = (token, siege.registry.address, (WINDOW_S, TIMEOUT_S), 10, 0, 0)
     batches = create(siege.chain, admin, "BatchSettlement", *terms, timestamp=siege.now)
     bonds = create(siege.chain, admin, "FlexibilityBond", settlement.address, timestamp=siege.now)
     siege.hostile("mint", token, 1_000)

@@ -16,7 +16,7 @@ import pytest
 
 from chromium import chromium_tab
 from e2e.runs import rural1_day
-from walras.errors import JournalError
+from walras.errors import InputError
 from walras.exchange.journal import read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import make_statement, opened_terms, settled_slots
@@ -172,7 +172,7 @@ def test_every_figure_has_a_unit_and_no_colour_of_its_own() -> None:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match="no such file"):
+    with pytest.raises(InputError, match=r"no run here[\s\S]*community.toml[\s\S]*journal.sqlite"):
         write_report(tmp_path, tmp_path / "report.html")
 
 

@@ -66,3 +66,14 @@ def test_ctrl_c_has_the_exit_code_of_a_shell(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("walras.commands.clear.clear_command", stopped)
     assert code_of(monkeypatch, "clear", str(BOOK)) == 130
+
+
+def test_a_comparison_fits_80_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    coarse = tmp_path / "rural1.toml"
+    coarse.write_text(RURAL1.read_text(encoding="utf-8").replace("slot_minutes = 15", "slot_minutes = 60"), encoding="utf-8")
+    assert code_of(monkeypatch, "compare", str(coarse), "--mechanisms", "uniform,nodal", "--lies", "1") == 0
+    printed = capsys.readouterr().out
+    assert "over limits" in printed
+    assert printed.count("uniform ") >= 3
+    assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80

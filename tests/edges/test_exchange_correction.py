@@ -18,7 +18,6 @@ from walras.exchange.fold import SLOT_CORRECTED, ExchangeState, apply
 from walras.exchange.journal import Entry
 from walras.ledger import pack_positions
 from walras.study.late import late_devices
-from walras.study.runner import Options, Run
 
 SETTLED = ExchangeState(
     opened={},
@@ -102,14 +101,3 @@ def test_late_percent_is_a_whole_number_up_to_a_hundred(tmp_path: Path, value: o
 
 def test_without_the_field_all_readings_are_on_time(tmp_path: Path) -> None:
     assert load_community(write_small(tmp_path, BASE)).metering.late_percent == 0
-
-
-def test_nodes_of_their_own_refuse_late_readings_before_anything_is_begun(tmp_path: Path) -> None:
-    path = write_small(tmp_path, BASE.replace("[metering]\n", "[metering]\nlate_percent = 5\n"))
-
-    def never(*_: object) -> Any:
-        raise AssertionError("the path was made")
-
-    with pytest.raises(InputError, match="late_percent"):
-        Run(path, tmp_path / "run", Options(), never)
-    assert not (tmp_path / "run").exists()

@@ -65,7 +65,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "hours that are none": ({"hours": "a quarter"}, "hours"),
     "no hours": ({"hours": 0}, "hours"),
-    "a limit below zero": ({"limits": {"import_kw": -1}}, "import_limit_kw"),
+    "a limit below zero": ({"limits": {"import_kw": -1}}, "import_kw = -1: expected a number from 0"),
+    "a slot of a year": ({"hours": 8760}, "hours = 8760: expected a number from 0.000277778 to 24"),
+    "reserve beyond any feeder": ({"requirements": {"reserve_down_kw": 2e9}}, "reserve_down_kw = .*: expected a number from 0"),
+    "a cap below zero": ({"requirements": {"emission_cap_g": -1}}, "emission_cap_g = -1"),
     "a limit of another name": ({"limits": {"kva": 1}}, "kva"),
     "a fixed load nowhere": ({"fixed": {"moon": {"kw": 1}}}, "moon"),
     "a negative reserve": ({"requirements": {"reserve_up_kw": -2}}, "reserve_up_kw"),
@@ -121,3 +124,14 @@ def test_a_nominal_voltage_or_the_hours_that_are_no_number_are_faults(wrong: obj
     given["network"]["buses"]["mv"] = given["hours"] = wrong
     with pytest.raises(InputError, match="2 faults"):
         clear_book(given, "nodal", SHELF)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("slack_v_pu", 0.4), ("slack_v_pu", 230), ("v_max_pu", 400), ("v_min_pu", -0.1)])
+def test_a_voltage_that_no_feeder_has_is_named_with_its_range(name: str, wrong: float) -> None:
+    given = book()
+    given["network"][name] = wrong
+    with pytest.raises(InputError, match=rf"{name} = {wrong}: expected a number from"):
+        clear_book(given, "nodal", SHELF)
+    given["network"][name] = {"slack_v_pu": 1.5, "v_max_pu": 1.5, "v_min_pu": 0.01}[name]
+    given["network"].setdefault("v_max_pu", 1.5)
+    clear_book(given, "nodal", SHELF)

@@ -189,6 +189,6 @@ def test_the_times_of_a_batch_settlement_are_checked() -> None:
     with chain_of("embedded") as chain:
         world = World(chain, members=1)
         for times in ((0, 10), (10, 10), (11, 10)):
-            terms = (world.addresses.currency, world.addresses.registry, times, 1, 0)
+            terms = (world.addresses.currency, world.addresses.registry, times, 1, 0, 0)
             with pytest.raises(LedgerError, match=r"BadTimes\("):
                 create(chain, world.keys.admin, "BatchSettlement", *terms, timestamp=world.now)

@@ -13,6 +13,7 @@ from grid_cases import HOUR, Tables, feeder, random_book, random_tables, tight
 from walras.errors import InputError
 from walras.grid.conic import dispatch_conic
 from walras.grid.feeder import FeederSlot, add_supplier, group_orders
+from walras.grid.flow import power_flow
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import PARTS, check_nodal
 from walras.grid.nodal_payments import RENT_NAMES
@@ -57,6 +58,38 @@ def test_certificate_payments_and_rents_hold_on_random_trees(
     assert (total == clearing.node_price_micro_per_kwh).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(random_tables(max_buses=9), st.integers(0, 2**32), st.integers(0, 20_000), st.sampled_from([0.0, 20.0]))
+def test_a_cap_on_the_whole_import_counts_what_is_taken_outside_the_market_and_is_priced_like_an_import_limit(
+    tables: Tables, seed: int, cap: int, up: float
+) -> None:
+    network = tight(tables, 0.6, 0.06)
+    fixed = np.random.default_rng(seed).uniform(0, 8, network.buses)
+    fixed[network.root] = 0.0
+    required = Requirements(float(cap), 400, reserve_up_kw=up, flexible=EVEN, counts_fixed=True)
+    slot = FeederSlot(network, HOUR, fixed, import_limit_kw=80.0, requirements=required)
+    book = add_supplier(random_book(network, seed, 30, 8.0), network, 150_001, 150_000, participant=99)
+    clearing = clear(book, PLAIN, slot)
+    assert check_nodal(book, clearing, slot, PLAIN) == []
+    evidence = clearing.certificate
+    total = sum(np.asarray(evidence[f"{name}_micro_per_kwh"]) for name in PARTS)
+    assert (total == clearing.node_price_micro_per_kwh).all()
+    assert sum(int(np.asarray(evidence[f"{name}_rent_nano"])) for name in RENT_NAMES) == clearing.surplus_nano
+    p = slot.power_of(book, np.where(book.node == network.root, 0, clearing.filled_wh))
+    imported = max(float(power_flow(network, p).slack_p_kw[0]), 0.0)
+    assert int(np.asarray(evidence["emitted_mg"])) == pytest.approx(400e3 * imported * HOUR, abs=2 * 400)
+    if not np.asarray(evidence["limit_short_ppm"]).any():
+        assert 400 * imported * HOUR <= cap + 2 * 0.4
+    halved = dataclasses.replace(required, emission_cap_g=float(cap) / 2)
+    if int(np.asarray(evidence["emitted_mg"])) > 1_000 * cap / 2 + 2_000:
+        assert check_nodal(book, clearing, dataclasses.replace(slot, requirements=halved), PLAIN)
+
+
+def test_where_the_whole_import_counts_no_order_has_an_intensity_of_its_own() -> None:
+    with pytest.raises(InputError, match="order_g_per_kwh"):
+        Requirements(1.0, 400, DIRTY, counts_fixed=True)
+
+
 @settings(max_examples=6, deadline=None)
 @given(random_tables(max_buses=5), st.integers(0, 2**32), st.sampled_from(["pro_rata", "time", "lot"]))
 def test_the_laws_of_every_mechanism_hold_with_requirements(tables: Tables, seed: int, tie: str) -> None:
@@ -83,6 +116,13 @@ CASES = {  # the kind of limit, what is required, import and export limit, share
     "import": (IMPORT_LIMIT, Requirements(), (20.0, np.inf), 0.3, (150_000, 70_000)),
     "export": (EXPORT_LIMIT, Requirements(), (np.inf, 5.0), 0.9, (310_000, 200_000)),
     "emissions": (EMISSIONS_CAP, Requirements(1500.0, 400, DIRTY), (np.inf, np.inf), 0.4, (150_000, 70_000)),
+    "emissions of the whole import": (
+        EMISSIONS_CAP,
+        Requirements(6_000.0, 400, counts_fixed=True),
+        (np.inf, np.inf),
+        0.4,
+        (150_000, 70_000),
+    ),
     "reserve up": (RESERVE_UP, Requirements(reserve_up_kw=80.0, flexible=EVEN), (60.0, 60.0), 0.4, (150_000, 70_000)),
     "reserve up, members alone": (
         RESERVE_UP,
@@ -100,7 +140,8 @@ def test_the_price_of_a_node_is_the_finite_difference_of_welfare(case: str) -> N
     """To 0.001 ct/kWh; where an order is used up just there, the price lies between the two one-sided slopes."""
     kind, required, (most_in, most_out), sellers, (import_price, export_price) = CASES[case]
     network = feeder(slack_v_pu=1.02).network()
-    slot = FeederSlot(network, HOUR, import_limit_kw=most_in, export_limit_kw=most_out, requirements=required)
+    fixed = np.append(0.0, np.full(network.buses - 1, 2.0)) if required.counts_fixed else None
+    slot = FeederSlot(network, HOUR, fixed, import_limit_kw=most_in, export_limit_kw=most_out, requirements=required)
     step, smooth, bound = 20 * slot.kw_per_wh, 0, 0
     for seed in range(1, 5):
         rng = np.random.default_rng(seed)

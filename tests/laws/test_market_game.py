@@ -140,7 +140,7 @@ def test_the_audit_of_a_json_book_names_who_gains_and_how() -> None:
     result = play_book({"orders": orders}, "uniform")
     assert result["largest_gain_nano"] == 100_000
     assert result["claims_truthful"] is False
-    people = result["participants"]
+    people = result["misreports"]
     assert isinstance(people, list)
     assert [(p["participant"], p["honest_nano"], p["gain_nano"], p["how"]) for p in people] == [
         ("ann", 100_000, 100_000, "order b at 100 instead of 300"),

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from walras.devices import Battery, fleet_from_records, plan_values, value_between
 from walras.devices.battery import BatteryFleet
 from walras.devices.battery_plan import ValueTable
+from walras.errors import InputError
 from walras.strategies import Signals, alone_dispatch, dispatch, firm_dispatch, make_signals, truthful_orders, zero_intelligence
 from walras.strategies.dispatch import Dispatch, share_whole
+from walras.strategies.relief import move, relief_offers
 from walras.tariffs import LocalTariff, PriceItem, limit_price, local_cost_nano
 from walras.units import Int64, share_pro_rata
 
@@ -230,3 +232,38 @@ def test_shares_in_compiled_loops_equal_the_exact_shares(weights: list[int], dat
     total = data.draw(st.integers(0, sum(weights)))
     column = np.array(weights, dtype=np.int64)
     assert np.array_equal(share_whole(column, total), share_pro_rata(column, total))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_relief_that_the_wires_call_never_costs_its_owner_and_touches_no_trade(seed: int) -> None:
+    """Whatever a node's price, every offer that it fills pays by itself, and the battery can do what it offered."""
+    scene, root = make_scene(seed), 100_000
+    done, rng = run(scene), np.random.default_rng(seed)
+    now = scene.actual
+    prices = now.import_micro, now.feed_in_micro, root
+    offers = relief_offers(done, scene.positions, *prices, scene.fleet, scene.soc, scene.values, 0)
+    place = rng.integers(-400_000, 400_000, now.net_wh.size)
+    moved = np.zeros_like(now.net_wh)
+    for member, side, wh, price in zip(offers.member, offers.side, offers.wh, offers.price_micro, strict=True):
+        gain = side * (price - root - place[member])
+        assert side * (price - root) <= 0, "nothing moves until the wires are worth it"
+        if gain >= 0:
+            moved[member] += side * (wh if gain > 0 else rng.integers(0, wh + 1))
+    after = move(done, moved, scene.fleet, scene.soc)
+    assert (after.metered_wh - done.metered_wh == moved).all()
+    assert settle_as_delivered(scene.positions, after.metered_wh) == settle_as_delivered(scene.positions, done.metered_wh)
+    for i, (late, early) in enumerate(zip(utilities(scene, after), utilities(scene, done), strict=True)):
+        assert late - int(moved[i]) * int(place[i]) * 10**6 >= early, (seed, i)
+
+
+def test_a_battery_is_not_moved_beyond_what_it_can() -> None:
+    scene = make_scene(1)
+    done, first = run(scene), int(scene.fleet.member[0])
+    moved = np.zeros_like(scene.actual.net_wh)
+    moved[first] = 10**6
+    with pytest.raises(InputError, match="battery 0"):
+        move(done, moved, scene.fleet, scene.soc)
+    nobody = next(i for i in range(moved.size) if i not in scene.fleet.member)
+    with pytest.raises(InputError, match="has no battery"):
+        move(done, np.eye(moved.size, dtype=np.int64)[nobody], scene.fleet, scene.soc)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
-from walras.ledger import EmbeddedChain, Genesis, SigningKey, next_sender
+from walras.ledger import Genesis, SigningKey, next_sender
 from walras.ledger.auction import order_commitment, orders_from_words, pack_fills
 from walras.ledger.calls import Contract, create
 from walras.market.conventions import Conventions
@@ -39,7 +39,7 @@ class Sealed:
 
 def selling_by_auction() -> tuple[World, Contract]:
     """A contract for auctions and members with money to bond."""
-    world = World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
+    world = World(machine_chain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
     terms = (world.addresses.currency, world.addresses.registry, stranger().address, BOND, 1, 2)
     contract = create(world.chain, world.keys.admin, "SealedAuction", *terms, timestamp=world.now)
     for account in range(MEMBERS):
@@ -191,23 +191,41 @@ def test_bonds_openings_and_clearings_are_the_twins() -> None:
 
 
 PLANTED = {
-    "a bond not taken": ("freeOf[msg.sender] = free - bond;", "freeOf[msg.sender] = free;"),
-    "a bond back twice": ("freeOf[msg.sender] += bond;\n        emit", "freeOf[msg.sender] += 2 * bond;\n        emit"),
-    "late to commit": ("if (block.timestamp >= auction.commitsEnd)", "if (block.timestamp >= auction.commitsEnd + 60)"),
-    "late to reveal": ("block.timestamp >= auction.revealsEnd) {", "block.timestamp >= auction.revealsEnd + 60) {"),
-    "forfeited twice": ("            delete _words[slot][orders[i]];\n", ""),
-    "forfeited too early": ("if (revealsEnd == 0 || block.timestamp <", "if (revealsEnd == 0 || block.timestamp + 30 <"),
-    "another opening": ("if (word != expected) revert WrongOpening(slot, order);", ""),
-    "paid out and kept": ("        delete freeOf[msg.sender];\n", ""),
-    "cleared twice": ("        auction.cleared = true;\n", ""),
-}  # fmt: skip
+    "a bond not taken": ("SealedAuction", "freeOf[msg.sender] = free - bond;", "freeOf[msg.sender] = free;"),
+    "a bond back twice": (
+        "SealedAuction",
+        "freeOf[msg.sender] += bond;\n        emit",
+        "freeOf[msg.sender] += 2 * bond;\n        emit",
+    ),
+    "late to commit": (
+        "SealedAuction",
+        "if (block.timestamp >= auction.commitsEnd)",
+        "if (block.timestamp >= auction.commitsEnd + 60)",
+    ),
+    "late to reveal": (
+        "SealedAuction",
+        "block.timestamp >= auction.revealsEnd) {",
+        "block.timestamp >= auction.revealsEnd + 60) {",
+    ),
+    "forfeited twice": ("SealedAuction", "            delete _words[slot][orders[i]];\n", ""),
+    "forfeited too early": (
+        "SealedAuction",
+        "if (revealsEnd == 0 || block.timestamp <",
+        "if (revealsEnd == 0 || block.timestamp + 30 <",
+    ),
+    "another opening": ("SealedAuction", "if (word != expected) revert WrongOpening(slot, order);", ""),
+    "paid out and kept": ("SealedAuction", "        delete freeOf[msg.sender];\n", ""),
+    "cleared twice": ("SealedAuction", "        auction.cleared = true;\n", ""),
+    "another price": ("UniformPrice", "if (pass.price != expected) revert WrongPrice(pass.price, expected);", ""),
+    "bought and not sold": ("UniformPrice", "if (pass.bought != pass.sold) revert NotBalanced(pass.bought, pass.sold);", ""),
+}
 EVERY_TIME = ("a bond not taken",)
 
 
 @pytest.mark.parametrize(
-    ("correct", "wrong"),
+    ("source", "correct", "wrong"),
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
-def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
-    with planted("SealedAuction", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
+def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
+    with planted("SealedAuction", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(AuctionMachine, settings=hunting(60, 30))

@@ -10,11 +10,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_rights import issuing, meter, reading
 from ledger_world import SEED, START, World, funded, stranger
-from walras.ledger import EmbeddedChain, Genesis, LedgerKeys, SigningKey, attestation_digest, correction_digest, next_sender
+from walras.ledger import Genesis, LedgerKeys, SigningKey, attestation_digest, correction_digest, next_sender
 from walras.ledger.calls import Contract, create
 from walras.ledger.leaf_proofs import meter_key, shown_leaf
 from walras.metering import tree_over
@@ -28,7 +28,7 @@ few = st.integers(0, 1)
 def staking() -> tuple[World, Contract, Contract]:
     """A ledger with a bond that its registry asks; gas money for the oracles."""
     gas = tuple(LedgerKeys(SEED).oracle(index).address for index in range(ORACLES))
-    world = World(EmbeddedChain(Genesis(funded(MEMBERS) + gas, timestamp=START - 900)), members=MEMBERS)
+    world = World(machine_chain(Genesis(funded(MEMBERS) + gas, timestamp=START - 900)), members=MEMBERS)
     body, now, operator = issuing(world), world.now, world.keys.operator
     terms = (world.addresses.settlement, body.meters.address, stranger().address, STAKE, DELAY, SHARE_BP)
     bond = create(world.chain, world.keys.admin, "OracleBond", *terms, timestamp=now)

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import CHAINS, START, World, chain_of, funded, stranger
 from walras.errors import LedgerError
-from walras.ledger import EmbeddedChain, Genesis, SigningKey, artifact, next_sender
+from walras.ledger import Genesis, SigningKey, artifact, next_sender
 from walras.ledger.calls import Contract, create
 from walras.ledger.channels import (
     ChannelBalance,
@@ -206,13 +207,17 @@ def test_strangers_closed_channels_and_bad_terms_are_refused(channels: Channels)
             channels.act(channels.first, function, *arguments)
 
 
+def channelling() -> Channels:
+    """Two members with money and a contract without channels."""
+    return Channels(World(machine_chain(Genesis(funded(3), timestamp=START - 900)), members=3))
+
+
 class ChannelMachine(RuleBasedStateMachine):
     """One channel, two parties who sign on and on, and everybody showing whatever they hold."""
 
     @initialize(first=st.integers(0, 50), second=st.integers(0, 50))
     def begin(self, first: int, second: int) -> None:
-        world = World(EmbeddedChain(Genesis(funded(), timestamp=START - 900)), members=3)
-        self.channels = Channels(world)
+        self.channels = prepared(channelling)
         self.held = [self.channels.open(first, second)]
         self.deposits = (first, second)
         self.shown: ChannelBalance | None = None
@@ -278,11 +283,8 @@ class ChannelMachine(RuleBasedStateMachine):
         assert channels.credits() == expected
 
 
-QUICK = settings(max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
-
-
 def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None:
-    run_state_machine_as_test(ChannelMachine, settings=QUICK)
+    run_state_machine_as_test(ChannelMachine, settings=machine_settings(8, 15))
 
 
 @pytest.mark.nightly
@@ -292,13 +294,24 @@ def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None
         ("if (balance.sequence <= channel.sequence) revert", "if (balance.sequence < channel.sequence) revert"),
         ("        channel.paid = true;\n", ""),
         ("if (block.timestamp < closesAt) revert ChallengeOpen", "if (block.timestamp + 2000 < closesAt) revert ChallengeOpen"),
+        ("if (block.timestamp >= closesAt) revert ChallengeOver", "if (block.timestamp >= closesAt + 2000) revert ChallengeOver"),
+        ("        if (units * nanoPerTokenUnit > paymentNano) --units;\n", ""),
+        ("if (units > int256(uint256(channel.firstDeposit)) ||", "if (units > int256(uint256(channel.firstDeposit)) + 1 ||"),
+        ("        _checkParty(balance.channel, channel);\n", ""),
     ],
-    ids=["the same balance again", "paid twice", "paid too early"],
+    ids=[
+        "the same balance again",
+        "paid twice",
+        "paid too early",
+        "challenged too late",
+        "rounded the other way",
+        "beyond the deposit",
+        "closed by anybody",
+    ],
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=120, database=None, derandomize=True, phases=(Phase.generate,))
     with planted("PaymentChannels", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(ChannelMachine, settings=hunt)
+        run_state_machine_as_test(ChannelMachine, settings=hunting(120, 15))
 
 
 def test_every_function_of_the_contract_is_known_to_python() -> None:

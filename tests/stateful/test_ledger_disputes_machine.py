@@ -8,12 +8,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_rights import salted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import (
-    EmbeddedChain,
     Genesis,
     Header,
     NetPositions,
@@ -38,7 +37,7 @@ accounts = st.sampled_from([1, 2])
 
 def court() -> tuple[World, Contract]:
     """A ledger with the meters entered, and the disputes beside it."""
-    chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
+    chain = machine_chain(Genesis(funded(3), timestamp=START - 900))
     world = World(chain, members=3, window=WINDOW)
     keys, now = world.keys, world.now
     devices = create(chain, keys.admin, "DeviceRegistry", world.addresses.registry, timestamp=now)
@@ -63,7 +62,7 @@ class DisputesMachine(RuleBasedStateMachine):
         self.leaves: dict[int, list[bytes]] = {}
         self.records: dict[int, list[tuple[Header, NetPositions]]] = {}
         self.open_by: dict[tuple[int, int], tuple[int, int]] = {}
-        self.bond, self.paid, self.next_slot = 0, {1: 0, 2: 0}, 0
+        self.bond, self.paid, self.next_slot, self.bond_free_at = 0, {1: 0, 2: 0}, 0, 0
 
     def attempt(self, key: SigningKey, function: str, *arguments: object) -> bool:
         raw = self.contract.transaction(next_sender(self.chain, key), function, *arguments, gas_limit=4_000_000)
@@ -188,6 +187,32 @@ class DisputesMachine(RuleBasedStateMachine):
         assert self.attempt(self.world.keys.operator, "addBond", units)
         self.bond += units
 
+    @rule(by_operator=st.sampled_from([True, True, False]))
+    def announce(self, by_operator: bool) -> None:
+        done = self.attempt(self.world.keys.operator if by_operator else stranger(), "announceWithdrawal")
+        assert done == by_operator
+        self.bond_free_at = self.world.now + 2 * ANSWER_S if done else self.bond_free_at
+
+    @rule(by_operator=st.sampled_from([True, True, False]))
+    def withdraw_bond(self, by_operator: bool) -> None:
+        done = self.attempt(self.world.keys.operator if by_operator else stranger(), "withdrawBond")
+        free = self.bond_free_at > 0 and self.world.now >= self.bond_free_at and not self.open_by
+        assert done == (by_operator and free)
+        if done:
+            self.bond = self.bond_free_at = 0
+
+    @rule(disputed=st.booleans(), announced=st.booleans(), waited=st.sampled_from([ANSWER_S, 2 * ANSWER_S]), thief=st.booleans())
+    def take_the_bond_out(self, disputed: bool, announced: bool, waited: int, thief: bool) -> None:
+        """By the operator or somebody else, with notice or without, before its time or after, beside a dispute or not."""
+        self.add_bond(250)
+        if announced:
+            self.announce(True)
+        if disputed:
+            self.settle(1, 1, 1, 1)
+            self.open(1, 0, True)
+        self.wait(waited)
+        self.withdraw_bond(not thief)
+
     @rule(seconds=st.sampled_from([900, ANSWER_S]))
     def wait(self, seconds: int) -> None:
         self.world.now += seconds
@@ -211,6 +236,22 @@ PLANTED = {
     "punished twice": ("Disputes", "        delete disputeOf[slot][account];\n", ""),
     "closed without correction": ("Disputes", "if (settledWh != dispute.provedWh) revert", "if (false) revert"),
     "past the window": ("Disputes", "if (slot + window < next) revert", "if (slot + window + 1 < next) revert"),
+    "the bond out beside a dispute": ("Disputes", "if (openDisputes > 0 || bondFreeAt == 0", "if (bondFreeAt == 0"),
+    "the bond out without notice": (
+        "Disputes",
+        "bondFreeAt == 0 || block.timestamp < bondFreeAt) revert",
+        "block.timestamp < bondFreeAt) revert",
+    ),
+    "the bond out at once": (
+        "Disputes",
+        "bondFreeAt == 0 || block.timestamp < bondFreeAt) revert",
+        "bondFreeAt == 0) revert",
+    ),
+    "anybody takes the bond": (
+        "Disputes",
+        "        registry.checkOperator(msg.sender);\n        if (openDisputes",
+        "        if (openDisputes",
+    ),
     "a correction forgotten": ("SettledEnergy", "energyWh += part;", "energyWh = part;"),
 }
 EVERY_TIME = ("a dispute over nothing",)

@@ -10,10 +10,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
-from walras.ledger import EmbeddedChain, Genesis, NetPositions, SigningKey, net_positions, next_sender, pack_positions, settle
+from walras.ledger import Genesis, NetPositions, SigningKey, net_positions, next_sender, pack_positions, settle
 from walras.ledger.calls import Contract, create
 from walras.ledger.flexibility_bond import FlexibilityTerms, baseline_tree, delivered_wh, shares_nano
 
@@ -35,7 +35,7 @@ class Agreement:
 
 def flexibility() -> tuple[World, Contract]:
     """A settlement and the bonds beside it; buyer (the operator) and provider (member 1) with money."""
-    chain = EmbeddedChain(Genesis(funded(2), timestamp=START - 900))
+    chain = machine_chain(Genesis(funded(2), timestamp=START - 900))
     world = World(chain, members=2, window=WINDOW)
     keys = world.keys
     contract = create(chain, keys.admin, "FlexibilityBond", world.addresses.settlement, timestamp=world.now)

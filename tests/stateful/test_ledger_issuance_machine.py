@@ -12,11 +12,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_rights import Delivered, certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import START, World, funded
-from walras.ledger import EmbeddedChain, Genesis, net_positions, next_sender
+from walras.ledger import Genesis, net_positions, next_sender
 from walras.ledger.calls import Contract
 from walras.ledger.claims import CLAIM_GAS, claim_id
 from walras.ledger.encoding import pack_positions
@@ -27,7 +27,7 @@ accounts = st.integers(0, MEMBERS - 1)
 
 def issuers() -> tuple[World, list[Contract], list[Contract]]:
     """A ledger with two contracts of certificates and two of claims under one issuing body."""
-    world = World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS, window=WINDOW)
+    world = World(machine_chain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS, window=WINDOW)
     body = issuing(world)
     return world, [certificates_of(world, body) for _ in range(2)], [claims_of(world, body, LIFE) for _ in range(2)]
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_rights import LIFE, certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import COIN, START, World, chain_of, funded, stranger
 from walras.errors import LedgerError
-from walras.ledger import EmbeddedChain, Genesis, SigningKey, net_positions, next_sender, settle
+from walras.ledger import Genesis, SigningKey, net_positions, next_sender, settle
 from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord, held_wh, issue
 from walras.ledger.claims import claim, claim_id
@@ -67,12 +67,35 @@ trader = st.integers(0, 1)
 energy = st.one_of(st.integers(1, 200), st.integers(1, 60_000))
 
 
+def pools_at(fee_ppm: int) -> Pools:
+    """Two members beside an empty pool of this fee."""
+    return Pools(World(machine_chain(Genesis(funded(3), timestamp=START - 900)), members=3), fee_ppm)
+
+
+def without_fee() -> Pools:
+    """Swaps cost nothing."""
+    return pools_at(0)
+
+
+def usual() -> Pools:
+    """Three per mille."""
+    return pools_at(3_000)
+
+
+def nearly_all() -> Pools:
+    """All but a millionth goes to the providers."""
+    return pools_at(999_999)
+
+
+FEES = {0: without_fee, 3_000: usual, 999_999: nearly_all}
+
+
 class PoolMachine(RuleBasedStateMachine):
     """The same orders to the contract and to `market.constant_product`."""
 
-    @initialize(wh=st.integers(1, 50_000), nano=st.integers(1, 5 * COIN), fee=st.sampled_from([0, 3_000, 999_999]))
+    @initialize(wh=st.integers(1, 50_000), nano=st.integers(1, 5 * COIN), fee=st.sampled_from(list(FEES)))
     def begin(self, wh: int, nano: int, fee: int) -> None:
-        self.pools = Pools(World(EmbeddedChain(Genesis(funded(), timestamp=START - 900)), members=3), fee)
+        self.pools = prepared(FEES[fee])
         self.pools.act(self.pools.traders[0], "open", wh, nano)
         self.twin: ConstantProduct = open_constant_product(wh, nano, fee)
         self.shares = [self.twin.shares, 0]
@@ -156,11 +179,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.product = found.energy_wh * found.money_nano
 
 
-QUICK = settings(max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
-
-
 def test_the_pool_equals_the_markets_pool() -> None:
-    run_state_machine_as_test(PoolMachine, settings=QUICK)
+    run_state_machine_as_test(PoolMachine, settings=machine_settings(8, 15))
 
 
 @pytest.mark.nightly
@@ -171,13 +191,25 @@ def test_the_pool_equals_the_markets_pool() -> None:
          "costNano = moneyNano * wh * PPM / ((energyWh - wh) * (PPM - feePpm));"),
         ("uint256 net = wh * (PPM - feePpm);", "uint256 net = wh * PPM;"),
         ("uint256 wh = Math.ceilDiv(energyWh * wanted, shares);", "uint256 wh = energyWh * wanted / shares;"),
+        ("if (costNano > atMostNano) revert BeyondSlippage(costNano, atMostNano);", ""),
+        ("        shares -= wanted;\n        energyWh -= wh;", "        energyWh -= wh;"),
+        (
+            "        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n        moneyNano -= nano;\n        if",
+            "        shares -= wanted;\n        moneyNano -= nano;\n        if",
+        ),
     ],
-    ids=["a buyer rounded down", "a sale without fee", "a deposit rounded down"],
+    ids=[
+        "a buyer rounded down",
+        "a sale without fee",
+        "a deposit rounded down",
+        "at any price",
+        "shares given back and counted",
+        "shares given back and kept",
+    ],
 )  # fmt: skip
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=100, database=None, derandomize=True, phases=(Phase.generate,))
     with planted("EnergyPool", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(PoolMachine, settings=hunt)
+        run_state_machine_as_test(PoolMachine, settings=hunting(100, 15))
 
 
 @pytest.mark.parametrize("kind", ["embedded", "anvil"])

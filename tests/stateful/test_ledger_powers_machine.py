@@ -10,10 +10,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import SEED, START, World, funded, stranger
-from walras.ledger import EmbeddedChain, Genesis, SigningKey, artifact, next_sender, signing_key
+from walras.ledger import Genesis, SigningKey, artifact, next_sender, signing_key
 from walras.ledger.calls import Contract, create
 from walras.ledger.credentials import DeviceStatus, GateList, closed_by, device_counts
 from walras.ledger.governance import act_digest
@@ -36,7 +36,7 @@ class Device:
 
 def powers() -> tuple[World, Contract, Contract, Contract]:
     """A ledger, and beside it a council of the first three of the pool, a device registry and a gate of two lists."""
-    chain = EmbeddedChain(Genesis(funded(3), timestamp=START - 900))
+    chain = machine_chain(Genesis(funded(3), timestamp=START - 900))
     world = World(chain, members=3)
     admin, operator = world.keys.admin, world.keys.operator
     lists = (GateList("kyc", admin.address), GateList("sanctions", operator.address, denies=True))

@@ -14,10 +14,10 @@ import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from ledger_foreign import Foreign, foreign
-from ledger_machines import hunting, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import START, World, funded
-from walras.ledger import EmbeddedChain, Genesis, next_sender
+from walras.ledger import Genesis, next_sender
 from walras.ledger.calls import Contract, create
 from walras.ledger.quotes import ANYBODY, Quote, Right, price_units, quote_digest, sign_quote
 
@@ -36,7 +36,7 @@ class Signed:
 
 def quoting() -> tuple[World, Contract, Foreign]:
     """Three members with a right and money each, and the contract where they quote."""
-    world = World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
+    world = World(machine_chain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS)
     admin, now = world.keys.admin, world.now
     contract = create(world.chain, admin, "SignedQuotes", world.addresses.currency, timestamp=now)
     token = foreign(world.chain, admin, "HostileRight", timestamp=now)

@@ -7,29 +7,20 @@ is theirs; and each bug planted into the contract is found.
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from ledger_machines import hunting, machine_chain, machine_settings, prepared
 from ledger_planted import planted
 from ledger_world import COIN, DELAY_S, START, World, funded, row, stranger
-from walras.ledger import EmbeddedChain, Genesis, Receipt, balances
+from walras.ledger import Genesis, Receipt, balances
 
 MEMBERS = 4
 UNIT = 1_000  # nano in a token unit
 WINDOW = 4  # slots in which a settled one can be corrected
-NIGHTLY = os.environ.get("WALRAS_NIGHTLY") == "1"
-QUICK = settings(
-    max_examples=10_000 if NIGHTLY else 12,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
-)
 accounts = st.integers(0, MEMBERS - 1)
 payments = st.one_of(st.integers(-2 * COIN, 2 * COIN), st.integers(-2_000, 2_000))
 
@@ -83,24 +74,49 @@ class Twin:
         return units
 
 
+def settling() -> World:
+    """A coin inside."""
+    return settling_with(COIN)
+
+
+def settling_with(start: int) -> World:
+    """A ledger with `start` nano on every account, and money outside that the contract may take."""
+    chain = machine_chain(Genesis(funded(MEMBERS), timestamp=START - 900))
+    world = World(chain, members=MEMBERS, deposit_nano=start, window=WINDOW)
+    for account in range(MEMBERS):
+        owner = world.keys.member(account)
+        assert world.send(world.keys.operator, "TestCurrency", "mint", owner.address, 10 * COIN).status == 1
+        assert world.send(owner, "TestCurrency", "approve", world.addresses.settlement, 2**200).status == 1
+    return world
+
+
+def penniless() -> World:
+    """Nothing inside."""
+    return settling_with(0)
+
+
+def with_one_unit() -> World:
+    """One token unit inside."""
+    return settling_with(UNIT)
+
+
+def with_five_units() -> World:
+    """Five token units inside."""
+    return settling_with(5 * UNIT)
+
+
+STARTS = {0: penniless, UNIT: with_one_unit, 5 * UNIT: with_five_units, COIN: settling}
+
+
 class SettlementMachine(RuleBasedStateMachine):
     """Every rule does the same thing to the contract and to the twin; the invariant compares all they hold."""
 
-    @initialize(start=st.sampled_from([0, 1_000, 5 * UNIT, COIN]))
+    @initialize(start=st.sampled_from(list(STARTS)))
     def deploy(self, start: int) -> None:
-        chain = EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900))
-        self.world = World(chain, members=MEMBERS, deposit_nano=start, window=WINDOW)
+        self.world = prepared(STARTS[start])
         self.twin = Twin([start] * MEMBERS, [0] * MEMBERS)
         self.donated = 0
-        self.outside = [0] * MEMBERS
-        self.mint(10 * COIN)
-
-    def mint(self, units: int) -> None:
-        for account in range(MEMBERS):
-            owner = self.world.keys.member(account)
-            assert self.world.send(self.world.keys.operator, "TestCurrency", "mint", owner.address, units).status == 1
-            assert self.world.send(owner, "TestCurrency", "approve", self.world.addresses.settlement, 2**200).status == 1
-            self.outside[account] += units
+        self.outside = [10 * COIN] * MEMBERS
 
     def moment(self, receipt: Receipt) -> int:
         self.world.now = receipt.timestamp
@@ -186,6 +202,13 @@ class SettlementMachine(RuleBasedStateMachine):
             self.moment(receipt)
             assert receipt.status == int(self.twin.correct(slot, revision, rows)), receipt.refusal
 
+    @rule(back=st.sampled_from([WINDOW - 1, WINDOW]), amount=st.integers(-1, 1))
+    def let_slots_pass_and_correct(self, back: int, amount: int) -> None:
+        """The last slot that can still be corrected, and the one before it."""
+        for _ in range(WINDOW + 1):
+            self.compare_settlement(self.twin.next_slot, [], (0, 1, 2))
+        self.correct(back, 1, amount, amount)
+
     @rule(oracles=st.sampled_from([(), (0,), (0, 1), (2, 3)]), foreign=st.booleans())
     def settle_without_quorum(self, oracles: tuple[int, ...], foreign: bool) -> None:
         """Too few oracles, or enough who signed for another slot."""
@@ -237,7 +260,7 @@ class SettlementMachine(RuleBasedStateMachine):
 
 
 def test_the_contract_equals_its_twin() -> None:
-    run_state_machine_as_test(SettlementMachine, settings=QUICK)
+    run_state_machine_as_test(SettlementMachine, settings=machine_settings(12, 25))
 
 
 PLANTED = {
@@ -246,6 +269,22 @@ PLANTED = {
     "a nano below zero": ("if (int256(balance) < paymentNano) revert", "if (int256(balance) + 1 < paymentNano) revert"),
     "a correction twice": ("        revisionOf[slot] = revision;", "        revisionOf[slot] = revision - 1;"),
     "a slot twice": ("        nextSlot = slot + 1;", "        nextSlot = slot;"),
+    "energy from nothing": ("if (energySum != 0) revert", "if (energySum > 1) revert"),
+    "a stranger's account": (
+        "if (lowestFree > registry.memberCount()) revert",
+        "if (lowestFree > registry.memberCount() + 1) revert",
+    ),
+    "a correction of what is final": ("if (slot < oldest) revert", "if (slot + 1 < oldest) revert"),
+    "without a quorum": ("        registry.checkQuorum(attestationDigest(slot, header.readingsRoot), signatures);\n", ""),
+    "anybody settles": (
+        "        onlyOperator\n        whenNotPaused\n    {\n        if (slot < nextSlot",
+        "        whenNotPaused\n    {\n        if (slot < nextSlot",
+    ),
+    "settled while paused": (
+        "        onlyOperator\n        whenNotPaused\n    {\n        if (slot < nextSlot",
+        "        onlyOperator\n    {\n        if (slot < nextSlot",
+    ),
+    "paid before the delay": ("if (block.timestamp < request.availableAt) revert", "if (false) revert"),
     "a withdrawal nearly free": (
         "_words[account] = word - tokenUnits * nanoPerTokenUnit;",
         "_words[account] = word - tokenUnits;",
@@ -259,6 +298,5 @@ EVERY_TIME = ("money from nothing", "an account twice")
     [pytest.param(*bug, id=name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name, bug in PLANTED.items()],
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
-    hunt = settings(QUICK, max_examples=60, phases=(Phase.generate,), database=None, derandomize=True)
     with planted("Settlement", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(SettlementMachine, settings=hunt)
+        run_state_machine_as_test(SettlementMachine, settings=hunting(60, 25))

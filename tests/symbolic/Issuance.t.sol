@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {Issuance} from "Issuance.sol";
 import {MeterRegister} from "MeterRegister.sol";
 import {Settlement} from "Settlement.sol";
-import {StubMeters, StubRegistry, StubSettlement} from "Stubs.sol";
+import {Caller, StubMeters, StubRegistry, StubSettlement} from "Stubs.sol";
 
 /// @title For all slots and meters
 contract IssuanceSymbolicTest {
@@ -47,11 +47,5 @@ contract IssuanceSymbolicTest {
         assert(!stranger.tries(address(issuance), abi.encodeCall(issuance.takeReading, (slot, keyId))));
         assert(!stranger.tries(address(issuance), abi.encodeCall(issuance.takeAccount, (slot, account))));
         assert(!stranger.tries(address(issuance), abi.encodeCall(issuance.appoint, (issuer, settlement))));
-    }
-}
-
-contract Caller {
-    function tries(address to, bytes calldata call_) external returns (bool done) {
-        (done,) = to.call(call_);
     }
 }

@@ -17,6 +17,22 @@ contract StubToken {
     }
 }
 
+/// @title Its twin with nine decimals: a token unit is a nano-unit, and no division stands between the solver and the sums
+contract FineToken {
+    uint8 public constant decimals = 9;
+    mapping(address owner => uint256) public balanceOf;
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        balanceOf[to] += amount;
+        return true;
+    }
+
+    function transferFrom(address, address to, uint256 amount) external returns (bool) {
+        balanceOf[to] += amount;
+        return true;
+    }
+}
+
 /// @title Two members, one operator, a quorum for everything
 contract StubRegistry {
     address public immutable operator;
@@ -38,15 +54,48 @@ contract StubRegistry {
     }
 
     function checkQuorum(bytes32, bytes calldata) external pure {}
+
+    function checkGate(address) external pure {}
+
+    /// @notice The operator has account 0; everybody else is account 1.
+    function accountOf(address owner) external view returns (uint256) {
+        return owner == operator ? 0 : 1;
+    }
+
+    function ownerOf(uint256) external view returns (address) {
+        return operator;
+    }
 }
+
+/// @title Somebody else
+contract Caller {
+    function tries(address to, bytes calldata call_) external returns (bool done) {
+        (done,) = to.call(call_);
+    }
+}
+
+interface Vm {
+    function warp(uint256 time) external;
+}
+
+/// @dev The address at which forge and halmos listen.
+Vm constant VM = Vm(0x7109709ECfa91a80626fF3989D68f67F5b1DD12D);
 
 /// @title A settlement that has come as far as it is told
 contract StubSettlement {
     address public immutable registry;
     uint64 public nextSlot;
 
+    address public currency;
+    uint256 public constant nanoPerTokenUnit = 1;
+    uint64 public constant correctionWindow = 4;
+
     constructor(address registry_) {
         registry = registry_;
+    }
+
+    function payIn(address currency_) external {
+        currency = currency_;
     }
 
     function comeTo(uint64 slot) external {

@@ -1,15 +1,16 @@
-"""The command line of the metering nodes: gateway and oracle. Parses and calls."""
+"""The command line of the metering nodes: gateway, oracle and device. Parses and calls."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 
 def register(app: App) -> None:
     """Add the commands of this file."""
-    for command in (gateway, oracle):
+    for command in (gateway, oracle, meter):
         app.command(command)
 
 
@@ -19,9 +20,12 @@ def gateway(
     oracles: str,
     store: Path = Path("gateway.sqlite"),
     listen: str = "127.0.0.1:7400",
-    key: Path | None = None,
+    key: str | None = None,
     secret: Path | None = None,
     per_second: int = 10_000,
+    clock: Path | None = None,
+    roll: Path | None = None,
+    passphrase: Path | None = None,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
 
@@ -36,15 +40,22 @@ def gateway(
     listen
         HOST:PORT to serve meters on; port 0 takes a free one.
     key
-        P-256 private key (PEM) to sign batches with, instead of the one that follows from the seed.
+        Place of the P-256 key to sign batches with, instead of the one that follows from the seed: a file (PEM), or
+        `tpm:TCTI` for one in a TPM.
     secret
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
     per_second
         Readings taken a second on average; ten seconds' worth at once.
+    clock
+        File with the time, for a replay, that requests of the log are judged by; default: the machine's clock.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    passphrase
+        File whose first line decrypts the key's file.
     """
-    from walras.commands.nodes import gateway_command
+    from walras.commands.nodes import GatewayKeys, gateway_command
 
-    gateway_command(community, store, listen, oracles, key, secret, per_second)
+    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
 
 
 def oracle(
@@ -57,6 +68,7 @@ def oracle(
     clock: Path | None = None,
     key: Path | None = None,
     secret: Path | None = None,
+    roll: Path | None = None,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -78,7 +90,31 @@ def oracle(
         File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
     secret
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     """
-    from walras.commands.nodes import oracle_command
+    from walras.commands.nodes import OracleKeys, oracle_command
 
-    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, key, secret)
+    keys = OracleKeys(key, secret, roll)
+    oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
+
+
+def meter(
+    readings: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, key: str, gateway: str, passphrase: Path | None = None
+) -> None:
+    """A device: sign readings with its key, in a file or a TPM, and hand them to a gateway; its counter goes up with each.
+
+    Parameters
+    ----------
+    readings
+        A line a slot: SLOT IMPORT_WH EXPORT_WH; `-` reads standard input.
+    key
+        Place of the device's key: a file (PEM), or `tpm:TCTI`.
+    gateway
+        HOST:PORT of a `walras gateway`.
+    passphrase
+        File whose first line decrypts the key's file.
+    """
+    from walras.commands.meter import meter_command
+
+    meter_command(readings, key, gateway, passphrase)

@@ -25,7 +25,6 @@ from walras.units import format_energy, format_money, format_price
 def compare_command(community: Path, mechanisms: str, *, days: int | None, start: date | None, lies: int, out: Path | None) -> None:
     """Compare, print, and write the page where asked."""
     console = Console(soft_wrap=True, highlight=False)
-    console.width = max(console.width, 190)
     wanted = _wanted(mechanisms, lies)
     given = with_period(load_community(community), start=start, days=days)
     given = replace(given, market=replace(given.market, strategy="truthful"))
@@ -39,9 +38,11 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
     console.print(
         f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms"
     )
-    console.print(_table(outcomes, given.currency))
-    console.print("largest lie: the most that anybody gains by the best misreport found (price, quantity, withholding)")
-    console.print("false names: the same by splitting an order over several identities; credentials are the answer to that")
+    for table in _tables(outcomes, given.currency, console.width):
+        console.print(table)
+        console.print()
+    for line in NOTES:
+        console.print(line, soft_wrap=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         _figure(outcomes).write_html(out, include_plotlyjs=True, full_html=True)
@@ -71,31 +72,59 @@ def _row(outcome: Outcome) -> dict[str, object]:
     return {**outcome.score.as_row(), **{k: v for k, v in asdict(outcome).items() if k != "score"}}
 
 
-def _table(outcomes: list[Outcome], currency: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    heads = ("mechanism", "welfare", "volume", "mean price", "spread", "operator", "buyers gain", "sellers gain")
-    for head in (*heads, "Gini", "largest lie", "false names", "ms/book", "members pay", "over limits", "taken back"):
-        table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
+NOTES = (
+    "largest lie: the most that anybody gains by the best misreport found (price, quantity, withholding)",
+    "false names: the same by splitting an order over several identities; credentials are the answer to that",
+)
+WIDE = 190
+"""So many columns take the whole table side by side; below, it is printed in parts, each beginning with the mechanism."""
+PARTS = (
+    ("welfare", "volume", "mean price", "spread", "operator"),
+    ("buyers gain", "sellers gain", "Gini", "largest lie", "false names"),
+    ("ms/book", "members pay", "over limits", "taken back"),
+)
+
+
+def _tables(outcomes: list[Outcome], currency: str, width: int) -> list[Table]:
+    """One table, or as many as it takes to stay within `width`."""
+    columns = _columns(outcomes, currency)
+    parts = [tuple(name for part in PARTS for name in part)] if width >= WIDE else PARTS
+    tables = []
+    for part in parts:
+        table = Table(box=None, pad_edge=False)
+        for head in ("mechanism", *part):
+            table.add_column(head, justify="left" if head == "mechanism" else "right", no_wrap=True)
+        for row in zip(*(columns[head] for head in ("mechanism", *part)), strict=True):
+            table.add_row(*row)
+        tables.append(table)
+    return tables
+
+
+def _columns(outcomes: list[Outcome], currency: str) -> dict[str, list[str]]:
+    """Head to cells, the largest welfare first."""
+    columns: dict[str, list[str]] = {}
     for o in sorted(outcomes, key=lambda o: -o.score.efficiency):
         s = o.score
-        table.add_row(
-            s.mechanism,
-            f"{100 * s.efficiency:.1f} %",
-            format_energy(s.volume_wh, 1),
-            "" if s.price_mean is None else format_price(round(s.price_mean)),
-            "" if s.price_deviation is None else format_price(round(s.price_deviation)),
-            format_money(s.surplus_nano, currency),
-            format_money(s.buyer_gain_nano, currency),
-            format_money(s.seller_gain_nano, currency),
-            f"{s.gini:.2f}",
-            "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
-            "" if s.largest_false_name_nano is None else format_money(s.largest_false_name_nano, currency, 4),
-            f"{1e3 * s.seconds / max(s.books, 1):.2f}",
-            format_money(o.members_pay_nano, currency),
-            str(o.broken),
-            format_energy(o.curtailed_wh, 1) if o.curtailed_wh else "",
-        )
-    return table
+        row = {
+            "mechanism": s.mechanism,
+            "welfare": f"{100 * s.efficiency:.1f} %",
+            "volume": format_energy(s.volume_wh, 1),
+            "mean price": "" if s.price_mean is None else format_price(round(s.price_mean)),
+            "spread": "" if s.price_deviation is None else format_price(round(s.price_deviation)),
+            "operator": format_money(s.surplus_nano, currency),
+            "buyers gain": format_money(s.buyer_gain_nano, currency),
+            "sellers gain": format_money(s.seller_gain_nano, currency),
+            "Gini": f"{s.gini:.2f}",
+            "largest lie": "" if s.largest_lie_nano is None else format_money(s.largest_lie_nano, currency, 4),
+            "false names": "" if s.largest_false_name_nano is None else format_money(s.largest_false_name_nano, currency, 4),
+            "ms/book": f"{1e3 * s.seconds / max(s.books, 1):.2f}",
+            "members pay": format_money(o.members_pay_nano, currency),
+            "over limits": str(o.broken),
+            "taken back": format_energy(o.curtailed_wh, 1) if o.curtailed_wh else "",
+        }
+        for head, cell in row.items():
+            columns.setdefault(head, []).append(cell)
+    return columns
 
 
 def _figure(outcomes: list[Outcome]) -> go.Figure:

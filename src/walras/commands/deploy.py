@@ -1,8 +1,9 @@
-"""`walras deploy`: the ledger of a community on a chain, once, by manifest; again it confirms or finishes."""
+"""`walras deploy`: the ledger of a community on a chain, once, by manifest; again it confirms, finishes, or adds contracts."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
-from walras.ledger.manifest import PROFILES, deploy_once, fees_of
+from walras.ledger.manifest import PROFILES, add_once, contracts_of, deploy_once, fees_of
+from walras.ledger.shelf import chosen
 from walras.ledger.transactions import DEFAULT_FEES
+from walras.service.roll import read_roll
+from walras.study.ledger_rules import addition_terms
 from walras.study.meters import run_seed
+from walras.study.parts import ledger_terms_of
 from walras.study.runner import ledger_keys, make_terms
-from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
 
 
@@ -31,36 +35,56 @@ class CouncilTerms:
 
 
 def deploy_command(
-    community: Path, chain: str, manifest: Path, profile: str, secret: Path | None, council: Path | None = None
+    community: Path,
+    chain: str,
+    manifest: Path,
+    profile: str,
+    secret: Path | None,
+    council: Path | None = None,
+    contracts: Sequence[str] = (),
+    roll: Path | None = None,
 ) -> None:
-    """Deploy, finish an interrupted deployment, or confirm the one the manifest names."""
+    """Deploy, finish an interrupted deployment, confirm the one the manifest names, or add contracts to it."""
     if profile not in PROFILES:
         raise InputError("walras deploy", [Fault("command line", "--profile", profile, "one of " + ", ".join(PROFILES))])
-    chosen = PROFILES[profile]
+    kind = PROFILES[profile]
     given = load_community(community)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
+    if roll is not None:
+        held = read_roll(roll, given)
+        if keys.admin.address != held.admin:
+            raise InputError("walras deploy", [Fault(str(roll), "admin", held.admin, f"{keys.admin.address}, that of --secret")])
+        keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+        terms = make_terms(given, Trading(given), keys)
     ledger_terms = ledger_terms_of(terms, keys)
     if council is not None:
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)
-    settings = NodeSettings(receipt_timeout_s=chosen.receipt_timeout_s, confirmations=chosen.confirmations)
+    added_terms = addition_terms(given, terms)
+    needed = () if terms.batches is None else ("BatchSettlement",)
+    names = chosen((*needed, *given.ledger.contracts, *contracts), added_terms)
+    settings = NodeSettings(receipt_timeout_s=kind.receipt_timeout_s, confirmations=kind.confirmations)
     node = JsonRpcChain(chain, settings=settings)
-    planned = manifest.exists()
-    fees = DEFAULT_FEES if planned else fees_of(chosen, node.suggested_fees())
-    deployment = deploy_once(node, keys, ledger_terms, manifest, timestamp=int(time.time()), fees=fees)
-    if chosen.finality_blocks > chosen.confirmations:
-        final = JsonRpcChain(chain, settings=replace(settings, confirmations=chosen.finality_blocks))
-        final.send(deployment.transactions[-1].raw, timestamp=0)  # the node has it: this waits for the blocks on top
+    complete = manifest.exists() and set(names) <= set(contracts_of(manifest))
+    fees = DEFAULT_FEES if complete else fees_of(kind, node.suggested_fees())
+    now = int(time.time())
+    deployment = deploy_once(node, keys, ledger_terms, manifest, timestamp=now, fees=fees)
+    added = add_once(node, keys, manifest, names, added_terms, timestamp=now, fees=fees)
+    transactions = (*deployment.transactions, *added.transactions)
+    if kind.finality_blocks > kind.confirmations:
+        final = JsonRpcChain(chain, settings=replace(settings, confirmations=kind.finality_blocks))
+        final.send(transactions[-1].raw, timestamp=0)  # the node has it: this waits for the blocks on top
     console = Console(soft_wrap=True, highlight=False)
     a = deployment.addresses
-    for name in ("currency", "registry", "settlement", "council", "timelock"):
-        if (address := getattr(a, name)) is not None:
-            console.print(f"{name:<11} {address}")
-    gas = sum(receipt.gas_used for receipt in deployment.receipts)
-    console.print(f"chain {a.chain_id}, {len(deployment.transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
+    for name, address in contracts_of(manifest).items():
+        console.print(f"{name:<27} {address}")
+    gas = sum(receipt.gas_used for receipt in (*deployment.receipts, *added.receipts))
+    console.print(f"chain {a.chain_id}, {len(transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
     if a.timelock is not None:
         console.print("the admin's role is offered to the timelock: it takes effect when the council has it accepted")
+    for label in added.waiting:
+        console.print(f"for the council to do: {label} (its call is in the manifest, under for_council)")
     if secret is None:
         console.print("keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
     console.print(f"manifest: {manifest}; the same command again confirms it")

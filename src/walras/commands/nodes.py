@@ -6,60 +6,69 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from walras.commands.secrets import read_secret
+from walras.commands.secrets import read_passphrase, read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger.keys import key_of
 from walras.metering import did_of
 from walras.metering.flow_control import RateRule
-from walras.metering.identity import PrivateKey
 from walras.service.appointment import appointment, make_gateway, make_oracle
 from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
+from walras.service.keys import open_key
 from walras.study.runner import store_master
 
 HAND_ON_EVERY_S = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayKeys:
+    """Place of the gateway's key, passphrase file, secret file, roll: what does not follow from the seed."""
+
+    key: str | None
+    passphrase: Path | None
+    secret: Path | None
+    roll: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class OracleKeys:
+    """The oracle's key file, secret file, roll: what does not follow from the seed."""
+
+    key: Path | None
+    secret: Path | None
+    roll: Path | None
+
+
 def gateway_command(
-    community: Path,
-    store: Path,
-    listen: str,
-    oracles: str,
-    key: Path | None,
-    secret: Path | None,
-    per_second: int,
+    community: Path, store: Path, listen: str, oracles: str, keys: GatewayKeys, per_second: int, clock: Path | None = None
 ) -> None:
     """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID."""
-    held = None if secret is None else read_secret(secret, "walras gateway")
-    a = appointment(load_community(community))
-    own = a.gateway_key if key is None else _read_pem(key)
+    held = None if keys.secret is None else read_secret(keys.secret, "walras gateway")
+    if keys.roll is not None and (keys.key is None or held is None):
+        raise InputError("walras gateway", [], way_out="with --roll the gateway has a --key and a --secret of its own")
+    a = appointment(load_community(community), keys.roll)
+    own = a.gateway_key if keys.key is None else open_key(keys.key, read_passphrase(keys.passphrase, "walras gateway"))
     rate = RateRule(per_second, burst=10 * per_second)
-    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds)
+    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds, _clock(clock))
     host, port = parse_address(listen)
     _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host)
 
 
 def oracle_command(
-    community: Path,
-    number: int,
-    store: Path,
-    listen: str,
-    gateway: str | None,
-    clock: Path | None,
-    key: Path | None,
-    secret: Path | None,
+    community: Path, number: int, store: Path, listen: str, gateway: str | None, clock: Path | None, keys: OracleKeys
 ) -> None:
     """Receive batches, and answer the exchange's signed requests, until stopped. Prints the address and the oracle's account."""
-    held = None if secret is None else read_secret(secret, "walras oracle")
-    a = appointment(load_community(community))
-    own = a.keys.oracle(number) if key is None else key_of(read_secret(key, "walras oracle"))
-    now = wall_clock if clock is None else FileClock(clock)
+    held = None if keys.secret is None else read_secret(keys.secret, "walras oracle")
+    if keys.roll is not None and (keys.key is None or held is None):
+        raise InputError("walras oracle", [], way_out="with --roll an oracle has a --key and a --secret of its own")
+    a = appointment(load_community(community), keys.roll)
+    own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle"))
+    now = _clock(clock)
     host, port = parse_address(listen)
     with ThreadPoolExecutor(2) as pool:
         node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool)
@@ -89,16 +98,9 @@ def _serve(run: Callable[[Callable[[int], None]], Coroutine[None, None, None]], 
         return
 
 
+def _clock(path: Path | None) -> Callable[[], datetime]:
+    return wall_clock if path is None else FileClock(path)
+
+
 def _milliseconds() -> int:
     return time.monotonic_ns() // 1_000_000
-
-
-def _read_pem(path: Path) -> PrivateKey:
-    expected = "a P-256 private key in PEM"
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as cause:
-        raise InputError("walras gateway", [Fault(str(path), "--key", type(cause).__name__, expected)]) from cause
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise InputError("walras gateway", [Fault(str(path), "--key", type(key).__name__, expected)])
-    return key

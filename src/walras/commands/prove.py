@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from walras.commands.published import is_published
 from walras.errors import Fault, InputError
 from walras.metering.proofs import (
     BelowLimit,
@@ -46,21 +47,34 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
 def prove_command(claim: Path, out: Path, keys: Path, engine: str | None) -> None:
     """Write the proof of what `claim` says; its statement and how long it is good for go to the screen."""
     console = Console(soft_wrap=True, highlight=False)
-    statement, days = _claimed(_json(claim), claim)
+    statement, days = _claimed(read_json(claim), claim)
+    write_proof(console, statement, days, out, keys, engine, {})
+
+
+def write_proof(
+    console: Console,
+    statement: Statement,
+    days: Sequence[Day],
+    out: Path,
+    keys: Path,
+    engine: str | None,
+    beside: Mapping[str, Any],
+) -> None:
+    """Prove and write the file: statement, proof, ceremony, and what stands `beside` them."""
     if manifest().is_development:
         make_development_keys(keys, [statement.circuit])
     proof = prove_apart(statement, days, keys, engine=engine or available_engines()[0])
-    content = {"statement": statement_record(statement), "proof": proof.encode().hex(), "ceremony": manifest().ceremony}
+    content = {"statement": statement_record(statement), "proof": proof.encode().hex(), "ceremony": manifest().ceremony, **beside}
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     console.print(f"proven: {statement}")
     console.print(f"proof: {out}")
     _warn(console)
 
 
-def check_proof_command(path: Path) -> bool:
-    """Whether the proof in a file holds for its statement; says so."""
+def check_proof_command(path: Path, run: Path | None = None) -> bool:
+    """Whether the proof in a file holds for its statement, and with `run` for a day that the run committed to; says so."""
     console = Console(soft_wrap=True, highlight=False)
-    content = _json(path)
+    content = read_json(path)
     if not isinstance(content.get("statement"), dict) or not isinstance(content.get("proof"), str):
         raise InputError(str(path), [Fault(str(path), "statement, proof", sorted(content), "a file of `walras prove`")])
     statement = statement_from(content["statement"])
@@ -70,6 +84,9 @@ def check_proof_command(path: Path) -> bool:
         raise InputError(str(path), [Fault(str(path), "proof", content["proof"][:16], "hex digits")]) from cause
     holds = verify(verifying_key(statement.circuit), decode_proof(data), statement.public)
     console.print(f"{'holds' if holds else 'does not hold'}: {statement}")
+    if run is not None and holds:
+        holds, what = is_published(statement, content.get("published"), run, str(path))
+        console.print(what)
     _warn(console)
     return holds
 
@@ -82,7 +99,7 @@ def _warn(console: Console) -> None:
 def _claimed(content: Mapping[str, Any], path: Path) -> tuple[Statement, list[Day]]:
     """The statement that a claim file makes of its days."""
     where = str(path)
-    kind, terms = _claim(content.get("claim"), where)
+    kind, terms = read_claim(content.get("claim"), where)
     listed = content.get("days")
     most = {"net_position": 4, "reduction": 2}.get(kind, 1)
     least = 2 if kind == "reduction" else 1
@@ -91,10 +108,10 @@ def _claimed(content: Mapping[str, Any], path: Path) -> tuple[Statement, list[Da
             where, [Fault(where, "days", listed if not isinstance(listed, list) else len(listed), f"{least} to {most}")]
         )
     days = [_day(day, f"{where}: day {number}", kind == "reduction" and number == 1) for number, day in enumerate(listed)]
-    return _statement(kind, terms, days), days
+    return statement_of(kind, terms, days), days
 
 
-def _claim(claim: object, where: str) -> tuple[str, dict[str, int]]:
+def read_claim(claim: object, where: str) -> tuple[str, dict[str, int]]:
     """Kind and terms of a claim."""
     if not isinstance(claim, dict) or len(claim) != 1 or next(iter(claim)) not in CLAIMS:
         raise InputError(where, [Fault(where, "claim", claim, f"one of {', '.join(CLAIMS)}, with what it needs")])
@@ -109,7 +126,7 @@ def _claim(claim: object, where: str) -> tuple[str, dict[str, int]]:
     return kind, terms
 
 
-def _statement(kind: str, terms: Mapping[str, int], days: Sequence[Day]) -> Statement:
+def statement_of(kind: str, terms: Mapping[str, int], days: Sequence[Day]) -> Statement:
     day = days[0]
     make: dict[str, Callable[[], Statement]] = {
         "day_sum": lambda: day_sum(day, terms["capacity_wh"]),
@@ -139,7 +156,7 @@ def _day(record: Mapping[str, Any], where: str, is_baseline: bool) -> Day:
     return make_day(record["import_wh"], record["export_wh"], baseline_context(context) if is_baseline else context, salt)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:

@@ -17,17 +17,14 @@ from walras.exchange.journal import Journal
 from walras.metering.purposes import NotAllowed, purpose_named
 from walras.service.data_protection import erase_before, export_for, export_member, forget_member, set_consent
 from walras.service.processing import processing_record
-from walras.study.runner import COMMUNITY, JOURNAL, open_journal, store_master
+from walras.study.runner import COMMUNITY, open_journal, store_master
 
 OPERATOR = "operator"
 
 
 @contextmanager
-def _opened(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
+def opened_run(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
     """The run's journal, and the master key of the stores beside it."""
-    for name in (JOURNAL, COMMUNITY):
-        if not (run / name).exists():
-            raise JournalError(f"{run}: there is no run here", thing=run, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     given = None if secret is None else read_secret(secret, command)
     journal = open_journal(run, given)
     try:
@@ -36,13 +33,22 @@ def _opened(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Jour
         journal.close()
 
 
+def refusal(run: Path, member: str | None, refused: NotAllowed) -> JournalError:
+    """What is said where a purpose may not see a member's data."""
+    return JournalError(
+        f"{member} has not consented to {refused.purpose}; the refusal is recorded",
+        thing=refused,
+        way_out=f"`walras consent {run} {member} {refused.purpose}` once the member has agreed",
+    )
+
+
 def export_command(run: Path, member: str | None, out: Path | None, purpose: str | None, record: bool, secret: Path | None) -> None:
     """Write a member's data, what a purpose may see of it, or the record of processing."""
     now = datetime.now(UTC)
     if record == (member is not None):
         faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
         raise InputError("walras export", faults)
-    with _opened(run, secret, "walras export") as (journal, master):
+    with opened_run(run, secret, "walras export") as (journal, master):
         if member is None:
             result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
         elif purpose is None:
@@ -50,11 +56,7 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
         else:
             result = export_for(journal, run, member, purpose_named(purpose), now, OPERATOR)
     if isinstance(result, NotAllowed):
-        raise JournalError(
-            f"{member} has not consented to {result.purpose}; the refusal is recorded",
-            thing=result,
-            way_out=f"`walras consent {run} {member} {result.purpose}` once the member has agreed",
-        )
+        raise refusal(run, member, result)
     text = json.dumps(result, indent=1) + "\n"
     if out is None:
         print(text, end="")
@@ -70,7 +72,7 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
     if (member is None) == (older_than is None) or (older_than is not None and older_than < 0):
         faults = [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS (0 or more)")]
         raise InputError("walras forget", faults)
-    with _opened(run, secret, "walras forget") as (journal, master):
+    with opened_run(run, secret, "walras forget") as (journal, master):
         if member is None:
             assert older_than is not None
             gone = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR)
@@ -87,6 +89,6 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:
     """Record consent, or its withdrawal."""
-    with _opened(run, secret, "walras consent") as (journal, _):
+    with opened_run(run, secret, "walras consent") as (journal, _):
         left = set_consent(journal, run, member, purpose_named(purpose), not withdraw, datetime.now(UTC), OPERATOR)
     Console(soft_wrap=True, highlight=False).print(f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")

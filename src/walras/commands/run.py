@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from walras.commands.nodes import parse_address, parse_peers
 from walras.commands.summary import summary_table
-from walras.community import Community
-from walras.service.appointment import appointment
+from walras.community import Community, load_community
+from walras.service.appointment import Appointment, appointed_exchange, appointment
 from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.oracles import MeteringPath
-from walras.study.runner import Options, PathMaker, Run
+from walras.study.runner import Appointed, Options, PathMaker, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,17 @@ class NodeOptions:
     clock: Path
 
 
-def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions | None) -> None:
+@dataclass(frozen=True, slots=True)
+class RollOptions:
+    """The roll, the places of the keys, the secret that the ledger's keys follow from, and a passphrase for keys in files."""
+
+    roll: Path
+    keys: Path
+    secret: bytes
+    passphrase: bytes | None
+
+
+def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions | None, roll: RollOptions | None = None) -> None:
     """Run, print a summary, and as last line `journal: HEADHASH`."""
     console = Console(soft_wrap=True, highlight=False)
     with Progress(
@@ -42,7 +52,11 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
         transient=True,
     ) as progress:
         progress.add_task("setting up", total=None)
-        session = Run(community, out, options, None if nodes is None else _remote(nodes))
+        exchange: Appointment | None = None
+        if roll is not None:
+            exchange = appointed_exchange(load_community(community), roll.roll, roll.keys, roll.secret, roll.passphrase)
+            options = replace(options, appointed=Appointed(exchange.meters, exchange.keys))
+        session = Run(community, out, options, None if nodes is None else _remote(nodes, exchange))
         progress.remove_task(progress.task_ids[0])
         terms = session.terms
         console.print(
@@ -60,11 +74,11 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
     console.print(f"journal: {session.head}")
 
 
-def _remote(nodes: NodeOptions) -> PathMaker:
+def _remote(nodes: NodeOptions, exchange: Appointment | None) -> PathMaker:
     """The metering path over the nodes, once the run knows the members' secrets."""
 
     def path(community: Community, secrets: Sequence[bytes]) -> MeteringPath:
         where = Nodes(Peer("gateway", *parse_address(nodes.gateway)), tuple(parse_peers(nodes.oracles)))
-        return RemoteMetering(appointment(community), where, secrets, FileClock(nodes.clock))
+        return RemoteMetering(exchange or appointment(community), where, secrets, FileClock(nodes.clock))
 
     return path

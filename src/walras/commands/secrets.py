@@ -7,8 +7,22 @@ from pathlib import Path
 from walras.errors import Fault, InputError
 
 
+def read_passphrase(path: Path | None, command: str) -> bytes | None:
+    """The first line of a file; None without one, InputError for an empty line or no such file."""
+    if path is None:
+        return None
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    if not lines or not lines[0]:
+        raise InputError(command, [Fault(str(path), "--passphrase", "nothing", "a file whose first line is the passphrase")])
+    return lines[0]
+
+
 def read_secret(path: Path, command: str) -> bytes:
-    """32 bytes as 64 hex digits; InputError for anything else."""
+    """32 bytes as 64 hex digits, or sealed in a TPM (`walras key --seal`); InputError for anything else."""
+    if path.is_file() and (content := path.read_bytes()).startswith(b"{"):
+        from walras.service.sealed import unseal
+
+        return unseal(path, content)
     text = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
     try:
         secret = bytes.fromhex(text)

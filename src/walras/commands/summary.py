@@ -7,40 +7,46 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from walras.exchange.curtailment import recorded_wires
-from walras.exchange.journal import read_public_record
+from walras.exchange.curtailment import WiresSlot, recorded_wires
+from walras.exchange.fold import BATCH_INCLUDED
+from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.phases import EventKind
-from walras.exchange.statement import opened_terms, settled_slots
+from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
-from walras.units import checked_sum, format_energy, format_money, format_price
+from walras.grid import limit_worths
+from walras.ledger.costs import direct_gas
+from walras.study.required import required_lines
+from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED
+from walras.units import Int64, checked_sum, format_energy, format_money, format_price
 
 
 def summary_table(console: Console, run: Path) -> None:
     """Print energy, prices, money, wires and chain of the run in `run`, from its public record."""
     entries = read_public_record(run / "public.jsonl")
     terms, _ = opened_terms(entries)
-    taken = located = returned = 0
     imported = exported = traded = pays = alone = gas = overloads = 0
     nano = np.zeros(terms.accounts, dtype=np.int64)
     paid, worst, corrected = 0, (0, ""), 0
+    charged = [] if terms.charges is None else [terms.layout().items.index(name) for name in terms.charges.items]
+    network = 0
+    on_wires: list[tuple[WiresSlot, SettledSlot]] = []
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
         traded += volume
         imported += int(s.import_wh.sum())
         exported += int(s.export_wh.sum())
         nano += s.accounts.cash_nano
+        network += checked_sum(s.accounts.bills.nano[:, charged].ravel())
         pays += checked_sum(s.accounts.bills.total_nano)
         alone += checked_sum(s.alone.total_nano)
         paid += checked_sum(np.maximum(s.accounts.settled.local_nano, 0))
-        gas += s.events[EventKind.SETTLED].public["gas"]
+        gas += s.events[EventKind.SETTLED].public.get("gas", 0)
         corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
         wires = recorded_wires(terms, s.slot, s.events)
         if wires is not None:
-            taken += int(wires.curtailed_wh.sum())
-            located += checked_sum(s.accounts.bills.nano[:, -2])
-            returned -= checked_sum(s.accounts.bills.nano[:, -1])
+            on_wires.append((wires, s))
         worst = max(worst, (flow["loading_ppm"][1], f"{terms.grid.local(s.slot):%d %b %H:%M}"))
     rows = [
         ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(paid // traded if traded else 0)} on average"),
@@ -48,21 +54,75 @@ def summary_table(console: Console, run: Path) -> None:
         ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
         ("gain of the members together", format_money(alone - pays, terms.currency)),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
-        *_on_wires(terms, taken, located, returned),
+        *(
+            [("charged for the network", f"{format_money(network, terms.currency)} by capacity and losses")]
+            if terms.charges
+            else []
+        ),
+        *_on_wires(terms, on_wires),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
-        ("gas", f"{gas:,} for all settlements"),
+        _gas(terms, entries, gas),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
         console.print(f"{name:<30}  {text}")
 
 
-def _on_wires(terms: Terms, taken_wh: int, located_nano: int, returned_nano: int) -> list[tuple[str, str]]:
+def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:
+    """What settlement used, and beside it what the other way would have used by the constants of `ledger.costs`."""
+    batches = [entry.public for entry in entries if entry.kind == BATCH_INCLUDED]
+    if terms.batches is None:
+        return "gas", f"{slot_gas:,} for all settlements"
+    used = sum(public["gas"] for public in batches)
+    slots = sum(public["last"] - public["first"] + 1 for public in batches)
+    alone = direct_gas([terms.accounts] * slots)
+    return "gas", f"{used:,} for {len(batches)} batches of {slots} slots; slot by slot it would be about {alone:,}"
+
+
+def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[tuple[str, str]]:
     """The rows of a run in which the limits of the wires hold."""
-    if terms.wires is None:
+    if terms.wires is None or not slots:
         return []
-    paid = format_money(located_nano, terms.currency)
-    return [
-        ("taken back by the wires", f"{format_energy(taken_wh, 1)} that members would have fed in"),
-        ("locational charges", f"{paid}; back to members {format_money(returned_nano, terms.currency)}"),
+    items = terms.layout().items
+    nano = np.array([s.accounts.bills.nano for _, s in slots], dtype=np.int64).sum(axis=0)
+    added = {name: nano[:, items.index(name)] for name in ADDED if name in items}
+    taken = np.array([wires.curtailed_wh for wires, _ in slots], dtype=np.int64).sum(axis=0)
+    if not terms.wires.priced:
+        paid = format_money(-checked_sum(added[CURTAILMENT]), terms.currency)
+        return [
+            ("taken back by the wires", f"{format_energy(int(taken.sum()), 1)}, {terms.wires.order.replace('_', ' ')}"),
+            ("paid for it by grid operator", f"{paid}, {terms.wires.paid_percent} % of what owners lose"),
+            *_by_place(terms, np.zeros(terms.members, dtype=np.int64), taken),
+        ]
+    charged = format_money(checked_sum(added[LOCATIONAL]), terms.currency)
+    back = format_money(-checked_sum(added[RENT_RETURNED]), terms.currency)
+    rows = [
+        ("taken back by the wires", f"{format_energy(int(taken.sum()), 1)} that members would have fed in"),
+        ("locational charges", f"{charged}; back to members {back}"),
     ]
+    worths = limit_worths(terms.wires.network, (wires.clearing for wires, _ in slots), terms.grid.hours)
+    for line in required_lines(terms.wires, [wires for wires, _ in slots], worths, terms.currency):
+        name, _, text = line.rpartition(": ")
+        rows.append((name, text))
+    return rows + _by_place(terms, sum(added.values(), np.zeros(terms.members, dtype=np.int64)), taken)
+
+
+def _by_place(terms: Terms, nano: Int64, taken_wh: Int64) -> list[tuple[str, str]]:
+    """Who pays most and gets most because of where it hangs, and who had to take back most."""
+    assert terms.wires is not None
+
+    def who(account: int) -> str:
+        assert terms.wires is not None
+        return f"account {account} at {terms.wires.network.bus_names[terms.wires.bus[account]]}"
+
+    dear, cheap, held = int(np.argmax(nano)), int(np.argmin(nano)), int(np.argmax(taken_wh))
+    rows = []
+    if nano[dear] > 0:
+        most = format_money(int(nano[dear]), terms.currency)
+        rows.append(("bad places pay more", f"{int((nano > 0).sum())} of {nano.size} members; most {who(dear)}: {most}"))
+    if nano[cheap] < 0:
+        rows.append(("good places get", f"most {who(cheap)}: {format_money(-int(nano[cheap]), terms.currency)}"))
+    if taken_wh[held] > 0:
+        lost = format_money(int(taken_wh[held]) * int(terms.feed_in_micro[held]), terms.currency)
+        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}: {lost} at its feed-in rate"))
+    return rows

@@ -26,6 +26,8 @@ from walras.community.sections import (
     read_feed_in,
     read_forecast,
     read_gates,
+    read_grid_charges,
+    read_ledger,
     read_local,
     read_market,
     read_member,
@@ -111,10 +113,12 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     gates = read_gates(root.table("gates"))
     forecast = read_forecast(root.table("forecast"))
     metering = read_metering(root.table("metering"))
+    ledger = read_ledger(root.table("ledger", required=False))
     tariffs = root.table("tariffs")
     contract_tables, feed_in_tables = tariffs.tables("contract", required=True), tariffs.tables("feed_in")
     contracts = tuple(read_contract(table) for table in contract_tables)
     local = read_local(tariffs.table("local"))
+    charges = read_grid_charges(tariffs.table("grid", required=False))
     feed_in = tuple(read_feed_in(table) for table in feed_in_tables)
     tariffs.close()
     member_tables = root.tables("member", required=True)
@@ -145,6 +149,8 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         members=members,
         data=data,
         prices=prices,
+        ledger=ledger,
+        charges=charges,
     )
     if head.sound("timezone", "start", "days"):
         _check_range(head, community)
@@ -152,6 +158,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         _check_contracts(contract_tables, community)
     contracts_known = all(table.sound("id") for table in contract_tables)
     rates_known = all(table.sound("year", "up_to_kwp") for table in feed_in_tables)
+    _check_charges(tariffs.table("grid", required=False), member_tables, community)
     _check_members(member_tables, community, contracts_known=contracts_known, rates_known=rates_known)
     return community
 
@@ -228,6 +235,17 @@ def _check_contracts(tables: list[Table], community: Community) -> None:
     for contract, table in zip(community.contracts, tables, strict=True):
         if contract.kind == "dynamic" and community.prices is None:
             table.fault("kind", contract.kind, "a [data] prices file, which a dynamic contract needs")
+
+
+def _check_charges(grid: Table, tables: list[Table], community: Community) -> None:
+    for table in tables:
+        if community.charges.by_capacity and not table.has("subscribed_kw"):
+            table.fault("subscribed_kw", "absent", "the kW that the member subscribes to, as [tariffs.grid] charges capacity")
+        elif table.has("subscribed_kw") and not community.charges.by_capacity:
+            table.fault("subscribed_kw", table.values["subscribed_kw"], "a price for it in [tariffs.grid]")
+    if community.charges.losses_micro_per_kwh and community.wires.limits == "nodal":
+        expected = "0 where limits are nodal: the prices of the nodes charge losses already"
+        grid.fault("losses_ct_per_kwh", grid.values.get("losses_ct_per_kwh"), expected)
 
 
 def _check_members(tables: list[Table], community: Community, *, contracts_known: bool, rates_known: bool) -> None:

@@ -19,9 +19,14 @@ from walras.tariffs.records import Contract, FeedIn, LocalTariff
 
 LoadKind = Literal["household", "business", "farm", "ev", "heat_pump"]
 StrategyName = Literal["truthful", "zero_intelligence"]
-LimitsRule = Literal["watched", "nodal"]
+LimitsRule = Literal["watched", "nodal", "curtailed"]
+CurtailmentRule = Literal["pro_rata", "last_in_first_out", "cheapest"]
 DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
+SettleRule = Literal["direct", "batches"]
+PublishRule = Literal["calldata", "committee"]
+LossesShared = Literal["scaled", "shifted"]
+ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
 
 
@@ -59,6 +64,7 @@ class Member:
     loads: tuple[Load, ...]
     pv: tuple[Pv, ...] = ()
     battery: Battery | None = None
+    subscribed_w: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +81,15 @@ class WiresRules:
     """What the limits of the feeder mean in a run.
 
     limits   `watched`: the power flow of what was metered is recorded with the limits it breaks; `nodal`: they hold: what the
-             wires cannot carry is taken back at the least loss, and every node has its price
+             wires cannot carry is taken back at the least loss, and every node has its price; `curtailed`: they hold too, what is
+             taken back goes by the order `curtailment`, and `curtailment_paid_percent` of the loss is paid
     rent     who gets what the nodal prices earn: `members` or `grid_operator`
     droop    how the inverters of solar plants answer to the voltage at their terminals (`grid.droop`); `none`: not at all
     import_limit_w, export_limit_w   most that the feeder may take from and give to the grid above; None: no limit
+    relief   `batteries`: members' batteries offer the wires what they could give or take more; `none`: they do not
+    emission_cap_g_per_hour   most that the import of the feeder may emit in an hour (None: no cap), at `grid_g_per_kwh`
+    reserve_up_w, reserve_down_w   reserve that every slot must leave
+    scarcity_micro_per_kwh   most that the wires add to the price of a kWh, where nothing that is offered keeps a limit
     """
 
     limits: LimitsRule = "watched"
@@ -86,6 +97,33 @@ class WiresRules:
     droop: DroopName = "none"
     import_limit_w: int | None = None
     export_limit_w: int | None = None
+    relief: ReliefRule = "none"
+    emission_cap_g_per_hour: int | None = None
+    grid_g_per_kwh: int = 0
+    reserve_up_w: int = 0
+    reserve_down_w: int = 0
+    scarcity_micro_per_kwh: int = 1_000_000
+    curtailment: CurtailmentRule = "pro_rata"
+    curtailment_paid_percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GridCharges:
+    """What members pay for the wires beside their contracts, taxes included; 0: not charged.
+
+    capacity_micro_per_kw_day   for each subscribed kW; `excess_micro_per_kwh` for energy taken beyond the subscription
+    losses_micro_per_kwh        what a kWh lost costs; `losses_shared` how marginal losses are reconciled with the actual ones
+    """
+
+    capacity_micro_per_kw_day: int = 0
+    excess_micro_per_kwh: int = 0
+    losses_micro_per_kwh: int = 0
+    losses_shared: LossesShared = "scaled"
+
+    @property
+    def by_capacity(self) -> bool:
+        """Whether members need a subscription."""
+        return self.capacity_micro_per_kw_day > 0 or self.excess_micro_per_kwh > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +164,45 @@ class MeteringRules:
     """How many oracles attest the readings' root, and how many of them must agree.
 
     `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
-    corrected when the window closes. 0: all are on time.
+    corrected when the window closes. 0: all are on time. `day_commitments`: each day's readings are committed to, so that members
+    can prove statements about them in zero knowledge.
     """
 
     oracles: int
     quorum: int
     late_percent: int = 0
+    day_commitments: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """A list that is asked who may come in: its reason, the address that writes it, and whether it keeps out who is on it."""
+
+    name: str
+    keeper: str
+    denies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """How a run stands on its chain, and what `walras deploy` puts there beside the settlement.
+
+    settle         `direct`: every slot in a transaction of its own; `batches`: `batch_slots` of them under one root
+    publish        of a batch: its data as `calldata`, or the `committee` of oracles answers for them
+    fraud_window_s, exit_timeout_s   a batch can be proved wrong so long; members leave by themselves after so long without one
+    operator_bond  what the operator has at stake behind its batches, whole currency units
+    contracts      to deploy besides, by name or `all`; `gate` lists who may come in, `meter_operators` vouch for devices
+    """
+
+    settle: SettleRule = "direct"
+    publish: PublishRule = "calldata"
+    batch_slots: int = 96
+    fraud_window_s: int = 86_400
+    exit_timeout_s: int = 604_800
+    operator_bond: int = 1_000
+    contracts: tuple[str, ...] = ()
+    gate: tuple[GateRule, ...] = ()
+    meter_operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +227,8 @@ class Community:
     members: tuple[Member, ...]
     data: CommunityData = field(repr=False, compare=False)
     prices: PriceData | None = field(repr=False, compare=False)
+    ledger: LedgerRules = LedgerRules()
+    charges: GridCharges = GridCharges()
 
     @property
     def slots(self) -> range:

@@ -12,19 +12,27 @@ from typing import get_args
 
 from walras.community.fields import Table
 from walras.community.model import (
+    CurtailmentRule,
     DroopName,
     ForecastModel,
+    GateRule,
     Gates,
+    GridCharges,
+    LedgerRules,
     LimitsRule,
     Load,
     LoadKind,
+    LossesShared,
     MarketRules,
     Member,
     MeteringRules,
+    PublishRule,
     Pv,
+    ReliefRule,
     RentRule,
     SettlementRule,
     SettlementRules,
+    SettleRule,
     StrategyName,
     WiresRules,
 )
@@ -44,15 +52,33 @@ from walras.tariffs.records import (
 
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
+SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
+PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
+CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
+WITH_PRICES = (
+    "rent",
+    "relief",
+    "emission_cap_kg_per_hour",
+    "grid_g_per_kwh",
+    "reserve_up_kw",
+    "reserve_down_kw",
+    "scarcity_ct_per_kwh",
+)
+RELIEFS: tuple[ReliefRule, ...] = get_args(ReliefRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
 DROOPS: tuple[DroopName, ...] = get_args(DroopName)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
 MAX_KW = 100_000
+MAX_G_PER_KWH = 5_000
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
+MAX_BATCH_SLOTS = 672
+MAX_WINDOW_MINUTES = 30 * MINUTES_PER_DAY
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 MEMBER_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 
@@ -80,14 +106,30 @@ def _conventions(table: Table) -> Conventions:
 
 
 def read_wires(table: Table) -> WiresRules:
-    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export."""
+    """`[wires]`, which may be absent: whether the limits of the feeder hold, who gets the rent, limits of import and export, and
+    what the community requires besides: a cap on the emissions of import, and reserve.
+    """
+    cap, intensity = "emission_cap_kg_per_hour", "grid_g_per_kwh"
     rules = WiresRules(
         limits=table.choice("limits", LIMITS, "watched"),
         rent=table.choice("rent", RENTS, "members"),
         droop=table.choice("droop", DROOPS, "none"),
         import_limit_w=_limit(table, "import_limit_kw"),
         export_limit_w=_limit(table, "export_limit_kw"),
+        relief=table.choice("relief", RELIEFS, "none"),
+        emission_cap_g_per_hour=_limit(table, cap),
+        grid_g_per_kwh=table.whole(intensity, 1, MAX_G_PER_KWH) if table.has(intensity) or table.has(cap) else 0,
+        reserve_up_w=table.scaled("reserve_up_kw", 3, 0, MAX_KW, 0),
+        reserve_down_w=table.scaled("reserve_down_kw", 3, 0, MAX_KW, 0),
+        scarcity_micro_per_kwh=table.scaled("scarcity_ct_per_kwh", 4, 0, MAX_CT, 100),
+        curtailment=table.choice("curtailment", CURTAILMENTS, "pro_rata"),
+        curtailment_paid_percent=table.whole("curtailment_paid_percent", 0, 100, 100),
     )
+    for name in WITH_PRICES if rules.limits == "curtailed" else ():
+        if table.has(name):
+            table.fault(name, table.values[name], 'limits = "nodal": by an order, limits have no prices')
+    if table.has(intensity) and not table.has(cap):
+        table.fault(intensity, table.values[intensity], f"{cap} beside it: an intensity alone limits nothing")
     table.close()
     return rules
 
@@ -129,6 +171,47 @@ def read_gates(table: Table) -> Gates:
     return gates
 
 
+def read_ledger(table: Table) -> LedgerRules:
+    """`[ledger]`, which may be absent: how slots are settled on the chain, and which contracts stand beside the settlement.
+
+    That a contract of such a name exists is checked where it is deployed.
+    """
+    usual = LedgerRules()
+    minutes = {
+        name: table.whole(f"{name}_minutes", 1, MAX_WINDOW_MINUTES, getattr(usual, f"{name}_s") // 60)
+        for name in ("fraud_window", "exit_timeout")
+    }
+    rules = LedgerRules(
+        settle=table.choice("settle", SETTLES, usual.settle),
+        publish=table.choice("publish", PUBLISHES, usual.publish),
+        batch_slots=table.whole("batch_slots", 1, MAX_BATCH_SLOTS, usual.batch_slots),
+        fraud_window_s=60 * minutes["fraud_window"],
+        exit_timeout_s=60 * minutes["exit_timeout"],
+        operator_bond=table.whole("operator_bond", 1, 10**9, usual.operator_bond),
+        contracts=tuple(table.texts("contracts", 'a list of contracts\' names, or ["all"]', [])),
+        gate=tuple(_gate_list(one) for one in table.tables("gate")),
+        meter_operators=tuple(table.texts("meter_operators", "a list of addresses", [])),
+    )
+    if minutes["exit_timeout"] <= minutes["fraud_window"] and table.sound("fraud_window_minutes", "exit_timeout_minutes"):
+        expected = f"more than fraud_window_minutes = {minutes['fraud_window']}: at an exit every batch is final"
+        table.fault("exit_timeout_minutes", minutes["exit_timeout"], expected)
+    for address in rules.meter_operators:
+        if not ADDRESS.fullmatch(address):
+            table.fault("meter_operators", address, "an address: 0x and 40 hex digits")
+    table.close()
+    return rules
+
+
+def _gate_list(table: Table) -> GateRule:
+    rule = GateRule(table.text("name", "a short name"), table.text("keeper", "an address"), table.flag("denies", False))
+    if table.sound("name") and len(rule.name.encode()) > 32:
+        table.fault("name", rule.name, "at most 32 bytes")
+    if table.sound("keeper") and not ADDRESS.fullmatch(rule.keeper):
+        table.fault("keeper", rule.keeper, "an address: 0x and 40 hex digits")
+    table.close()
+    return rule
+
+
 def read_forecast(table: Table) -> ForecastModel:
     """`[forecast]`: relative standard deviations in whole percent."""
     model = ForecastModel(table.whole("load_error_percent", 0, 200), table.whole("pv_error_percent", 0, 200))
@@ -139,7 +222,7 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
-    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late)
+    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, table.flag("day_commitments", False))
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
@@ -182,6 +265,18 @@ def read_local(table: Table) -> LocalTariff:
     return local
 
 
+def read_grid_charges(table: Table) -> GridCharges:
+    """`[tariffs.grid]`, which may be absent: what is paid for capacity and for losses, taxes included."""
+    charges = GridCharges(
+        capacity_micro_per_kw_day=table.scaled("capacity_ct_per_kw_day", 4, 0, MAX_CT, 0),
+        excess_micro_per_kwh=table.scaled("excess_ct_per_kwh", 4, 0, MAX_CT, 0),
+        losses_micro_per_kwh=table.scaled("losses_ct_per_kwh", 4, 0, MAX_CT, 0),
+        losses_shared=table.choice("losses_shared", LOSSES_SHARED, "scaled"),
+    )
+    table.close()
+    return charges
+
+
 def read_feed_in(table: Table) -> FeedIn:
     """One `[[tariffs.feed_in]]`: the rate of a commissioning year up to a size."""
     row = FeedIn(
@@ -203,6 +298,7 @@ def read_member(table: Table, strategy: StrategyName) -> Member:
         loads=tuple(_load(row) for row in table.tables("loads")),
         pv=tuple(_pv(row) for row in table.tables("pv")),
         battery=_battery(table.table("battery")) if table.has("battery") else None,
+        subscribed_w=table.scaled("subscribed_kw", 3, 0, MAX_KW, 0),
     )
     if not any(table.has(name) for name in ("loads", "pv", "battery")):
         table.fault("loads", "absent", "at least one of loads, pv, battery")

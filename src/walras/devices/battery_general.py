@@ -60,7 +60,8 @@ def keep_wide(w: Float64, f: int, m: int, capacity: float, out: int) -> int:
 @njit(cache=True)
 def _height(w: Float64, f: int, i: int, at: float) -> float:
     """Value at `at` of the line of piece i."""
-    return float(w[f + 1, i] + w[f + 2, i] * (at - w[f, i]) * UWH)
+    height: float = w[f + 1, i] + w[f + 2, i] * (at - w[f, i]) * UWH
+    return height
 
 
 @njit(cache=True)

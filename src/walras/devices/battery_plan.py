@@ -216,9 +216,7 @@ def plan_values(
     slope, edge = (np.empty(ROWS_A_SLOT * keep * fleet.count, np.int64) for _ in range(2))
     done, cursor, full = 0, 0, 0
     while done < fleet.count:
-        done, cursor, full = _plan_fleet(
-            *columns, fleet.columns, ends, keep, done, start, count, convex, slope, edge, cursor, work
-        )
+        done, cursor, full = _plan_fleet(*columns, fleet.columns, ends, keep, done, start, count, convex, slope, edge, cursor, work)
         if full == FULL_WORK:
             work = new_work(2 * work.shape[1])
         elif full == FULL_ROWS:

@@ -21,12 +21,18 @@ import numpy as np
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import act_from_public
+from walras.exchange.audit_batches import BatchAudit
+from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
+from walras.exchange.days import check_all_committed, check_days
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import (
     ACT,
+    BATCH_INCLUDED,
+    BATCH_POSTED,
+    DAYS_COMMITTED,
     ESCROW_PAID,
     LEDGER_DEPLOYED,
     RUN_CLOSED,
@@ -36,6 +42,7 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.network_charges import slot_reactive
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms, terms_from_public
@@ -56,6 +63,8 @@ from walras.ledger import (
     revision_of,
     slot_commitment,
 )
+from walras.ledger.batches import NAME
+from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.market.recheck import recheck
 from walras.market.registry import mechanism_named
@@ -127,7 +136,16 @@ class Audit:
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
             if entry.kind == SLOT_CORRECTED:
-                self._check_correction(entry)
+                self._check_correction(entry, state)
+            if entry.kind == BATCH_POSTED:
+                self._check_batch(entry)
+            if entry.kind == BATCH_INCLUDED:
+                self._check_included(entry)
+            if entry.kind == DAYS_COMMITTED:
+                signers = check_days(self._terms, self._addresses, state, entry)
+                self.report.count("oracle signatures on committed days", signers)
+            if entry.kind == RUN_CLOSED:
+                check_all_committed(self._terms, state)
             return
         events = under_way.setdefault(entry.slot, {})
         kind = EventKind(entry.kind)
@@ -143,6 +161,8 @@ class Audit:
 
     def _connect(self, deployed: Public) -> None:
         self._addresses = LedgerAddresses(**{k: deployed[k] for k in ("chain_id", "currency", "registry", "settlement")})
+        if self._terms.batches is not None:
+            self._batches = BatchAudit(self._terms, Contract(NAME, deployed["chain_id"], deployed["batches"]))
         if self._given_chain is not None:
             self._chain: Chain = self._given_chain
             return
@@ -191,7 +211,7 @@ class Audit:
 
     def _check_wires_held(self, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
         """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
-        allowed = np.maximum(-wires.intended.net_wh, 0) - wires.curtailed_wh
+        allowed = np.maximum(-wires.intended.net_wh - wires.curtailed_wh - wires.moved_wh, 0)
         over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
         if over.size:
             who = int(over[0])
@@ -227,8 +247,8 @@ class Audit:
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
         wires = recorded_wires(self._terms, slot, events)
-        on_wires = None if wires is None else wires.clearing
-        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, on_wires)
+        reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
+        again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)
         if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
             self._check_wires_held(slot, wires, imports, exports)
         elif wires is not None:
@@ -251,7 +271,10 @@ class Audit:
         if public["journal_head"] != attested.hash:
             raise AuditError(f"slot {slot}: the settlement anchors another journal", thing=slot)
         self._execute(submitted)
-        self._check_commitment(slot, again.cash_nano, again.energy_wh, attested, public)
+        if self._batches is None:
+            self._check_commitment(slot, again.cash_nano, again.energy_wh, attested, public)
+        else:
+            self._batches.stands(BatchSlot(slot, prices, orders, clearing, wires, reactive, imports, exports, again))
 
     def _check_commitment(self, slot: int, cash: Any, energy: Any, attested: Entry, public: Public) -> None:
         header = Header(
@@ -262,18 +285,25 @@ class Audit:
             raise AuditError(f"slot {slot}: the contract settled something else than the record says", thing=slot)
         self.report.count("settlements on the chain")
 
-    def _check_correction(self, entry: Entry) -> None:
+    def _check_correction(self, entry: Entry, state: ExchangeState) -> None:
         """The slot settled again on its late readings, the difference to the last nano, and the contract's own revision of it."""
         public, slot = entry.public, entry.public["slot"]
         before = self._substituted.get(slot)
         if before is None:
             raise AuditError(f"slot {slot}: there is no settled substitute to correct", thing=slot)
+        if state.committed is not None and slot <= state.committed:
+            raise AuditError(f"slot {slot}: corrected after its day was committed to", thing=slot)
         after = check_correction(self._terms, self._layout, self._addresses, before, entry)
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)
         if wires is not None and after.admitted == self._terms.members:
             self._check_wires_held(slot, wires, after.import_wh, after.export_wh)
         self._execute(entry)
+        if self._batches is not None:
+            was = self._batches.settled(slot)
+            self._batches.stands(settled_again(self._terms, self._layout, was, after.import_wh, after.export_wh))
+            self.report.count("corrections computed again")
+            return
         header = Header(*(bytes.fromhex(public[name]) for name in ("root", "trades_root", "journal_head")))
         packed = pack_positions(difference_positions(column(public, "cash_nano"), column(public, "energy_wh")))
         if correction_of(self._chain, self._addresses, slot, after.revision) != slot_commitment(slot, header, packed):
@@ -284,10 +314,29 @@ class Audit:
 
     def _check_receipt(self, slot: int, events: Events) -> None:
         stated = events[EventKind.SETTLED].public
-        receipt = self._receipt
-        seen = {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number}
+        if self._terms.batches is not None:
+            seen: Public = {"batch": (slot - self._terms.first) // self._terms.batches.slots}
+        else:
+            seen = self._included()
         if stated != seen:
             raise AuditError(f"slot {slot}: the receipt is {seen}, the record says {dict(stated)}", thing=slot)
+
+    def _included(self) -> Public:
+        """What the record should say of the transaction executed last."""
+        receipt = self._receipt
+        return {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number}
+
+    def _check_batch(self, entry: Entry) -> None:
+        assert self._batches is not None
+        made = self._batches.check_posted(entry)
+        self._execute(entry)
+        self._batches.check_on_chain(self._chain, entry.public["batch"], made)
+        self.report.count("batches made again, and on the chain")
+
+    def _check_included(self, entry: Entry) -> None:
+        stated = {name: entry.public[name] for name in ("transaction", "gas", "block")}
+        if stated != self._included():
+            raise AuditError(f"batch {entry.public['batch']}: the receipt is {self._included()}, the record says {stated}")
 
     def _check_end(self, state: ExchangeState, entries: list[Entry]) -> None:
         if state.closed:
@@ -302,6 +351,11 @@ class Audit:
             self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:
             return
+        if self._batches is not None:
+            paid = sum(np.array(e.public["nano"], dtype=np.int64) for e in entries if e.kind == ESCROW_PAID)
+            self._batches.check_end(self._chain, paid, state.energy_wh, state.escrow_nano)  # type: ignore[arg-type]
+            self.report.count("accounts on the chain", self._terms.accounts)
+            return
         escrow, energy = balances(self._chain, self._addresses, range(self._terms.accounts))
         for name, chain, journal in (("balance", escrow, state.escrow_nano), ("energy", energy, state.energy_wh)):
             wrong = np.flatnonzero(chain != journal)
@@ -312,6 +366,7 @@ class Audit:
                 )
         self.report.count("accounts on the chain", self._terms.accounts)
 
+    _batches: BatchAudit | None = None
     _substituted: dict[int, Standing]
     _terms: Terms
     _layout: BillLayout

@@ -2,6 +2,7 @@
 
     run_opened          the member's id and their meter's credential
     delivered           metered net energy and the energy in the member's batteries after the slot
+    days_committed      the meter's key id and the salt of the member's committed day; common: the digests of all commitments
     slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
     readings_admitted   what the member's meter sent, and the salted leaf they are billed by; common: the digests of all leaves
 
@@ -18,6 +19,7 @@ import cbor2
 import numpy as np
 
 from walras.errors import JournalError
+from walras.exchange.fold import DAYS_COMMITTED, SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
@@ -107,7 +109,10 @@ def closed_readings(slot: int, entry: Entry) -> SlotReadings:
 
 def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:
     """A member's part in plain JSON values, bytes as hex: what a member is shown of what is kept about them."""
-    if kind not in ("readings_admitted", "slot_corrected"):
+    if kind == DAYS_COMMITTED:
+        meter, day_salt = cbor2.loads(part)
+        return {"meter": meter.hex(), "day_salt": day_salt.hex()}
+    if kind not in ("readings_admitted", SLOT_CORRECTED):
         return dict(json.loads(part))
     salt, sent, leaf = cbor2.loads(part)
     billed = sent[leaf] if isinstance(leaf, int) else leaf

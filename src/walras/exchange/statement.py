@@ -19,6 +19,7 @@ from walras.exchange.correction import corrections_of, settle_again
 from walras.exchange.curtailment import recorded_wires
 from walras.exchange.fold import RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.network_charges import slot_reactive
 from walras.exchange.parts import leaves_tree, member_ids, salted_leaf
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
@@ -128,9 +129,9 @@ def _settled(terms: Terms, layout: BillLayout, slot: int, events: Mapping[EventK
     item_micro = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
     imports, exports = column(public, "import_wh"), column(public, "export_wh")
     wires = recorded_wires(terms, slot, events)
-    on_wires = None if wires is None else wires.clearing
-    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports, on_wires)
-    alone = bills_without_market(terms, layout, slot, item_micro, imports, exports)
+    reactive = slot_reactive(terms.charges, events[EventKind.DELIVERED].public)
+    accounts = settle_slot(terms, layout, slot, item_micro, orders, clearing, imports, exports, wires, reactive)
+    alone = bills_without_market(terms, layout, slot, item_micro, imports, exports, reactive)
     return SettledSlot(slot, item_micro, clearing.price_micro_per_kwh, imports, exports, accounts, alone, events)
 
 
@@ -138,7 +139,8 @@ def _corrected(terms: Terms, layout: BillLayout, settled: SettledSlot, last: Ent
     """The slot on the readings of its last correction; orders and clearing are as they were."""
     imports, exports = column(last.public, "import_wh"), column(last.public, "export_wh")
     accounts, _ = settle_again(terms, layout, settled.slot, settled.events, imports, exports)
-    alone = bills_without_market(terms, layout, settled.slot, settled.item_micro, imports, exports)
+    reactive = slot_reactive(terms.charges, settled.events[EventKind.DELIVERED].public)
+    alone = bills_without_market(terms, layout, settled.slot, settled.item_micro, imports, exports, reactive)
     return replace(settled, import_wh=imports, export_wh=exports, accounts=accounts, alone=alone, first=settled, correction=last)
 
 

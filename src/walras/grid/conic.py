@@ -23,7 +23,7 @@ from scipy import sparse
 from walras.errors import ClearingError
 from walras.grid.feeder import FeederSlot, Groups
 from walras.grid.network import BASE_KVA, Float
-from walras.grid.optimum import Work
+from walras.grid.point import Work
 
 TIGHT = 1e-5
 """A cone counts as tight when what it invents of losses is below this part of 1 kW in sum."""

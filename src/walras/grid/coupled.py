@@ -23,7 +23,8 @@ from walras.errors import Fault, InputError
 from walras.grid.day_program import Cut, DayProgram, Proposal, SlotRows
 from walras.grid.feeder import FeederSlot, Groups, group_orders
 from walras.grid.network import Float, Int
-from walras.grid.optimum import Dispatch, Work, dispatch
+from walras.grid.optimum import Dispatch, dispatch
+from walras.grid.point import Work
 from walras.grid.rows import LimitRows
 from walras.grid.stores import Stores
 from walras.market.orders import BUY, SELL, Orders, make_orders
@@ -111,11 +112,9 @@ class Day:
         slot, groups = self.slots[t], self.groups[t]
         work = Work(slot, groups, at.taken[t])
         work.step(at.optima[t].fill_kw.copy())
-        work.linearise_slack()
-        gradient, coefficients, right, scale = work.rows(limits)
-        place = slot.network.wires.place
-        to_bus = np.concatenate([work.weight[None, place], gradient[:, place] / scale[:, None]])
-        found = SlotRows(groups, work.upper, coefficients, to_bus, right + to_bus @ at.taken[t])
+        rows = work.rows(limits)
+        to_bus, coefficients = rows.by_place[:, slot.network.wires.place], rows.of(groups, np.arange(groups.price.size))
+        found = SlotRows(groups, work.upper, coefficients, to_bus, rows.right + to_bus @ at.taken[t])
         if kept is None:
             self.cuts[t].append((coefficients[0], to_bus[0], float(found.right[0])))
         at.rows[t] = found

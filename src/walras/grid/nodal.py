@@ -124,7 +124,7 @@ def _settle(slot: FeederSlot, groups: Groups) -> tuple[Dispatch, Int64, int]:
         margins.enter(kinds, places)
         for kind, place, amount in zip(kinds, places, excess, strict=True):
             margins.keep(int(kind), int(place), 1.5 * amount)
-        optimum = dispatch(slot, groups, margins)
+        optimum = dispatch(slot, groups, margins, near=optimum)
     return optimum, filled, losses
 
 
@@ -161,14 +161,14 @@ def _energy_price(optimum: Dispatch, conventions: Conventions) -> float:
 def _divide(orders: Orders, book: Terms, groups: Groups, filled: Int64, conventions: Conventions) -> Int64:
     """Fills by order: a group filled in full or not at all needs no division; the rest is rationed by the tie convention."""
     fills = np.where(filled[groups.of_order] == groups.quantity_wh[groups.of_order], book.quantity_wh, 0)
-    partial = np.flatnonzero((filled > 0) & (filled < groups.quantity_wh))
-    if partial.size:
-        by_group = np.argsort(groups.of_order, kind="stable")
-        starts = np.searchsorted(groups.of_order[by_group], np.arange(groups.price.size + 1))
-        for group in partial:
-            rows = by_group[starts[group] : starts[group + 1]]
-            served, energy = ration(orders, rows, book.quantity_wh, int(filled[group]), conventions)
-            fills[served] = energy
+    partial = (filled > 0) & (filled < groups.quantity_wh)
+    rationed = np.flatnonzero(partial[groups.of_order])
+    rationed = rationed[np.argsort(groups.of_order[rationed], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups.of_order[rationed], prepend=-1))
+    for rows in np.split(rationed, starts[1:]) if rationed.size else []:
+        group = int(groups.of_order[rows[0]])
+        served, energy = ration(orders, rows, book.quantity_wh, int(filled[group]), conventions)
+        fills[served] = energy
     return np.asarray(fills, dtype=np.int64)
 
 
@@ -189,15 +189,16 @@ def _split(evidence: dict[str, int | Int64], price: Int64, scarcity: Scarcity, s
     inside = int(np.asarray(evidence["energy_micro_per_kwh"]))
     carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
     headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if slot.requirements.headroom_counts else 0
-    reserve = np.full(price.size, headroom, dtype=np.int64)
-    reserve[slot.network.root] = 0
+    inside_only = np.arange(price.size) != slot.network.root
+    reserve = np.where(inside_only, headroom, 0)
+    emissions = np.where(inside_only, carbon, 0) if slot.requirements.counts_fixed else np.full(price.size, carbon)
     energy = inside - carbon - headroom
     others = np.asarray(evidence["voltage_micro_per_kwh"]) + np.asarray(evidence["congestion_micro_per_kwh"])
     return {
         "energy_micro_per_kwh": energy,
-        "emissions_micro_per_kwh": carbon,
+        "emissions_micro_per_kwh": emissions if slot.requirements.counts_fixed and carbon else carbon,
         "reserve_micro_per_kwh": reserve if headroom else 0,
-        "losses_micro_per_kwh": price - energy - carbon - reserve - others,
+        "losses_micro_per_kwh": price - energy - emissions - reserve - others,
     }
 
 

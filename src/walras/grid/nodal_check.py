@@ -24,7 +24,7 @@ from walras.grid.feeder import FeederSlot
 from walras.grid.flow import Flow, power_flow
 from walras.grid.limits import LOADING_TOLERANCE, VOLTAGE_TOLERANCE_PU, find_violations
 from walras.grid.network import Float
-from walras.grid.nodal_payments import RENT_NAMES, Scarcity, cap_mg, emitted_mg, order_terms, payments, split_rents
+from walras.grid.nodal_payments import RENT_NAMES, cap_mg, emitted_mg, order_terms, payments, published_scarcity, split_rents
 from walras.grid.rows import (
     EMISSIONS_CAP,
     EXPORT_LIMIT,
@@ -131,7 +131,8 @@ def _check_limits(
             findings.append(Finding("limits", f"{LIMIT_NAMES[kind]}: {missing:.4f} kW are missing"))
     if slot.requirements.caps_emissions:
         emitted, spare = emitted_mg(orders, clearing.filled_wh, slot), allowed.get((EMISSIONS_CAP, 0), 0.0)
-        if emitted > cap_mg(slot) + math.ceil(spare * slot.hours * 1e6 * 1.01):
+        some = 2 * slot.requirements.import_g_per_kwh if slot.requirements.counts_fixed else 0  # losses are known to a Wh
+        if emitted > cap_mg(slot) + some + math.ceil(spare * slot.hours * 1e6 * 1.01):
             findings.append(Finding("limits", f"{emitted} mg are emitted, the cap is {cap_mg(slot)} mg"))
         if emitted != evidence_of(clearing, "emitted_mg"):
             findings.append(Finding("limits", f"{emitted} mg are emitted, published are {evidence_of(clearing, 'emitted_mg')}"))
@@ -174,7 +175,7 @@ def _check_payments(
     orders: Orders, clearing: Clearing, slot: FeederSlot, conventions: Conventions, price: Int64, kinds: Int64, limit_price: Int64
 ) -> list[Finding]:
     """Payments and rents follow from the published prices; the prices of carbon and reserve are those of their limits."""
-    scarcity = _scarcity(clearing)
+    scarcity = published_scarcity(clearing)
     findings = []
     for kind, published in (
         (EMISSIONS_CAP, scarcity.carbon_micro_per_kg),
@@ -185,8 +186,11 @@ def _check_payments(
         if abs(found - published) > 1:
             findings.append(Finding("payments", f"{LIMIT_NAMES[kind]} is priced {found} as a limit and {published} in payments"))
     headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if slot.requirements.headroom_counts else 0
-    reserve = np.where(np.arange(price.size) == slot.network.root, 0, headroom)
-    if evidence_of(clearing, "emissions_micro_per_kwh") != int(scarcity.carbon_of(slot.requirements.import_g_per_kwh)):
+    inside_only = np.arange(price.size) != slot.network.root
+    reserve = np.where(inside_only, headroom, 0)
+    carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
+    emissions = np.where(inside_only, carbon, 0) if slot.requirements.counts_fixed else np.full(price.size, carbon)
+    if (np.asarray(clearing.certificate["emissions_micro_per_kwh"]) != emissions).any():
         findings.append(Finding("split", "the emissions part is not the price of carbon times the intensity of import"))
     if (np.asarray(clearing.certificate["reserve_micro_per_kwh"]) != reserve).any():
         findings.append(Finding("split", "the reserve part is not the price of reserve inside the feeder"))
@@ -202,11 +206,6 @@ def _check_payments(
         if (published := evidence_of(clearing, f"{name}_rent_nano")) != rents[name]:
             findings.append(Finding("payments", f"the rent of {name} is {rents[name]} nano, published is {published}"))
     return findings
-
-
-def _scarcity(clearing: Clearing) -> Scarcity:
-    names = ("carbon_price_micro_per_kg", "reserve_up_price_micro_per_kwh", "reserve_down_price_micro_per_kwh")
-    return Scarcity(*(evidence_of(clearing, name) for name in names))
 
 
 def _check_split(clearing: Clearing, price: Int64) -> list[Finding]:
@@ -243,7 +242,7 @@ def _check_prices(
     network = slot.network
     assert slot.fixed_q_kvar is not None
     at = sensitivities(network, p, slot.fixed_q_kvar)
-    scarcity, counts = _scarcity(clearing), slot.requirements.headroom_counts
+    scarcity, counts = published_scarcity(clearing), slot.requirements.headroom_counts
     headroom = scarcity.up_micro_per_kwh - scarcity.down_micro_per_kwh if counts else 0
     carbon = int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
     inside = evidence_of(clearing, "energy_micro_per_kwh") + carbon + headroom
@@ -259,6 +258,8 @@ def _check_prices(
             place = int(network.wires.place[i])
         else:
             at_root = {IMPORT_LIMIT: -1.0, EXPORT_LIMIT: 1.0, RESERVE_UP: -float(counts), RESERVE_DOWN: float(counts)}
+            if slot.requirements.counts_fixed:
+                at_root[EMISSIONS_CAP] = -slot.requirements.import_g_per_kwh / 1e3
             gradient = np.where(np.arange(network.buses) == network.root, at_root.get(int(kind), 0.0), 0.0)
             place = 0
         rebuilt += amount / limit_unit(network, int(kind), place) * gradient
@@ -273,7 +274,7 @@ def _check_prices(
 
 def _check_orders(orders: Orders, clearing: Clearing, slot: FeederSlot, conventions: Conventions, price: Int64) -> list[Finding]:
     book = terms(orders, conventions)
-    own = order_terms(orders, slot, _scarcity(clearing))
+    own = order_terms(orders, slot, published_scarcity(clearing))
     gain = (book.price_micro_per_kwh - price[orders.node]) * orders.side.astype(np.int64) - own.add - own.hold
     left = book.quantity_wh - clearing.filled_wh
     tolerance = PRICE_TOLERANCE_MICRO + 2e-5 * np.abs(price[orders.node])

@@ -11,7 +11,7 @@ and never more than its bid, never less than its ask, for what is filled. The su
 
 losses      what sold and bought energy is worth at energy + emissions + reserve + losses (with what rounding leaves)
 voltage, congestion   the same over those parts of the prices
-emissions   the price of carbon on every ask
+emissions   the price of carbon on every ask; where the cap counts the whole import, on what trade adds to it
 reserve     import and export headroom used, less what is paid for reserve
 grid fee    on what is bought
 """
@@ -24,7 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.grid.feeder import FeederSlot
+from walras.grid.flow import power_flow
 from walras.grid.requirements import G_PER_KG, MG_PER_KG
+from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.orders import BUY, Orders
 from walras.market.terms import Terms
@@ -85,6 +87,25 @@ def payments(
     return checked_product(fills * orders.side, rate, "pay_nano") + held, held
 
 
+def published_scarcity(clearing: Clearing) -> Scarcity:
+    """The prices of carbon and reserve that a clearing publishes; 0 where it has none."""
+    names = ("carbon_price_micro_per_kg", "reserve_up_price_micro_per_kwh", "reserve_down_price_micro_per_kwh")
+    return Scarcity(*(int(np.asarray(clearing.certificate.get(name, 0))) for name in names))
+
+
+def reserve_received(
+    orders: Orders, clearing: Clearing, slot: FeederSlot, most_micro_per_kwh: int = MAX_PRICE_MICRO_PER_KWH
+) -> Int64:
+    """[orders] nano that each order receives for the reserve it holds, by its filled and its unfilled part, at the published
+    prices of reserve or at `most_micro_per_kwh` where they are higher (reserve that is short has a penalty for a price).
+    """
+    said = published_scarcity(clearing)
+    up, down = (min(price, most_micro_per_kwh) for price in (said.up_micro_per_kwh, said.down_micro_per_kwh))
+    own = order_terms(orders, slot, Scarcity(said.carbon_micro_per_kg, up, down))
+    idle = orders.quantity_wh - clearing.filled_wh
+    return checked_product(clearing.filled_wh, own.carbon - own.add, "reserve") + checked_product(idle, own.hold, "reserve")
+
+
 def split_rents(
     orders: Orders, fills: Int64, pay: Int64, held: Int64, own: OrderTerms, parts: Mapping[str, int | Int64],
     scarcity: Scarcity, slot: FeederSlot, conventions: Conventions,
@@ -98,6 +119,8 @@ def split_rents(
 
     at_root = checked_sum(np.where(orders.node == slot.network.root, net, 0), "net purchase at the root")
     emissions = checked_sum(checked_product(fills, own.carbon, "emissions"), "emissions")
+    if slot.requirements.counts_fixed:
+        emissions -= at_root * int(scarcity.carbon_of(slot.requirements.import_g_per_kwh))
     filled_holds = checked_sum(checked_product(fills, own.add - own.carbon, "reserve"), "reserve")
     headroom = 0
     if slot.requirements.headroom_counts:
@@ -114,8 +137,21 @@ def split_rents(
 
 
 def emitted_mg(orders: Orders, fills: Int64, slot: FeederSlot) -> int:
-    """What the filled asks emit: Wh times g/kWh is mg, exact."""
+    """What the filled asks emit: Wh times g/kWh is mg, exact. Where the cap counts the whole import: what comes in at the root,
+    that for the takes outside the market to the whole Wh.
+    """
+    required = slot.requirements
+    if required.counts_fixed:
+        net = checked_sum(np.where(orders.node == slot.network.root, fills * orders.side, 0), "net purchase at the root")
+        return max(fixed_import_wh(slot) - net, 0) * required.import_g_per_kwh
     return checked_sum(checked_product(fills, slot.requirements.intensity(orders, slot.network.root), "emitted_mg"), "emitted_mg")
+
+
+def fixed_import_wh(slot: FeederSlot) -> int:
+    """What the root delivers without any trade, to the whole Wh."""
+    assert slot.fixed_p_kw is not None
+    flow = power_flow(slot.network, slot.fixed_p_kw, slot.fixed_q_kvar)
+    return round(float(flow.slack_p_kw[0]) / slot.kw_per_wh)
 
 
 def cap_mg(slot: FeederSlot) -> int:

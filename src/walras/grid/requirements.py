@@ -3,7 +3,8 @@
 The rule: a requirement is a sum over orders, so it is exact in the linear programs and needs no linearisation.
 
 emissions   sum over filled asks of energy * intensity <= cap. An ask at the root is an import and has the import's intensity; any
-            other has its own (0 where none is named: PV). Export earns no credit.
+            other has its own (0 where none is named: PV). Export earns no credit. With `counts_fixed` the cap holds for all that
+            comes in at the root, that for takes outside the market included, and the import's intensity is all there is.
 reserve up  what could be delivered beyond the plan: the unfilled part of flexible asks + the filled part of flexible bids (they can
             be shed) + import headroom (import limit - planned import) >= requirement
 reserve down  the mirror: the filled part of flexible asks + the unfilled part of flexible bids + export headroom >= requirement
@@ -51,6 +52,7 @@ class Requirements:
     reserve_up_kw, reserve_down_kw   reserve that must be left
     flexible           ids of the orders that can be called for reserve (orders at the root are not: headroom stands for them)
     headroom_counts    whether headroom to the import and export limits counts as reserve
+    counts_fixed       whether import for takes outside the market counts against the cap; then no order has an intensity of its own
     """
 
     emission_cap_g: float = math.inf
@@ -60,6 +62,7 @@ class Requirements:
     reserve_down_kw: float = 0.0
     flexible: frozenset[int] = frozenset()
     headroom_counts: bool = True
+    counts_fixed: bool = False
 
     def __post_init__(self) -> None:
         where = "requirements"
@@ -80,6 +83,8 @@ class Requirements:
             for name in ("reserve_up_kw", "reserve_down_kw")
             if math.isinf(getattr(self, name))
         ]
+        if self.counts_fixed and self.order_g_per_kwh:
+            faults.append(Fault(where, "order_g_per_kwh", len(self.order_g_per_kwh), "none where the whole import counts"))
         if faults:
             raise InputError(where, faults)
 
@@ -101,7 +106,7 @@ class Requirements:
             value = np.array([self.order_g_per_kwh[order] for order in named.tolist()], dtype=np.int64)
             at = np.minimum(np.searchsorted(named, orders.id), named.size - 1)
             own = np.where(named[at] == orders.id, value[at], 0)
-        own = np.where(orders.node == root, self.import_g_per_kwh, own)
+        own = np.where(orders.node == root, 0 if self.counts_fixed else self.import_g_per_kwh, own)
         return np.asarray(np.where(orders.side == BUY, 0, own), dtype=np.int64)
 
     def can_be_called(self, orders: Orders, root: int) -> NDArray[np.bool_]:
@@ -155,7 +160,9 @@ def total_rows(slot: FeederSlot, groups: Groups, base_kw: float) -> Totals:
     rows: list[tuple[int, float, Float, float]] = [(IMPORT_LIMIT, -1.0, none, into), (EXPORT_LIMIT, 1.0, none, out)]
     required = slot.requirements
     if groups.g_per_kwh is not None and required.caps_emissions:
-        rows.append((EMISSIONS_CAP, 0.0, groups.g_per_kwh / G_PER_KG, required.emission_cap_g / G_PER_KG / slot.hours))
+        whole = required.import_g_per_kwh / G_PER_KG if required.counts_fixed else 0.0
+        cap = required.emission_cap_g / G_PER_KG / slot.hours
+        rows.append((EMISSIONS_CAP, -whole, groups.g_per_kwh / G_PER_KG, cap - whole * base_kw))
     if groups.flexible is not None and required.wants_reserve:
         called = groups.flexible.astype(np.float64)
         counts = 1.0 if required.headroom_counts else 0.0

@@ -31,6 +31,7 @@ GAS_PER_SLOT = 12_000
 GAS_PER_BYTE = 42
 """Calldata costs at most 40 a byte where it is most of a transaction (EIP-7623), hashing it about one."""
 
+_DATA_TYPE = keccak256(b"Data(uint64 firstSlot,uint32 slots,bytes32 before,bytes32 stepsRoot,bytes32 stateRoot,bytes32 factsRoot)")
 _FACTS_TYPE = keccak256(b"Facts(uint64 firstSlot,uint32 slots,bytes32 factsRoot)")
 
 Collateral = Callable[[int], int]
@@ -117,6 +118,18 @@ def facts_digest(chain_id: int, contract: str, first_slot: int, slots: int, fact
     return typed_data_digest("Walras Batch Settlement", chain_id, contract, content)
 
 
+def data_digest(chain_id: int, contract: str, batch: Batch, before: bytes) -> bytes:
+    """The 32 bytes an oracle signs (EIP-712) that holds the data of `batch` on top of the state with root `before`."""
+    values = [_DATA_TYPE, batch.first_slot, len(batch.slots), before, *roots_of(batch, before)]
+    content = keccak256(encode(["bytes32", "uint64", "uint32", "bytes32", "bytes32", "bytes32", "bytes32"], values))
+    return typed_data_digest("Walras Batch Settlement", chain_id, contract, content)
+
+
+def roots_of(batch: Batch, before: bytes) -> tuple[bytes, bytes, bytes]:
+    """Root of the steps on top of the state `before`, of the state after them, and of the facts."""
+    return steps_tree(batch.steps(before)).root, batch.slots[-1][0], batch.facts_root
+
+
 def attest_facts(contract: Contract, batch: Batch, oracles: Sequence[SigningKey]) -> bytes:
     """Signatures of `oracles`, joined as the registry wants them; for tests and for oracles on one machine."""
     digest = facts_digest(contract.chain_id, contract.address, batch.first_slot, len(batch.slots), batch.facts_root)
@@ -126,6 +139,11 @@ def attest_facts(contract: Contract, batch: Batch, oracles: Sequence[SigningKey]
 def post_arguments(batch: Batch, signatures: bytes) -> tuple[Any, ...]:
     """The arguments of `post`."""
     return (batch.first_slot, list(batch.slots), batch.facts_root, batch.journal_head, signatures)
+
+
+def post_roots_arguments(batch: Batch, before: bytes, signatures: bytes) -> tuple[Any, ...]:
+    """The arguments of `postRoots`: the same batch, its data with a quorum of the oracles."""
+    return (batch.first_slot, len(batch.slots), roots_of(batch, before), batch.journal_head, signatures)
 
 
 def post_gas(batch: Batch) -> int:
@@ -141,10 +159,14 @@ def post(chain: Chain, contract: Contract, operator: SigningKey, batch: Batch, s
 
 def read_post(raw: bytes) -> Batch:
     """The batch in a raw transaction: all that a stranger needs to rebuild the state. LedgerError for another call."""
-    data = read_transaction(raw).transaction.data
+    return read_post_call(read_transaction(raw).transaction.data)
+
+
+def read_post_call(data: bytes) -> Batch:
+    """The batch in the calldata of a post."""
     signature = artifact(NAME).functions["post"]
     if data[:4] != signature.hash[:4]:
-        raise LedgerError("the transaction posts no batch", thing=raw, way_out="give the transaction that emitted BatchPosted")
+        raise LedgerError("the transaction posts no batch", thing=data, way_out="give the transaction that emitted BatchPosted")
     first, slots, facts_root, journal_head, _ = decode(signature.inputs, data[4:])
     return Batch(first, tuple((bytes(root), bytes(packed)) for root, packed in slots), bytes(facts_root), bytes(journal_head))
 

@@ -173,6 +173,12 @@ def _governance(admin: _Sender, registry: str, terms: LedgerTerms) -> tuple[str 
     return council, timelock, [create_council, create_timelock, admin.sign("offer the admin's role", registry, offer, 150_000)]
 
 
+def planned_addresses(admin: str, chain_id: int) -> LedgerAddresses:
+    """Where the contracts of a new ledger without a council will stand, if the admin has sent nothing before: no key is needed."""
+    currency, registry, settlement = (contract_address(admin, nonce) for nonce in range(3))
+    return LedgerAddresses(chain_id, currency, registry, settlement)
+
+
 def carry_out(chain: Chain, plan: DeploymentPlan, *, timestamp: int) -> Deployment:
     """Send what is not on the chain yet, in order. LedgerError names the step that was refused."""
     receipts = [

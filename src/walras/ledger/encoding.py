@@ -31,6 +31,7 @@ BALANCE_MASK = 2**128 - 1
 _DOMAIN_TYPE = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _ATTESTATION_TYPE = keccak256(b"Attestation(uint64 slot,bytes32 readingsRoot)")
 _CORRECTION_TYPE = keccak256(b"Correction(uint64 slot,uint64 revision,bytes32 readingsRoot)")
+_DAYS_TYPE = keccak256(b"CommittedDays(uint64 firstSlot,uint64 slots,bytes32 root)")
 _POSITION = np.dtype([("account", ">u2"), ("payment_nano", ">i8"), ("energy_wh", "u1", 6)])
 
 
@@ -157,6 +158,15 @@ def correction_digest(chain_id: int, settlement: str, slot: int, revision: int, 
     """The 32 bytes an oracle signs to attest `readings_root` as the `revision`-th correction (1, 2, ...) of a settled slot."""
     words = [_CORRECTION_TYPE, slot, revision, readings_root]
     content = keccak256(encode(["bytes32", "uint64", "uint64", "bytes32"], words))
+    return typed_data_digest("Walras Settlement", chain_id, settlement, content)
+
+
+def days_digest(chain_id: int, settlement: str, first_slot: int, slots: int, root: bytes) -> bytes:
+    """The 32 bytes an oracle signs to say that `root` commits to its readings of `slots` slots from `first_slot` on.
+
+    No contract asks for it; it stands under the settlement contract's domain, so it is good for one run only.
+    """
+    content = keccak256(encode(["bytes32", "uint64", "uint64", "bytes32"], [_DAYS_TYPE, first_slot, slots, root]))
     return typed_data_digest("Walras Settlement", chain_id, settlement, content)
 
 

@@ -74,9 +74,14 @@ def recover_address(digest: bytes, signature: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LedgerKeys:
-    """The actors of one ledger under one seed: admin, operator, oracles and members by their index."""
+    """The actors of one ledger under one seed: admin, operator, oracles and members by their index.
+
+    Where `oracles` or `members` are given, these are addresses of actors who hold their own keys: nobody here signs for them.
+    """
 
     seed: bytes = field(repr=False)
+    oracles: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
     @property
     def admin(self) -> SigningKey:
@@ -88,8 +93,18 @@ class LedgerKeys:
         """Registers members and settles slots."""
         return signing_key(self.seed, "operator")
 
+    def oracle_address(self, index: int) -> str:
+        """The address of oracle `index`, whoever holds its key."""
+        return self.oracles[index] if self.oracles else self.oracle(index).address
+
+    def member_address(self, account: int) -> str:
+        """The owner of the ledger account `account`, whoever holds the key."""
+        return self.members[account] if self.members else self.member(account).address
+
     def oracle(self, index: int) -> SigningKey:
-        """Attests readings."""
+        """Attests readings. InputError where the oracle holds its key itself."""
+        if self.oracles:
+            raise InputError("ledger keys", [Fault(f"oracle {index}", "key", "its own", "a process of its own that signs with it")])
         return signing_key(self.seed, f"oracle/{index}")
 
     def member(self, account: int) -> SigningKey:

@@ -2,14 +2,15 @@
 
 A manifest holds the chain, the terms' fingerprint, the addresses that will be, and every signed transaction. The same command
 with the same manifest carries on where it was broken off and, when all is there, changes nothing. With other terms or on another
-chain it is refused: a ledger is never deployed beside itself by accident.
+chain it is refused: a ledger is never deployed beside itself by accident. Contracts added later are written into the same
+manifest, in the same way: planned, written, sent (`add_once`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,8 @@ import msgspec
 
 from walras.errors import Fault, InputError, LedgerError
 from walras.ledger.abi import artifact
-from walras.ledger.chain import Chain, read
+from walras.ledger.additions import Added, AdditionPlan, check_additions, plan_additions, powers_of
+from walras.ledger.chain import Chain, Receipt, TimedTransaction, read, require_accepted
 from walras.ledger.deployment import (
     Deployment,
     DeploymentPlan,
@@ -29,10 +31,23 @@ from walras.ledger.deployment import (
     carry_out,
     plan_deployment,
 )
+from walras.ledger.governance import Proposal
 from walras.ledger.keys import LedgerKeys
+from walras.ledger.shelf import AdditionTerms
 from walras.ledger.transactions import DEFAULT_FEES, GWEI, Fees
 
 FORMAT = "walras ledger manifest 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """All that was ever added by a manifest: contracts, the transactions as included, and what the council must still do."""
+
+    contracts: tuple[Added, ...]
+    transactions: tuple[TimedTransaction, ...]
+    receipts: tuple[Receipt, ...]
+    waiting: tuple[str, ...]
+    for_council: tuple[tuple[str, Proposal], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,74 @@ def deploy_once(
     return deployment
 
 
+def add_once(
+    chain: Chain,
+    keys: LedgerKeys,
+    manifest: Path,
+    names: Sequence[str],
+    terms: AdditionTerms,
+    *,
+    timestamp: int,
+    fees: Fees = DEFAULT_FEES,
+) -> Additions:
+    """Add those of `names` (`shelf.chosen`) that the manifest of a deployed ledger does not have, and confirm all that it has.
+
+    What the manifest planned before is finished first. Raises LedgerError as `deploy_once`, and where a contract that stands was
+    made on other terms; then nothing new is signed.
+    """
+    content = _read(manifest)
+    addresses = LedgerAddresses(**content["addresses"])
+    plans = [_addition_from_json(one) for one in content.get("additions", [])]
+    timed, receipts = _carry_out_additions(chain, plans, timestamp)
+    contracts = [one for plan in plans for one in plan.contracts]
+    waiting = check_additions(chain, keys, terms, addresses, contracts)
+    present = {one.name: one.address for one in contracts}
+    missing = [name for name in names if name not in present]
+    if missing:
+        powers = powers_of(chain, keys, addresses, present)
+        nonce = chain.nonce(keys.admin.address)
+        plan = plan_additions(keys, terms, addresses, present, missing, powers, admin_nonce=nonce, fees=fees)
+        _write(manifest, {**content, "additions": [*content.get("additions", []), _addition_to_json(plan)]})
+        more = _carry_out_additions(chain, [plan], timestamp)
+        timed, receipts = [*timed, *more[0]], [*receipts, *more[1]]
+        plans.append(plan)
+        contracts += plan.contracts
+        waiting = check_additions(chain, keys, terms, addresses, contracts)
+    for_council = tuple(one for plan in plans for one in plan.for_council if one[0] in waiting)
+    return Additions(tuple(contracts), tuple(timed), tuple(receipts), waiting, for_council)
+
+
+def contracts_of(manifest: Path) -> dict[str, str]:
+    """Every contract in a manifest by name, as `currency` or `BatchSettlement`, with its address; InputError where it is none."""
+    content = _read(manifest)
+    core = {name: value for name, value in content["addresses"].items() if isinstance(value, str)}
+    return core | {one["name"]: one["address"] for part in content.get("additions", []) for one in part["contracts"]}
+
+
+def _carry_out_additions(
+    chain: Chain, plans: Sequence[AdditionPlan], timestamp: int
+) -> tuple[list[TimedTransaction], list[Receipt]]:
+    steps = [step for plan in plans for step in plan.transactions]
+    receipts = [require_accepted(chain.send(step.raw, timestamp=timestamp), f"addition, {step.label}") for step in steps]
+    return [TimedTransaction(s.raw, r.timestamp) for s, r in zip(steps, receipts, strict=True)], receipts
+
+
+def _addition_to_json(plan: AdditionPlan) -> dict[str, Any]:
+    return {
+        "contracts": [asdict(one) for one in plan.contracts],
+        "transactions": [{"label": step.label, "raw": step.raw.hex()} for step in plan.transactions],
+        "for_council": [{"label": label, "to": act.target, "data": act.data.hex()} for label, act in plan.for_council],
+    }
+
+
+def _addition_from_json(part: Mapping[str, Any]) -> AdditionPlan:
+    return AdditionPlan(
+        tuple(Added(**one) for one in part["contracts"]),
+        tuple(PlannedTransaction(step["label"], bytes.fromhex(step["raw"])) for step in part["transactions"]),
+        tuple((one["label"], Proposal(one["to"], bytes.fromhex(one["data"]))) for one in part["for_council"]),
+    )
+
+
 def check_ledger(chain: Chain, addresses: LedgerAddresses, terms: LedgerTerms) -> None:
     """LedgerError unless settlement and registry at `addresses` are joined as they should be and hold these members and oracles."""
     registry, settlement = artifact("Registry"), artifact("Settlement")
@@ -170,14 +253,9 @@ def _plan_to_json(plan: DeploymentPlan) -> dict[str, Any]:
 
 
 def _read_plan(manifest: Path, chain_id: int, mark: str) -> DeploymentPlan:
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        addresses = LedgerAddresses(**content["addresses"])
-        steps = tuple(PlannedTransaction(step["label"], bytes.fromhex(step["raw"])) for step in content["transactions"])
-        if content["format"] != FORMAT:
-            raise ValueError(content["format"])
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise InputError("manifest", [Fault(str(manifest), "content", type(cause).__name__, FORMAT)]) from cause
+    content = _read(manifest)
+    addresses = LedgerAddresses(**content["addresses"])
+    steps = tuple(PlannedTransaction(step["label"], bytes.fromhex(step["raw"])) for step in content["transactions"])
     if addresses.chain_id != chain_id:
         raise LedgerError(
             f"{manifest} is of chain {addresses.chain_id}, the node is of chain {chain_id}",
@@ -191,6 +269,22 @@ def _read_plan(manifest: Path, chain_id: int, mark: str) -> DeploymentPlan:
             way_out="give the terms it was made for, or another manifest file to deploy a second ledger",
         )
     return DeploymentPlan(addresses, steps)
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    """The manifest's content; InputError where it is none."""
+    try:
+        content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        LedgerAddresses(**content["addresses"])
+        for step in content["transactions"]:
+            bytes.fromhex(step["raw"])
+        for part in content.get("additions", []):
+            _addition_from_json(part)
+        if content["format"] != FORMAT:
+            raise ValueError(content["format"])
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise InputError("manifest", [Fault(str(manifest), "content", type(cause).__name__, FORMAT)]) from cause
+    return content
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

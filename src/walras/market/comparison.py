@@ -15,15 +15,12 @@ import numpy as np
 
 from walras.market.clearing import Clearing, volume_wh
 from walras.market.conventions import Conventions
-from walras.market.game import best_misreport
+from walras.market.game import FALSE_NAMES, OWN_NAME, best_misreport
 from walras.market.laws import best_welfare_nano
 from walras.market.mechanism import IDS, ORDER_EXTRA, Mechanism, run
 from walras.market.opening import POOL_NAMES, opening_pool
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
-
-OWN_NAME, FALSE_NAMES = ("price", "quantity"), ("split",)
-"""Ways of lying: under the own name, and under several."""
 
 ExtraOf = Callable[[Mechanism, Orders], Mapping[str, object]]
 """What else the book carries for a mechanism, such as a pool's opening state."""

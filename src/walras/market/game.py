@@ -26,7 +26,9 @@ from walras.market.mechanism import IDS, ORDER_EXTRA, Mechanism, run
 from walras.market.orders import BUY, SELL, Orders
 from walras.units import INT64_MAX, MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH, Int64
 
-WAYS = ("price", "quantity", "split")
+OWN_NAME, FALSE_NAMES = ("price", "quantity"), ("split",)
+WAYS = (*OWN_NAME, *FALSE_NAMES)
+"""Ways of lying: under one's own name, and under several."""
 
 
 @dataclass(frozen=True, slots=True)

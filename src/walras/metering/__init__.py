@@ -20,6 +20,7 @@ from walras.metering.admission import (
 from walras.metering.balance import Balance, BalanceRule, Suspect, feeder_balance, over_window, suspects
 from walras.metering.correction import Correction, Reason, corrected, corrected_by_late_reading, difference
 from walras.metering.credential import (
+    KeyAttestation,
     MeterCredential,
     check_credential,
     issue,
@@ -27,7 +28,7 @@ from walras.metering.credential import (
     registry_of_credentials,
 )
 from walras.metering.disclosure import Disclosed, check_presentation, issue_disclosable, present, salts_from
-from walras.metering.identity import derive_key, did_of, key_id, public_key_of
+from walras.metering.identity import Key, KeyStore, derive_key, did_of, key_id, public_key_of
 from walras.metering.jose import CredentialRefusal
 from walras.metering.merkle import KECCAK_SORTED, SHA256_RFC6962, MerkleTree, Proof, root_of, tree_over, verify_inclusion
 from walras.metering.oracle import (
@@ -72,6 +73,9 @@ __all__ = [
     "Evidence",
     "Exhausted",
     "Finding",
+    "Key",
+    "KeyAttestation",
+    "KeyStore",
     "MerkleTree",
     "MeterCredential",
     "OracleState",

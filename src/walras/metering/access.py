@@ -18,7 +18,7 @@ import cbor2
 
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.credential import VC_CONTEXT, is_utc_second, moment_of, stamp
-from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of
+from walras.metering.identity import Key, PublicKey, did_of, public_key_of
 from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
@@ -32,6 +32,10 @@ class Right(Enum):
 
     VOTE = "ask for the vote on a slot"
     READ = "read the readings of a slot"
+    CORRECT = "ask for a settled slot after its late readings, and the word on it"
+    COMMIT = "ask for the word on the commitments to days"
+    LOG = "read who asked for what"
+    DISPATCH = "order what a member's devices do"
 
 
 class AccessRefusal(Enum):
@@ -53,7 +57,7 @@ class Allowed:
     body: bytes
 
 
-def issue_access(issuer: PrivateKey, holder: str, rights: Collection[Right], valid_from: datetime, valid_until: datetime) -> str:
+def issue_access(issuer: Key, holder: str, rights: Collection[Right], valid_from: datetime, valid_until: datetime) -> str:
     """The operator's word that `holder` (did:key) has `rights` from and until (UTC, whole seconds); InputError for bad times."""
     faults = [
         Fault("access credential", name, moment, "UTC, whole seconds, in order")
@@ -65,7 +69,7 @@ def issue_access(issuer: PrivateKey, holder: str, rights: Collection[Right], val
     return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), holder, rights, valid_from, valid_until))
 
 
-def sign_request(holder: PrivateKey, credential: str, right: Right, audience: str, body: bytes, now: datetime) -> bytes:
+def sign_request(holder: Key, credential: str, right: Right, audience: str, body: bytes, now: datetime) -> bytes:
     """The request of `holder` to the node named `audience`, for the wire."""
     claims: dict[str, object] = {
         "aud": audience,

@@ -2,7 +2,8 @@
 
 The form is VC Data Model 2.0 secured with JOSE (W3C "Securing Verifiable Credentials using JOSE and COSE", `typ`
 "vc+jwt"), signed ES256. The subject is the device's `did:key`; the claims say whose it is, where it hangs, what stands
-behind it and how much its connection carries, and until when its calibration counts. Verification needs the issuer's
+behind it and how much its connection carries, and until when its calibration counts; and, where the operator saw to it at enrolment
+(`tpm`), that the key lives in a TPM, and which firmware was measured there. Verification needs the issuer's
 public key and nothing from a network; the time comes in as an argument. A claim that is unknown or missing is refused:
 nobody guesses what an issuer meant.
 
@@ -16,19 +17,32 @@ from datetime import UTC, datetime
 
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.admission import Registry, registry_of
-from walras.metering.identity import PrivateKey, PublicKey, did_of, public_key_of
+from walras.metering.identity import Key, PublicKey, did_of, public_key_of
 from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt
 from walras.slots import SlotGrid
 
+_ATTESTED = "TPM 2.0"
 _TYPES = ["VerifiableCredential", "MeterCredential"]
 VC_CONTEXT = ["https://www.w3.org/ns/credentials/v2"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAttestation:
+    """What enrolment showed of a device's key: it was made in a TPM 2.0 and cannot leave it, and the firmware measured there.
+
+    `measurement` is SHA-256 over the firmware's registers (`tpm.Firmware`).
+    """
+
+    firmware: str
+    measurement: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class MeterCredential:
     """What the meter operator says about one device. Times are aware, UTC, whole seconds; powers in W at the connection.
 
-    `status_index` is the credential's bit in the issuer's status list (`status_list`).
+    `status_index` is the credential's bit in the issuer's status list (`status_list`); `attestation` is None for a key that
+    may be anywhere.
     """
 
     device: str
@@ -41,6 +55,7 @@ class MeterCredential:
     valid_from: datetime
     valid_until: datetime
     status_index: int
+    attestation: KeyAttestation | None = None
 
     def __post_init__(self) -> None:
         where = f"credential of {self.device}"
@@ -59,6 +74,8 @@ class MeterCredential:
             for name in ("device", "node", "technology")
             if not isinstance(getattr(self, name), str) or not getattr(self, name)
         ]
+        if self.attestation is not None and not (self.attestation.firmware and len(self.attestation.measurement) == 32):
+            faults.append(Fault(where, "attestation", self.attestation, "a firmware's name and a measurement of 32 bytes"))
         if not faults and self.valid_from >= self.valid_until:
             faults.append(Fault(where, "valid_until", self.valid_until, f"after valid_from, {self.valid_from}"))
         if faults:
@@ -66,7 +83,7 @@ class MeterCredential:
         public_key_of(self.device)
 
 
-def issue(issuer: PrivateKey, credential: MeterCredential) -> str:
+def issue(issuer: Key, credential: MeterCredential) -> str:
     """The credential as a compact JWT signed by `issuer`; the same arguments give the same bytes."""
     return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), credential))
 
@@ -137,9 +154,18 @@ def _claims(issuer_did: str, credential: MeterCredential) -> dict[str, object]:
             "maxImportW": credential.max_import_w,
             "maxExportW": credential.max_export_w,
             "calibratedUntil": stamp(credential.calibrated_until),
+            **_attestation_claims(credential.attestation),
         },
         "credentialStatus": status_entry(issuer_did, credential.status_index),
     }
+
+
+def _attestation_claims(attestation: KeyAttestation | None) -> dict[str, object]:
+    """Nothing for a key that was not attested: then nothing is said of where it is."""
+    if attestation is None:
+        return {}
+    measured = {"type": _ATTESTED, "firmware": attestation.firmware, "measurement": attestation.measurement.hex()}
+    return {"keyAttestation": measured}
 
 
 def status_entry(issuer_did: str, status_index: int) -> dict[str, object]:
@@ -156,6 +182,7 @@ def _from_claims(claims: dict[str, object]) -> MeterCredential:
     subject, status = claims["credentialSubject"], claims["credentialStatus"]
     if not isinstance(subject, dict) or not isinstance(status, dict):
         raise TypeError("a credential's subject and status are objects")
+    attested = subject.get("keyAttestation")
     return MeterCredential(
         device=subject["id"],
         member=subject["member"],
@@ -167,6 +194,7 @@ def _from_claims(claims: dict[str, object]) -> MeterCredential:
         valid_from=moment_of(claims["validFrom"]),
         valid_until=moment_of(claims["validUntil"]),
         status_index=int(status["statusListIndex"]),
+        attestation=None if attested is None else KeyAttestation(attested["firmware"], bytes.fromhex(attested["measurement"])),
     )
 
 

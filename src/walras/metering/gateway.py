@@ -8,7 +8,8 @@ gateway that changes or invents a reading is found by the meter's signature, one
 different content has signed the proof against itself, and one that drops readings leaves gaps in the meters' counters
 (`validation`).
 
-A gateway takes a reading once, in any order; a batch holds them by device and counter, so late siblings are put in order.
+A gateway takes a reading once, in any order, also one that comes after its siblings were handed on: whether it is too late is the
+oracles' judgement. A batch holds readings by device and counter.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from enum import Enum
 import cbor2
 
 from walras.errors import Fault, InputError
-from walras.metering.identity import PrivateKey, PublicKey, key_id, sign, verify, verify_unchecked
+from walras.metering.identity import Key, PublicKey, key_id, sign, verify, verify_unchecked
 from walras.metering.merkle import root_of
 from walras.metering.reading import diagnose, signed_part, split_reading
 from walras.metering.refusals import Refusal
@@ -59,11 +60,10 @@ class Taken:
     encoded: bytes
 
 
-def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey], sealed_counter: Mapping[bytes, int]) -> Taken | Refusal:
-    """Whether a gateway takes a reading: canonical, of a known device, truly signed, not behind what it has handed on.
+def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey]) -> Taken | Refusal:
+    """Whether a gateway takes a reading: canonical, of a known device, truly signed.
 
-    `sealed_counter` is the last counter of each device in a batch. The judgement on time, plausibility and credentials
-    is the oracles'.
+    That it is not taken twice is the store's part; the judgement on time, plausibility and credentials is the oracles'.
     """
     fields = split_reading(encoded)
     if fields is None:
@@ -73,8 +73,6 @@ def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey], sealed_counter: Map
         return Refusal.UNKNOWN_DEVICE
     if not verify_unchecked(keys[kid], encoded[-64:], signed_part(encoded)):
         return Refusal.BAD_SIGNATURE
-    if counter <= sealed_counter.get(kid, -1):
-        return Refusal.REPLAYED
     return Taken(kid, counter, slot, encoded)
 
 
@@ -83,7 +81,7 @@ def in_order(taken: Sequence[Taken]) -> list[Taken]:
     return sorted(taken, key=lambda reading: (reading.key_id, reading.counter))
 
 
-def seal_batch(key: PrivateKey, number: int, readings: Sequence[bytes]) -> bytes:
+def seal_batch(key: Key, number: int, readings: Sequence[bytes]) -> bytes:
     """The signed batch; the same readings under the same number give the same bytes. InputError for none or too many."""
     if not 1 <= len(readings) <= MAX_BATCH or number < 0:
         expected = f"1 to {MAX_BATCH} readings under a number >= 0"

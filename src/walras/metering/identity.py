@@ -9,6 +9,9 @@ The rules kept here:
   the lower half** of the group's order. RFC 9053 allows both s and n - s; then anyone could turn one signed reading
   into a second, equally valid byte string with another Merkle leaf. So one is canonical; a signer whose hardware yields
   the other calls `lower_s`.
+- A key may live where its scalar cannot be read: in a TPM, behind a file's own rules. `KeyStore` is all that is asked of it; every
+  function that signs takes one as well as a key in memory. Such a signer draws its own nonce: its signatures differ from
+  call to call, what they are over does not.
 - `derive_key` makes the keys of *simulated* meters from a seed (HKDF-SHA256, RFC 5869; the scalar by FIPS 186-5 A.2.1,
   extra random bits). It stands in for the secure element, in which a real meter makes a key that never leaves it, and
   for nothing else.
@@ -17,6 +20,7 @@ The rules kept here:
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +33,23 @@ from walras.errors import MeteringError
 
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
+
+
+class KeyStore(Protocol):
+    """A P-256 key that signs where it lives, and the counter that goes with it."""
+
+    def public_key(self) -> PublicKey:
+        """What others verify with."""
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """64 bytes r || s over a digest of 32 bytes, s in the lower half. MeteringError where the key cannot be reached."""
+
+    def next_counter(self) -> int:
+        """A number above every one it ever gave, also after a restart, a kill or a power cut; numbers may be left out."""
+
+
+Key = PrivateKey | KeyStore
+"""Whatever can sign: a key in memory or one that stays where it is."""
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """n, the order of the P-256 base point (FIPS 186-5, SP 800-186 section 3.2.1.3)."""
@@ -87,8 +108,10 @@ def public_key_of(did: str) -> PublicKey:
     return key
 
 
-def sign(key: PrivateKey, message: bytes) -> bytes:
-    """ECDSA over SHA-256(message), deterministic, raw r || s with s in the lower half: 64 bytes."""
+def sign(key: Key, message: bytes) -> bytes:
+    """ECDSA over SHA-256(message), raw r || s with s in the lower half: 64 bytes. A key in memory signs deterministically."""
+    if not isinstance(key, PrivateKey):
+        return key.sign_digest(sha256(message).digest())
     r, s = decode_dss_signature(key.sign(message, _SIGN))
     return r.to_bytes(32, "big") + (s if s <= HALF_ORDER else ORDER - s).to_bytes(32, "big")
 

@@ -16,7 +16,7 @@ from joserfc import jws
 from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import ECKey
 
-from walras.metering.identity import PrivateKey, PublicKey, did_of, sign
+from walras.metering.identity import Key, PublicKey, did_of, sign
 
 
 class CredentialRefusal(Enum):
@@ -32,7 +32,7 @@ class CredentialRefusal(Enum):
     NOT_BOUND = "not presented by its holder, or to another verifier, or for another occasion"
 
 
-def sign_jwt(key: PrivateKey, typ: str, claims: dict[str, object]) -> str:
+def sign_jwt(key: Key, typ: str, claims: dict[str, object]) -> str:
     """The claims as a compact JWS by `key`, named in the header by its did:key; the same arguments give the same bytes."""
     did = did_of(key.public_key())
     header = {"alg": "ES256", "kid": f"{did}#{did.removeprefix('did:key:')}", "typ": typ}

@@ -37,7 +37,7 @@ from walras.metering.admission import (
     refuse_by_value,
     standing_at,
 )
-from walras.metering.identity import HALF_ORDER_BYTES, KEY_ID_BYTES, PrivateKey, PublicKey, key_id, sign, verify, verify_unchecked
+from walras.metering.identity import HALF_ORDER_BYTES, KEY_ID_BYTES, Key, PublicKey, key_id, sign, verify, verify_unchecked
 from walras.metering.merkle import Proof, root_from_proof, root_of, tree_over
 from walras.metering.reading import MAX_DEVICE_QUALITY, encode_payload, read_payload, unsigned_leaf
 from walras.metering.refusals import Refusal
@@ -72,7 +72,7 @@ class Evidence:
 
 
 def sign_parcel(
-    key: PrivateKey,
+    key: Key,
     slot: Iterable[int],
     import_wh: Iterable[int],
     export_wh: Iterable[int],

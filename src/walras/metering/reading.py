@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from walras.errors import Fault, InputError
-from walras.metering.identity import HALF_ORDER_BYTES, KEY_ID_BYTES, PrivateKey, key_id, sign
+from walras.metering.identity import HALF_ORDER_BYTES, KEY_ID_BYTES, Key, key_id, sign
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import Tagged, loads_strict
 from walras.units import INT64_MAX
@@ -134,13 +134,13 @@ def _bstr(data: bytes) -> bytes:
     return (bytes((0x40 + size,)) if size < 24 else bytes((0x58, size))) + data
 
 
-def sign_reading(key: PrivateKey, slot: int, import_wh: int, export_wh: int, counter: int, quality: int = 0) -> bytes:
+def sign_reading(key: Key, slot: int, import_wh: int, export_wh: int, counter: int, quality: int = 0) -> bytes:
     """The signed canonical bytes of one reading; InputError for a number that is negative or beyond int64."""
     return sign_readings([key], [0], [slot], [import_wh], [export_wh], [counter], [quality])[0]
 
 
 def sign_readings(
-    keys: Sequence[PrivateKey],
+    keys: Sequence[Key],
     device: Iterable[int],
     slot: Iterable[int],
     import_wh: Iterable[int],
@@ -172,7 +172,7 @@ def sign_readings(
     return [signers[row[0]](encode_payload(*row[1:])) for row in zip(*columns, strict=True)]
 
 
-def signer(key: PrivateKey) -> Callable[[bytes], bytes]:
+def signer(key: Key) -> Callable[[bytes], bytes]:
     """A function from a payload of `encode_payload` to the signed reading, with the device's head made once."""
     head = _HEAD + key_id(key.public_key())
     sign_head = _SIGN_HEAD + head[2:] + _CONTEXT_BSTR

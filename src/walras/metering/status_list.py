@@ -19,7 +19,7 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.credential import VC_CONTEXT, is_utc_second, moment_of, stamp
-from walras.metering.identity import PrivateKey, PublicKey, did_of
+from walras.metering.identity import Key, PublicKey, did_of
 from walras.metering.jose import CredentialRefusal, b64, open_jwt, sign_jwt, unb64
 from walras.units import Int64
 
@@ -69,13 +69,23 @@ def with_revoked(status: StatusList, indexes: Iterable[int], valid_from: datetim
     return StatusList(bytes(bits), valid_from, valid_until)
 
 
-def issue_list(issuer: PrivateKey, status: StatusList) -> str:
+def issue_list(issuer: Key, status: StatusList) -> str:
     """The list as a signed credential (compact JWT)."""
     return sign_jwt(issuer, "vc+jwt", _claims(did_of(issuer.public_key()), status, "u" + b64(_gzip_stored(status.bits))))
 
 
 def read_list(token: str, issuer: PublicKey, now: datetime) -> StatusList | CredentialRefusal:
     """The list in `token` if `issuer` signed it and it is valid at `now`. A hostile stream is cut off at MAX_BYTES."""
+    status = read_list_of_any_time(token, issuer)
+    if isinstance(status, CredentialRefusal):
+        return status
+    if now < status.valid_from:
+        return CredentialRefusal.NOT_YET_VALID
+    return CredentialRefusal.EXPIRED if now >= status.valid_until else status
+
+
+def read_list_of_any_time(token: str, issuer: PublicKey) -> StatusList | CredentialRefusal:
+    """As `read_list`, whenever it is valid: for the issuer, whose next list begins with the bits of the last."""
     claims = open_jwt(token, issuer, "vc+jwt")
     if isinstance(claims, CredentialRefusal):
         return claims
@@ -91,11 +101,7 @@ def read_list(token: str, issuer: PublicKey, now: datetime) -> StatusList | Cred
     did = did_of(issuer)
     if claims.get("issuer") != did:
         return CredentialRefusal.WRONG_ISSUER
-    if claims != _claims(did, status, encoded):
-        return CredentialRefusal.MALFORMED
-    if now < status.valid_from:
-        return CredentialRefusal.NOT_YET_VALID
-    return CredentialRefusal.EXPIRED if now >= status.valid_until else status
+    return status if claims == _claims(did, status, encoded) else CredentialRefusal.MALFORMED
 
 
 def newer_list(known: StatusList, offered: StatusList) -> StatusList:

@@ -1,34 +1,44 @@
 """What a gateway or an oracle of a community is made of: keys, registries, contract, from the community file alone.
 
 In a trial every key follows from the community's seed, as the meters' do, so that nodes started apart know each other. In operation
-each node is given a key of its own; what others must know of it is its address or DID, which it prints.
+everybody has a key of their own, and a `roll` says whose is which: names, addresses and credentials, and no secret.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from walras.community import Community
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, MeteringError
 from walras.exchange.terms import Terms
-from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, plan_deployment, sign_attestation
+from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
+from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
-from walras.metering.identity import PrivateKey
+from walras.metering.identity import Key, PrivateKey, PublicKey
+from walras.service.access_log import Guard
 from walras.service.gateway_node import GatewayNode, Peer
-from walras.service.oracle_node import Duty, Guard, OracleNode
+from walras.service.oracle_node import Duty, OracleNode
+from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
+from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
+from walras.service.status_file import StatusFile
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
-from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
+
+RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.LOG)
+"""What the exchange may ask of the nodes."""
+
+GATEWAY = "gateway"
+"""The name that requests to a community's gateway are made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,62 +51,113 @@ class Appointment:
     keys: LedgerKeys
     trading: Trading
     seed: bytes
+    roll: Roll | None = None
+    own_exchange_key: Key | None = None
+
+    @property
+    def operator(self) -> PublicKey:
+        """Who issues access credentials, and with a roll the meters' as well."""
+        return self.operator_key.public_key() if self.roll is None else self.roll.operator
 
     @property
     def operator_key(self) -> PrivateKey:
-        """Issues access credentials."""
-        return derive_key(self.seed, "access issuer")
+        """Issues access credentials, where keys follow from the seed."""
+        return access_issuer(self.seed)
 
     @property
-    def exchange_key(self) -> PrivateKey:
-        """Signs the exchange's requests."""
-        return derive_key(self.seed, "exchange")
+    def exchange_key(self) -> Key:
+        """Signs the exchange's requests. MeteringError with a roll, where this process is not the exchange."""
+        if self.roll is None:
+            return derive_key(self.seed, "exchange")
+        if self.own_exchange_key is None:
+            raise MeteringError("the exchange's key is the exchange's", thing="exchange")
+        return self.own_exchange_key
+
+    @property
+    def gateway(self) -> PublicKey:
+        """Whose batches an oracle takes."""
+        return self.gateway_key.public_key() if self.roll is None else self.roll.gateway
 
     @property
     def gateway_key(self) -> PrivateKey:
-        """Signs the gateway's batches, where it is given no key of its own."""
+        """Signs the gateway's batches, where keys follow from the seed."""
         return derive_key(self.seed, "gateway")
 
     @property
     def exchange_credential(self) -> str:
-        """The operator's word that the exchange may ask for votes and readings, for the whole of the data."""
-        grid = self.community.grid
-        until = grid.end(self.community.slot_count) + timedelta(days=366)
-        holder = did_of(self.exchange_key.public_key())
-        return issue_access(self.operator_key, holder, [Right.VOTE, Right.READ], grid.origin, until)
+        """The operator's word that the exchange may ask for votes, readings and words on settled slots, in all of the data."""
+        if self.roll is not None:
+            return self.roll.exchange
+        return exchange_credential(self.community, self.operator_key, did_of(self.exchange_key.public_key()))
 
     @property
     def addresses(self) -> LedgerAddresses:
-        """Where the contracts of a run on the embedded chain stand: they follow from the keys."""
-        chain_id = Genesis(()).chain_id
-        return plan_deployment(self.keys, ledger_terms_of(self.terms, self.keys), chain_id).addresses
+        """Where the contracts of a run on the embedded chain stand: they follow from the admin's address."""
+        admin = self.keys.admin.address if self.roll is None else self.roll.admin
+        return planned_addresses(admin, Genesis(()).chain_id)
 
     def members(self) -> dict[bytes, int]:
         """Whose data a device's readings are; the feeder's meter counts as one more."""
         (feeder,) = self.meters.feeder.index
-        return {**self.meters.registry.index, feeder: len(self.meters.keys)}
+        return {**self.meters.registry.index, feeder: len(self.meters.registry.keys)}
 
 
-def appointment(community: Community) -> Appointment:
-    """All that follows from the community."""
+def access_issuer(seed: bytes) -> PrivateKey:
+    """The operator's key for access credentials, where keys follow from the seed."""
+    return derive_key(seed, "access issuer")
+
+
+def exchange_credential(community: Community, operator: Key, exchange: str) -> str:
+    """What `Appointment.exchange_credential` is, issued by the operator for the exchange with that DID."""
+    grid = community.grid
+    until = grid.end(community.slot_count) + timedelta(days=366)
+    return issue_access(operator, exchange, RIGHTS, grid.origin, until)
+
+
+def appointment(community: Community, roll: Path | None = None) -> Appointment:
+    """All that follows from the community, and from the roll where there is one."""
     seed = run_seed(community)
     trading, keys = Trading(community), ledger_keys(seed)
-    return Appointment(community, make_terms(community, trading, keys), make_meters(community, seed), keys, trading, seed)
+    if roll is None:
+        return Appointment(community, make_terms(community, trading, keys), make_meters(community, seed), keys, trading, seed)
+    held = read_roll(roll, community)
+    keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+    terms = make_terms(community, trading, keys)
+    return Appointment(community, terms, held.meters(community), keys, trading, seed, held)
+
+
+def appointed_exchange(community: Community, roll: Path, places: Path, secret: bytes, passphrase: bytes | None) -> Appointment:
+    """The exchange under a roll: with its own key, those of the devices it drives, and the ledger's under `secret` (32 bytes).
+
+    InputError where the admin of the roll is not that of the secret.
+    """
+    a = appointment(community, roll)
+    assert a.roll is not None
+    keys = LedgerKeys(secret, a.roll.oracles, a.roll.accounts)
+    if keys.admin.address != a.roll.admin:
+        raise InputError(str(roll), [Fault(str(roll), "admin", a.roll.admin, f"{keys.admin.address}, that of --secret")])
+    opened = read_key_places(places, community, passphrase)
+    return replace(a, keys=keys, meters=a.roll.meters(community, opened), own_exchange_key=opened[EXCHANGE])
 
 
 def make_gateway(
     a: Appointment,
-    key: PrivateKey,
+    key: Key,
     store: Path,
     master: bytes,
     peers: list[Peer],
     rate: RateRule,
     clock_ms: Callable[[], int],
+    clock: Callable[[], datetime],
 ) -> GatewayNode:
-    """A gateway of the community."""
+    """A gateway of the community; `clock` dates requests of its log. InputError where the roll appoints another key."""
+    if a.roll is not None and did_of(key.public_key()) != did_of(a.roll.gateway):
+        appointed = f"{did_of(a.roll.gateway)}, which the roll appoints"
+        raise InputError("walras gateway", [Fault("key", "did", did_of(key.public_key()), appointed)])
     registries = (a.meters.registry, a.meters.feeder)
     devices = {kid: registry.keys[row] for registry in registries for kid, row in registry.index.items()}
-    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms)
+    guard = Guard(a.operator, GATEWAY)
+    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms, (guard, clock))
 
 
 def make_oracle(
@@ -115,7 +176,8 @@ def make_oracle(
     if signing.address != a.terms.oracles[number]:
         raise InputError("walras oracle", [Fault("key", "address", signing.address, f"the appointed {a.terms.oracles[number]}")])
     at = a.addresses
-    gateway_key = a.gateway_key.public_key() if gateway is None else public_key_of(gateway)
+    gateway_key = a.gateway if gateway is None else public_key_of(gateway)
+    status = None if a.roll is None or a.roll.status is None else StatusFile(a.roll.status, a.operator, a.meters.status_indexes)
     duty = Duty(
         number,
         a.meters.registry,
@@ -123,7 +185,13 @@ def make_oracle(
         SubstituteRule(),
         {key_id(gateway_key): gateway_key},
         Feeder(a.meters.feeder, a.trading.network, a.trading.bus),
-        Guard(a.operator_key.public_key(), signing.address),
+        Guard(a.operator, signing.address),
+        status,
+        Words(
+            timedelta(seconds=a.terms.dispute_window_s),
+            lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
+            lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
+        ),
     )
     return OracleNode(
         duty,

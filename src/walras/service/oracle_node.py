@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import cbor2
 import numpy as np
 
 from walras.errors import MeteringError, PhaseError
-from walras.metering.access import AccessRefusal, Right, open_request
+from walras.metering.access import Right
 from walras.metering.admission import (
     NEVER,
     AdmissionState,
@@ -37,26 +37,25 @@ from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken,
 from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
 from walras.metering.oracle import Signer, Vote
+from walras.metering.proofs.day import DAY_SLOTS
+from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
 from walras.metering.reading import split_reading
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
+from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.oracle_words import Words, corrected_slot, correction_word, days_word, is_source, looked_at, may_be_late
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """Who issues access credentials to this node, and the name that requests must be made for."""
-
-    issuer: PublicKey
-    audience: str
-
-
-@dataclass(frozen=True, slots=True)
 class Duty:
-    """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers."""
+    """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers.
+
+    `revoked` gives the rows of the registry that are revoked at a moment; MeteringError where that cannot be known.
+    """
 
     number: int
     registry: Registry
@@ -65,6 +64,8 @@ class Duty:
     gateways: Mapping[bytes, PublicKey]
     feeder: Feeder | None = None
     guard: Guard | None = None
+    revoked: Callable[[datetime], Sequence[int]] | None = None
+    words: Words | None = None
 
 
 class OracleNode:
@@ -88,7 +89,7 @@ class OracleNode:
         return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
 
     def revoke_devices(self, devices: Sequence[int]) -> None:
-        """Refuse these devices from now on (the status list is fetched again at every start)."""
+        """Refuse these devices from now on."""
         self._state = revoke(self._state, devices)
 
     def receive(self, encoded: bytes) -> int:
@@ -100,7 +101,13 @@ class OracleNode:
                 raise MeteringError(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
+        if self._duty.revoked is not None:
+            self.revoke_devices(self._duty.revoked(now))
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
+        words = self._duty.words
+        late = [] if words is None else [one for one in homes if may_be_late(self._rules, words.dispute, one, now)]
+        homes = [one for one in homes if one not in set(late)]
+        came_late, refused_late = looked_at(self._registry, late)
         state, admitted, refused = admit(self._state, self._registry, self._rules, homes, now, self._pool)
         taken = list(zip(admitted.encoded, admitted.counter, admitted.slot, strict=True))
         if feeder is not None:
@@ -109,7 +116,9 @@ class OracleNode:
         with self._store.transaction():
             for reading, counter, slot in taken:
                 self._store.add(Taken(reading[8:24], int(counter), int(slot), reading))
-            for slot, reasons in _refused_by_slot(homes, refused).items():
+            for one in came_late:
+                self._store.add_late(one)
+            for slot, reasons in (*_refused_by_slot(homes, refused).items(), *refused_late.items()):
                 self._store.count_refused(reasons, slot)
             self._store.note_received(batch.gateway, batch.number, batch.root)
         self._state = state
@@ -132,9 +141,12 @@ class OracleNode:
         history: dict[int, SlotReadings] = {}
         none = np.full(len(self._registry.keys), NO_FORECAST, dtype=np.int64)
         if missing_devices(self._registry, slot, admitted).size:
+            words = self._duty.words
             for earlier in like_slots(self._rules.grid, slot, self._duty.substitutes):
                 zeros = substitutes(self._rules.grid, earlier, {}, none, none, self._duty.substitutes)
                 history[earlier] = close_slot(self._registry, earlier, self._admitted(earlier), *zeros)
+                if words is not None and is_source(self._rules, words.dispute, earlier, slot):
+                    history[earlier], _ = corrected_slot(self._registry, self._store, history[earlier])
         return substitutes(self._rules.grid, slot, history, none, none, self._duty.substitutes)
 
     def _admitted(self, slot: int) -> Admitted:
@@ -182,8 +194,29 @@ class OracleNode:
                 balance = [check.residual_wh, check.tolerance_wh]
         return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance])
 
-    def _check_closed(self, slot: int) -> None:
-        deadline = self._rules.grid.end(slot) + self._rules.deadline
+    def corrected(self, slot: int, revision: int, salts: Sequence[bytes]) -> bytes:
+        """The slot after what came late, and this oracle's word on it (`oracle_words`). PhaseError while more may come."""
+        words = self._words(slot)
+        return correction_word(words, self._store, self._standing(slot), revision, salts)
+
+    def days(self, slots: range, salts: Sequence[bytes]) -> bytes:
+        """This oracle's word on the commitments to the days over `slots`. PhaseError while one of them can still change."""
+        words = self._words(slots[-1])
+        readings = [self._standing(slot)[0] for slot in slots]
+        return days_word(words, self._store, self._registry, readings, salts)
+
+    def _standing(self, slot: int) -> tuple[SlotReadings, dict[int, int]]:
+        return corrected_slot(self._registry, self._store, self.readings_of(slot))
+
+    def _words(self, slot: int) -> Words:
+        words = self._duty.words
+        if words is None:
+            raise PhaseError(f"slot {slot}: this oracle says nothing of settled slots", thing=slot)
+        self._check_closed(slot, words.dispute)
+        return words
+
+    def _check_closed(self, slot: int, further: timedelta = timedelta(0)) -> None:
+        deadline = self._rules.grid.end(slot) + self._rules.deadline + further
         if self._clock() <= deadline:
             raise PhaseError(f"slot {slot} takes readings until {deadline.isoformat()}", thing=slot)
 
@@ -214,25 +247,26 @@ class OracleNode:
 
     def _answer_request(self, guard: Guard, body: bytes) -> bytes:
         """The answer to a request that a credential allows; every one is logged, also what is refused."""
-        now = self._clock()
-        asked = open_request(body, guard.issuer, guard.audience, now)
-        if isinstance(asked, AccessRefusal):
-            self._log(now, "unknown", asked.name, UNKNOWN_SLOT, False)
-            raise MeteringError(asked.value, thing=asked)
+        asked = judged(guard, body, self._store, self._clock)
         slot = int.from_bytes(asked.body[:8], "big")
-        salts = [asked.body[at : at + SALT_BYTES] for at in range(8, len(asked.body), SALT_BYTES)]
-        expected = len(self._registry.keys) if asked.right is Right.VOTE else 0
-        if len(asked.body) != 8 + SALT_BYTES * expected:
-            raise MeteringError(f"a slot and {expected} salts were expected", thing=asked.right)
-        self._log(now, asked.holder, asked.right.name, slot, True)
+        fixed, each = _SHAPES.get(asked.right, (8, 0))
+        if len(asked.body) != fixed + each * len(self._registry.keys):
+            raise MeteringError(f"{fixed} bytes and salts of {each} were expected", thing=asked.right)
+        second = int.from_bytes(asked.body[8:fixed], "big")
+        salts = [asked.body[at : at + each] for at in range(fixed, len(asked.body), each or 1)]
+        note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
+        if asked.right is Right.LOG:
+            return log_of(self._store)
         if asked.right is Right.READ:
             return self.report(slot)
-        vote = self.vote(slot, salts)
-        return vote.root + vote.signature
-
-    def _log(self, now: datetime, holder: str, right: str, slot: int, allowed: bool) -> None:
-        with self._store.transaction():
-            self._store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
+        if asked.right is Right.CORRECT:
+            return self.corrected(slot, second, salts)
+        if asked.right is Right.COMMIT and 1 <= second <= DAY_SLOTS:
+            return self.days(range(slot, slot + second), salts)
+        if asked.right is Right.VOTE:
+            vote = self.vote(slot, salts)
+            return vote.root + vote.signature
+        raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until cancelled; `ready` is told the port."""
@@ -240,6 +274,15 @@ class OracleNode:
         ready(server.sockets[0].getsockname()[1])
         async with server:
             await server.serve_forever()
+
+
+_SHAPES = {
+    Right.VOTE: (8, SALT_BYTES),
+    Right.READ: (8, 0),
+    Right.CORRECT: (10, SALT_BYTES),
+    Right.COMMIT: (10, DAY_SALT_BYTES),
+}
+"""Of a request's body: slot in 8 bytes, for some a second number in 2 (revision, count of slots); then a salt a device."""
 
 
 def _refused_by_slot(batch: Sequence[bytes], refused: Refused) -> dict[int, Counter[int]]:

@@ -32,6 +32,11 @@ create table if not exists acknowledged (batch integer not null, peer text not n
 create table if not exists received (sender blob not null, number integer not null, root blob not null,
     primary key (sender, number)) without rowid;
 create table if not exists vote (slot integer primary key, root blob not null, signature blob not null);
+create table if not exists late (
+    key_id blob not null, counter integer not null, slot integer not null, member integer not null,
+    record blob not null, primary key (key_id, counter)) without rowid;
+create table if not exists word (kind text not null, first integer not null, second integer not null, root blob not null,
+    signature blob not null, primary key (kind, first, second)) without rowid;
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
     primary key (slot, reason)) without rowid;
 create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
@@ -82,11 +87,28 @@ class ReadingStore:
 
     def add(self, taken: Taken, batch: int | None = None) -> bool:
         """Store a reading, encrypted; False if it is there already. Within a transaction."""
+        row = (*self._sealed(taken), batch)
+        return self._db.execute("insert or ignore into reading values (?, ?, ?, ?, ?, ?)", row).rowcount == 1
+
+    def add_late(self, taken: Taken) -> bool:
+        """Store a reading that came after its slot's deadline, apart from the others. Within a transaction."""
+        return self._db.execute("insert or ignore into late values (?, ?, ?, ?, ?)", self._sealed(taken)).rowcount == 1
+
+    def late(self, slot: int) -> list[Taken]:
+        """What came of a slot after its deadline, decrypted, by device and counter."""
+        rows = self._db.execute(
+            "select key_id, counter, slot, member, record from late where slot = ? order by key_id, counter", (slot,)
+        )
+        return [self._opened(row) for row in rows.fetchall()]
+
+    def _sealed(self, taken: Taken) -> tuple[bytes, int, int, int, bytes]:
         member = self._members[taken.key_id]
         place = Place(member, "reading " + taken.key_id.hex(), taken.counter)
-        record = seal(self._key(member), self._random(12), place, taken.encoded)
-        row = (taken.key_id, taken.counter, taken.slot, member, record, batch)
-        return self._db.execute("insert or ignore into reading values (?, ?, ?, ?, ?, ?)", row).rowcount == 1
+        return taken.key_id, taken.counter, taken.slot, member, seal(self._key(member), self._random(12), place, taken.encoded)
+
+    def _opened(self, row: tuple[bytes, int, int, int, bytes]) -> Taken:
+        kid, counter, slot, member, record = row
+        return Taken(kid, counter, slot, unseal(self._key(member), Place(member, "reading " + kid.hex(), counter), record))
 
     def _key(self, member: int) -> bytes:
         if member not in self._ring.wrapped:
@@ -101,10 +123,7 @@ class ReadingStore:
             f"select key_id, counter, slot, member, record from reading where {where} order by key_id, counter",
             values,
         )
-        return [
-            Taken(kid, counter, slot, unseal(self._key(member), Place(member, "reading " + kid.hex(), counter), record))
-            for kid, counter, slot, member, record in rows
-        ]
+        return [self._opened(row) for row in rows]
 
     def holds(self, encoded: bytes) -> bool:
         """True when exactly these bytes are stored."""
@@ -135,11 +154,6 @@ class ReadingStore:
                 "select coalesce(max(n), -1) + 1 from (select max(batch) n from reading union select max(batch) from acknowledged)"
             ).fetchone()[0]
         )
-
-    def sealed_counters(self) -> dict[bytes, int]:
-        """The last counter of each device that is in a batch."""
-        rows = self._db.execute("select key_id, max(counter) from reading where batch is not null group by key_id")
-        return {bytes(kid): int(counter) for kid, counter in rows}
 
     def last_readings(self) -> list[tuple[bytes, int, int]]:
         """Device, counter and slot of each device's last reading."""
@@ -176,6 +190,16 @@ class ReadingStore:
     def note_vote(self, slot: int, root: bytes, signature: bytes) -> None:
         """Once a slot, for ever: a second vote for a slot raises, so a restart cannot equivocate."""
         self._db.execute("insert into vote values (?, ?, ?)", (slot, root, signature))
+
+    def word(self, kind: str, first: int, second: int) -> tuple[bytes, bytes] | None:
+        """Root and signature of what was said of a settled slot or of days (`oracle_words`), or None."""
+        query = "select root, signature from word where kind = ? and first = ? and second = ?"
+        row = self._db.execute(query, (kind, first, second)).fetchone()
+        return None if row is None else (bytes(row[0]), bytes(row[1]))
+
+    def note_word(self, kind: str, first: int, second: int, root: bytes, signature: bytes) -> None:
+        """Once, for ever, as a vote. Within a transaction."""
+        self._db.execute("insert into word values (?, ?, ?, ?, ?)", (kind, first, second, root, signature))
 
     def count_refused(self, reasons: Mapping[int, int], slot: int = UNKNOWN_SLOT) -> None:
         """Add to the counts of refusals by reason, for a slot where the refused bytes name one."""
@@ -225,7 +249,9 @@ class ReadingStore:
         with self.transaction():
             self._ring = forget(self._ring, member)
             self._db.execute("delete from member_key where member = ?", (member,))
-            gone = self._db.execute("delete from reading where member = ?", (member,)).rowcount
+            gone = sum(
+                self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")
+            )
         self._db.execute("vacuum")
         self._db.execute("pragma wal_checkpoint(truncate)")
         return gone

@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 
 import cbor2
 
 from walras.errors import MeteringError
+from walras.exchange.acts import Act, ActKind
+from walras.exchange.batching import BatchSlot, MadeBatch
 from walras.ledger import LedgerAddresses
+from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.metering import Refusal, SlotReadings, Vote
 from walras.metering.access import Right, sign_request
@@ -25,7 +28,8 @@ from walras.metering.feeder import FeederCheck
 from walras.metering.merkle import root_of
 from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import leaf_salt
-from walras.service.appointment import Appointment
+from walras.service.access_log import act_of_log
+from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
@@ -33,6 +37,9 @@ from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
 CHUNK = 1_000
+DAY_PATIENCE_S = 60.0
+"""For an answer that takes an oracle through all readings of a day."""
+
 MAX_REPORT = 50_000_000
 UNREACHABLE = (OSError, TimeoutError, MeteringError)
 
@@ -72,13 +79,66 @@ class RemoteMetering:
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
 
-    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
-        """The nodes take no corrections: a run over them has no late readings (`study.runner`)."""
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The nodes sign no batches: a run over them settles every slot by itself (`study.runner`)."""
         raise MeteringError(
-            f"slot {slot}: gateway and oracles of their own take no late readings",
-            thing=slot,
-            way_out="`late_percent = 0` in the community file, or a run in one process",
+            f"batch from slot {made.batch.first_slot}: gateway and oracles of their own sign no batches",
+            thing=made.batch.first_slot,
+            way_out='`settle = "direct"` in the community file, or a run in one process',
         )
+
+    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+        """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
+        for at in range(0, len(batch), CHUNK):
+            self._send(slot, list(batch[at : at + CHUNK]))
+        self._wait_for_oracles(slot)
+
+    def late_before(self, slot: int, batch: Sequence[bytes]) -> None:
+        """The nodes keep their own memory."""
+
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
+        """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision."""
+        self._clock.move(self._standing_from(slot))
+        salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
+        answers = self._ask_all(Right.CORRECT, slot.to_bytes(8, "big") + revision.to_bytes(2, "big") + salts)
+        said = [(n, *cbor2.loads(answer)) for n, answer in answers]
+        readings, refused, _ = self._agreed(slot, [cbor2.dumps([leaves, counts, None]) for _, leaves, counts, _, _ in said])
+        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, root, signature in said]
+
+    def day_votes(
+        self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
+    ) -> list[Vote]:
+        """Each oracle commits to the days of its own readings; `root` is for the quorum to meet."""
+        first, last = readings[0].slot, readings[-1].slot
+        self._clock.move(self._standing_from(last))
+        body = first.to_bytes(8, "big") + len(readings).to_bytes(2, "big") + b"".join(salts)
+        answers = self._ask_all(Right.COMMIT, body)
+        return [Vote(n, first, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def acts(self) -> list[Act]:
+        """One act a node with its log of requests; a node that does not answer within the patience has one that says so."""
+        at, body = self._clock(), bytes(8)
+        logs = dict(self._ask_those_who_answer(Right.LOG, body))
+        done = [act_of_log(f"oracle {n}", logs[n], at) if n in logs else _silent(f"oracle {n}", at) for n in self._numbers]
+        try:
+            host, port = self._nodes.gateway.host, self._nodes.gateway.port
+            request = sign_request(self._a.exchange_key, self._credential, Right.LOG, GATEWAY, body, at)
+            done.append(act_of_log(GATEWAY, asyncio.run(ask(host, port, REQUEST, request, MAX_REPORT, PATIENCE_S)), at))
+        except UNREACHABLE:
+            done.append(_silent(GATEWAY, at))
+        return done
+
+    @property
+    def _numbers(self) -> range:
+        return range(len(self._nodes.oracles))
+
+    def _ask_those_who_answer(self, right: Right, body: bytes) -> dict[int, bytes]:
+        return asyncio.run(self._asked(self._numbers, right, body))
+
+    def _standing_from(self, slot: int) -> datetime:
+        """The first second in which nothing more can come of a slot."""
+        terms = self._a.terms
+        return self._a.community.grid.end(slot) + timedelta(seconds=terms.metering_deadline_s + terms.dispute_window_s + 1)
 
     def _send(self, slot: int, readings: list[bytes]) -> None:
         """Until every reading is on the gateway's disk, or refused for good; again where the gateway is away or told to wait."""
@@ -148,7 +208,8 @@ class RemoteMetering:
         peer = self._nodes.oracles[number]
         name = self._a.terms.oracles[number]
         request = sign_request(self._a.exchange_key, self._credential, right, name, body, self._clock())
-        return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, PATIENCE_S)
+        patience = DAY_PATIENCE_S if right is Right.COMMIT else PATIENCE_S
+        return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, patience)
 
     def _tries(self, what: str) -> Iterator[None]:
         """Try after try, with a pause between, until the patience ends: then MeteringError."""
@@ -157,6 +218,10 @@ class RemoteMetering:
             yield
             sleep(PAUSE_S)
         raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
+
+
+def _silent(node: str, at: datetime) -> Act:
+    return Act(ActKind.ASKED, at, node, None, {"log": "no answer"})
 
 
 async def _or_none(question: Awaitable[bytes]) -> bytes | None:

@@ -15,8 +15,11 @@ import numpy as np
 
 from walras.community.model import Community
 from walras.errors import MeteringError
+from walras.exchange.acts import Act
+from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest, make_run_batch, settled_again
 from walras.exchange.terms import Terms
-from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, sign_attestation
+from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
+from walras.ledger.calls import Contract
 from walras.metering import (
     NO_FORECAST,
     OracleState,
@@ -58,8 +61,26 @@ class MeteringPath(Protocol):
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
         """The oracles' votes on the slot, for whatever root each holds right."""
 
-    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
-        """Hand on what came of a settled slot after its deadline: each oracle's corrected slot, and its vote on that revision."""
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The oracles' signatures, by address, that a batch of settled slots may be posted with: over its facts, or over all of it
+        where they answer for the data."""
+
+    def day_votes(
+        self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
+    ) -> list[Vote]:
+        """The oracles' votes on the commitments to the days of `readings`, slots ascending; `salts` [members], `root` the run's."""
+
+    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+        """Hand on what comes of a slot after its deadline, while disputes of it are heard."""
+
+    def late_before(self, slot: int, batch: Sequence[bytes]) -> None:
+        """Instead of `late` where the journal goes on behind it: nothing is handed on, only remembered."""
+
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
+        """When disputes are over: the slot after what came late, and the oracles' votes on that revision."""
+
+    def acts(self) -> list[Act]:
+        """What others asked of the nodes on the way, for the record, when the run is over."""
 
 
 class InProcess:
@@ -80,6 +101,7 @@ class InProcess:
         self._rules = Rules(community.grid, deadline=timedelta(seconds=terms.metering_deadline_s))
         self._oracles: list[OracleState] = [initial_oracle(registry) for _ in terms.oracles]
         self._history: dict[int, SlotReadings] = {}
+        self._late: dict[int, tuple[bytes, ...]] = {}
 
     def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
         """As `MeteringPath.take`."""
@@ -125,8 +147,42 @@ class InProcess:
 
         return [vote(oracle) for oracle in range(len(self._terms.oracles))]
 
-    def correct(self, slot: int, revision: int, late: Sequence[bytes], addresses: LedgerAddresses) -> Corrected:
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """Every slot settled again on the readings that the oracles hold: they sign what that comes to, and nothing else."""
+        layout = self._terms.layout()
+        held = [self._history[s.slot] for s in slots]
+        again = [settled_again(self._terms, layout, s, h.import_wh, h.export_wh) for s, h in zip(slots, held, strict=True)]
+        own = make_run_batch(self._terms, made.before, again, made.batch.journal_head)
+        if own.batch != made.batch:
+            raise MeteringError(f"batch from slot {made.batch.first_slot}: the oracles come to another one", thing=made.batch)
+        digest = batch_digest(self._terms, own, contract)
+        keys = [self._keys.oracle(oracle) for oracle in range(len(self._terms.oracles))]
+        return [(key.address, key.sign_digest(digest)) for key in keys]
+
+    def day_votes(
+        self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
+    ) -> list[Vote]:
+        """All oracles hold the same readings: that the given ones are those is checked, `root` was made of them in this process."""
+        other = [given.slot for given in readings if self._history[given.slot].leaves != given.leaves]
+        if other:
+            raise MeteringError(f"slots {other}: the oracles hold other readings than the days to commit to", thing=other)
+        first, chain_id, contract = readings[0].slot, addresses.chain_id, addresses.settlement
+        digest = days_digest(chain_id, contract, first, len(readings), root)
+        return [Vote(n, first, root, self._keys.oracle(n).sign_digest(digest)) for n in range(len(self._terms.oracles))]
+
+    def acts(self) -> list[Act]:
+        """Nobody else can ask these oracles for anything."""
+        return []
+
+    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+        """Kept until disputes are over."""
+        self._late[slot] = tuple(batch)
+
+    late_before = late
+
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
         """Every oracle verifies each late reading for itself; what replaces a substitute is a source of later ones."""
+        late = self._late.pop(slot)
         votes, closed = [], []
         counts: Counts = {}
         for oracle in range(len(self._terms.oracles)):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from walras.exchange.accounting import settle_positions
+from walras.exchange.accounting import settle_positions, wires_items
 from walras.exchange.curtailment import WiresSlot
 from walras.exchange.extras import extra_for
+from walras.exchange.network_charges import network_items
 from walras.exchange.settlement import positions_of
 from walras.exchange.terms import Terms
-from walras.exchange.wires import charges
 from walras.grid import find_violations
 from walras.market.clearing import Clearing, welfare_nano
 from walras.market.conventions import Conventions
@@ -25,7 +25,7 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.study.physics import bus_flow
 from walras.study.trading import Day, Trading
-from walras.tariffs.bill import Bills, make_bills, with_location
+from walras.tariffs.bill import Bills, make_bills, with_items
 from walras.units import Float64, Int64
 
 NO_PRICE = np.iinfo(np.int64).min
@@ -107,7 +107,7 @@ def _replay_day(
     net = np.zeros(shape, dtype=np.int64)
     curtailed = np.zeros(shape, dtype=np.int64)
     reactive = np.zeros(shape)
-    locational = returned = np.zeros(terms.members, dtype=np.int64)
+    added: dict[str, Int64] = {}
     by_slot = np.zeros((5, len(slots)), dtype=np.int64)
     for row, slot in enumerate(slots):
         orders = trading.orders(slot, soc)
@@ -116,13 +116,16 @@ def _replay_day(
             watch(slot, orders, clearing)
         done = trading.dispatched(slot, soc, positions_of(orders, clearing, terms.members))
         if terms.wires is not None:
-            wires = trading.on_wires(terms, slot, done, orders, clearing)
-            done = trading.curtailed(soc, done, wires.curtailed_wh)
-            located = charges(terms.wires, wires.clearing, done.metered_wh)
-            locational, returned = locational + located.locational_nano, returned + located.returned_nano
+            wires = trading.on_wires(terms, slot, soc, done, orders, clearing)
+            done = trading.after_wires(soc, done, wires)
+            for name, column in wires_items(terms, wires, done.metered_wh).items():
+                added[name] = added.get(name, 0) + column
             curtailed[row] = wires.curtailed_wh
             if watch_wires is not None:
                 watch_wires(slot, wires)
+        if terms.charges is not None:
+            for name, column in network_items(terms.charges, terms.grid, slot, done.metered_wh, trading.reactive_var(done)).items():
+                added[name] = added.get(name, 0) + column
         soc = done.soc_uwh
         net[row], reactive[row] = done.metered_wh, done.reactive_kvar
         settled = settle_positions(terms, orders, clearing, np.maximum(net[row], 0), np.maximum(-net[row], 0))
@@ -138,8 +141,7 @@ def _replay_day(
         )
     layout = terms.layout()
     bills = make_bills(layout, day.prices, slots, terms.contract_of, terms.feed_in_micro, _Columns(**by_member))
-    if terms.wires is not None:
-        bills = with_location(bills, layout, locational, returned)
+    bills = with_items(bills, layout, added)
     flow = bus_flow(trading.network, trading.bus, net, reactive, terms.grid.hours)
     broken = find_violations(trading.network, flow)
     return ReplayedDay(

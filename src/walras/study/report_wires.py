@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from walras.grid import limit_worths
+from walras.grid import LIMIT_NAMES, limit_worths
+from walras.grid.rows import IMPORT_LIMIT
 from walras.grid.shadow import LimitWorth
 from walras.study.feeder_map import LOADING_BANDS, fit_positions, known_positions, radial_layout
 from walras.study.report_data import ReportData
 from walras.study.report_figures import Axis, Figure, time_layout, time_line
 from walras.study.report_html import figure, money, table
+from walras.study.required import required_lines
+from walras.tariffs.bill import CURTAILMENT, LOCATIONAL
 from walras.units import Float64, Int64, format_energy
 
 MICRO_PER_CT = 10_000
@@ -35,8 +38,20 @@ PARTS = (
 )
 
 
+def priced(data: ReportData) -> bool:
+    """Whether the limits held by prices, and not by an order of curtailment."""
+    return data.terms.wires is not None and data.terms.wires.priced
+
+
 def node_prices(data: ReportData) -> Int64:
-    """[slots, buses] micro/kWh."""
+    """[slots, buses] micro/kWh, as billed: no further from the price at the root than the scarcity price of the terms."""
+    assert data.terms.wires is not None
+    most, prices = data.terms.wires.scarcity_micro, _cleared_prices(data)
+    root = prices[:, [data.network.root]]
+    return np.asarray(root + np.clip(prices - root, -most, most), dtype=np.int64)
+
+
+def _cleared_prices(data: ReportData) -> Int64:
     return np.array([slot.clearing.node_price_micro_per_kwh for slot in data.wires], dtype=np.int64)
 
 
@@ -48,8 +63,12 @@ def root_prices(data: ReportData) -> Int64:
 def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
     """Each part of the price at `bus` that is anywhere not zero, [slots] ct/kWh; they add up to the price.
 
-    `energy` is the worth at the root; what limits of import and export make of it is congestion, as those of the wires are.
+    `energy` is the worth at the root; what limits of import and export make of it is congestion, as those of the wires are. Where
+    the scarcity price stands in for a penalty, the other parts shrink alike.
     """
+    root, cleared = root_prices(data), _cleared_prices(data)[:, bus]
+    beyond = cleared - root
+    billed = np.divide(node_prices(data)[:, bus] - root, beyond, out=np.ones(root.size), where=beyond != 0)
     found = {}
     energy = np.array([slot.clearing.certificate["energy_micro_per_kwh"] for slot in data.wires], dtype=np.int64)
     at_root = energy - root_prices(data)
@@ -57,7 +76,7 @@ def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
         columns = [slot.clearing.certificate.get(f"{name}_micro_per_kwh", 0) for slot in data.wires]
         whole = np.array([c if isinstance(c, int) else c[bus] for c in columns], dtype=np.int64)
         whole = whole + {"energy": -at_root, "congestion": at_root}.get(name, 0)
-        values = whole / MICRO_PER_CT
+        values = whole * (1.0 if name == "energy" else billed) / MICRO_PER_CT
         if values.any() or name == "energy":
             found[name] = values
     return found
@@ -199,7 +218,11 @@ def _labels(data: ReportData, mean: Float64, load: Float64) -> list[str]:
 def section(data: ReportData) -> str:
     """Prices at the nodes, in pictures and tables."""
     taken = np.array([slot.curtailed_wh for slot in data.wires], dtype=np.int64)
+    if not priced(data):
+        return _by_order(data, taken)
     worths = limit_worths(data.network, (slot.clearing for slot in data.wires), data.hours)
+    assert data.terms.wires is not None
+    said = required_lines(data.terms.wires, data.wires, worths, data.terms.currency)
     day, _ = day_shown(data)
     total = int(taken.sum())
     title = (
@@ -207,7 +230,7 @@ def section(data: ReportData) -> str:
         if total
         else "The wires carried everything"
     )
-    located = data.items.index("locational")
+    located = data.items.index(LOCATIONAL)
     paid = data.with_market.items_nano.sum(axis=0)
     words = (
         "At delivery the feeder's controller clears what everybody is about to feed in on the wires: what cannot be carried is "
@@ -222,9 +245,25 @@ def section(data: ReportData) -> str:
     split_title = f"What the price is made of at {escape(data.network.bus_names[dearest_bus(data)])}"
     split_words = "The bus at which the wires move the price most. The parts add up to the price."
     return f"""<section id="nodal"><p class="eyebrow">Prices at the nodes</p><h2>{title}</h2><p>{words}</p>
+{"".join(f'<p class="note">{escape(line[0].upper() + line[1:])}.</p>' for line in said)}
 {figure("nodes", map_title, map_words, "tall")}
 {figure("split", split_title, split_words)}
 {_limits(worths, data)}{_takers(data, taken.sum(axis=0))}</section>"""
+
+
+def _by_order(data: ReportData, taken: Int64) -> str:
+    """Where an order and no prices say who takes back: how much, from whom, and what was paid for it."""
+    wires = data.terms.wires
+    assert wires is not None
+    paid = -int(data.with_market.items_nano[:, data.items.index(CURTAILMENT)].sum())
+    total = format_energy(int(taken.sum()), 1)
+    words = (
+        f"What the wires cannot carry is taken back {escape(wires.order.replace('_', ' '))}; the grid operator paid "
+        f"{money(paid, data)} for it, {wires.paid_percent} % of what its owners lost. By an order, limits have no prices."
+    )
+    return f"""<section id="nodal"><p class="eyebrow">Curtailment</p>
+<h2>The wires took back {total} in {int((taken.sum(axis=1) > 0).sum())} slots</h2><p>{words}</p>
+{_takers(data, taken.sum(axis=0))}</section>"""
 
 
 def _limits(worths: list[LimitWorth], data: ReportData) -> str:
@@ -232,7 +271,7 @@ def _limits(worths: list[LimitWorth], data: ReportData) -> str:
         return '<p class="note">No limit had a price.</p>'
     rows = [
         [
-            escape(f"{w.kind} {w.name}"),
+            escape(w.kind if w.kind in LIMIT_NAMES[IMPORT_LIMIT:] else f"{w.kind} {w.name}"),
             f"{w.bound_hours:g}",
             f"{w.broken_hours:g}",
             f"{money(1000 * w.worth_micro, data)} per {escape(w.unit)}",

@@ -16,7 +16,8 @@ from walras.community.model import Community
 from walras.community.series import Series, check_slots, member_bus, member_series, network, wholesale_micro_per_kwh
 from walras.devices.battery import fleet_from_records
 from walras.devices.battery_plan import ValueTable, plan_values
-from walras.exchange.curtailment import WiresSlot, clear_wires, make_intended
+from walras.exchange.curtailment import Intended, WiresSlot, clear_wires, make_intended
+from walras.exchange.network_charges import reactive_at
 from walras.exchange.settlement import Positions, positions_of
 from walras.exchange.terms import FIRM, Terms
 from walras.grid import Flow
@@ -25,10 +26,12 @@ from walras.market.orders import Orders
 from walras.strategies.curtailment import curtail
 from walras.strategies.dispatch import Dispatch, alone_dispatch, dispatch, firm_dispatch
 from walras.strategies.forecast import DAY_AHEAD, LOAD, PV, ErrorModel, forecast
+from walras.strategies.relief import NO_RELIEF, Relief, move, relief_offers
 from walras.strategies.signals import Signals, make_signals
 from walras.strategies.truthful import truthful_orders
 from walras.strategies.zero_intelligence import zero_intelligence
 from walras.study.physics import Felt, bus_flow, held_and_reactive, solar_inverters
+from walras.tariffs.bill import NETWORK_LOSSES
 from walras.tariffs.prices import PriceTable, price_table
 from walras.tariffs.records import feed_in_rate
 from walras.units import Int64
@@ -118,17 +121,38 @@ class Trading:
             done = curtail(done, np.minimum(held, np.maximum(-done.metered_wh, 0)), self.fleet, soc_uwh)
         return Felt(done.metered_wh, done.soc_uwh, done.action_wh, done.alone_wh, reactive)
 
-    def on_wires(self, terms: Terms, slot: int, done: Felt, orders: Orders, clearing: Clearing) -> WiresSlot:
+    def on_wires(self, terms: Terms, slot: int, soc_uwh: Int64, done: Felt, orders: Orders, clearing: Clearing) -> WiresSlot:
         """What members are about to do in `slot`, cleared on the wires. Reactive power stays as the inverters set it."""
-        weights = 1e3 * done.reactive_kvar
-        at_bus = np.rint(np.bincount(self.bus, weights=weights, minlength=self.network.buses)).astype(np.int64)
+        at_bus = self.reactive_var(done)
         sold = positions_of(orders, clearing, terms.members).sold_wh
         intended = make_intended(terms, done.metered_wh, sold, at_bus, clearing, orders, self.item_micro(slot))
-        return clear_wires(terms, intended)
+        return clear_wires(terms, replace(intended, relief=self._relief(terms, slot, soc_uwh, done, intended, orders, clearing)))
 
-    def curtailed(self, soc_uwh: Int64, done: Felt, taken_wh: Int64) -> Felt:
-        """The same slot with `taken_wh` [members] less fed in."""
-        left = curtail(done, taken_wh, self.fleet, soc_uwh)
+    def reactive_var(self, done: Felt) -> Int64:
+        """[buses] var taken, whole."""
+        return reactive_at(self.bus, self.network.buses, done.reactive_kvar)
+
+    def losses_to_public(self, terms: Terms, done: Felt) -> dict[str, list[int]]:
+        """What a share of the losses rests on beside the readings, where the terms charge losses."""
+        if terms.charges is None or NETWORK_LOSSES not in terms.charges.items:
+            return {}
+        return {"reactive_var": self.reactive_var(done).tolist()}
+
+    def _relief(
+        self, terms: Terms, slot: int, soc_uwh: Int64, done: Felt, intended: Intended, orders: Orders, clearing: Clearing
+    ) -> Relief:
+        """What batteries offer the wires, where the community wants it."""
+        if terms.wires is None or terms.wires.relief == "none":
+            return NO_RELIEF
+        day = self.day(slot)
+        row = slot - day.slots.start
+        own = np.asarray(day.prices.import_micro[row][self.contract_of])
+        held = positions_of(orders, clearing, terms.members)
+        return relief_offers(done, held, own, self.feed_in_micro, intended.root_micro, self.fleet, soc_uwh, day.values, row)
+
+    def after_wires(self, soc_uwh: Int64, done: Felt, wires: WiresSlot) -> Felt:
+        """The same slot once the wires have had their say: batteries moved where called, then less fed in where taken back."""
+        left = curtail(move(done, wires.moved_wh, self.fleet, soc_uwh), wires.curtailed_wh, self.fleet, soc_uwh)
         return replace(done, metered_wh=left.metered_wh, soc_uwh=left.soc_uwh, action_wh=left.action_wh)
 
     def alone(self, slot: int, soc_uwh: Int64) -> Felt:

@@ -17,12 +17,18 @@ Signs: positive is paid by the member, negative is paid to it (feed-in, local sa
     local_vat            bought_wh * VAT on the fees (+ on trade)   state
     feed_in              - exported_wh * feed-in rate               supplier
     imbalance            as settled (rule `firm`)                   balancing
+    capacity             subscribed kW * price per kW and day       grid_operator  (these three where the community charges them)
+    capacity_excess      energy taken beyond the subscription       grid_operator
+    network_losses       share of the cost of what flows lose       grid_operator
+    curtailment          paid for feed-in taken back (<= 0)         grid_operator  (where an order says who takes back)
+    reserve              reserve held for the feeder (<= 0)         grid_operator  (where the community requires reserve)
     locational           net metered energy * place in the network  grid_operator  (these two where the wires' limits hold)
-    rent_returned        share of the sum of the locational charges grid_operator
+    rent_returned        share of the sum of the two before         grid_operator
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,8 +43,13 @@ from walras.units import Int64, checked_sum
 ACCOUNTS = ("supplier", "grid_operator", "state", "operator", "balancing")
 
 
-LOCATED = ("locational", "rent_returned")
+LOCATIONAL, RENT_RETURNED, RESERVE = "locational", "rent_returned", "reserve"
+CAPACITY, CAPACITY_EXCESS, NETWORK_LOSSES = "capacity", "capacity_excess", "network_losses"
+CURTAILMENT = "curtailment"
+LOCATED = (LOCATIONAL, RENT_RETURNED)
 """The last items of a bill where the limits of the wires hold."""
+ADDED = (CAPACITY, CAPACITY_EXCESS, NETWORK_LOSSES, CURTAILMENT, RESERVE, *LOCATED)
+"""Every item that the wires can add to a bill, all of them between a member and the grid operator."""
 
 
 class Delivered(Protocol):
@@ -83,11 +94,11 @@ class Bills:
         return np.asarray(self.nano.sum(axis=1), dtype=np.int64)
 
 
-def bill_layout(prices: PriceTable, local: LocalTariff, *, located: bool = False) -> BillLayout:
-    """The items that the contracts of `prices` and the local tariff make; with `located`, those of the wires as well."""
+def bill_layout(prices: PriceTable, local: LocalTariff, added: Sequence[str] = ()) -> BillLayout:
+    """The items that the contracts of `prices` and the local tariff make, then those of the wires: `added`, out of ADDED."""
     levies = [f"local_{levy.name}" for levy in local.levies]
     items = (*prices.items, "local_trade", "local_network", *levies, "local_operator", "local_vat", "feed_in", "imbalance")
-    items = (*items, *LOCATED) if located else items
+    items = (*items, *added)
     receiver = {
         ENERGY: "supplier",
         NETWORK: "grid_operator",
@@ -96,7 +107,7 @@ def bill_layout(prices: PriceTable, local: LocalTariff, *, located: bool = False
         "local_operator": "operator",
         "feed_in": "supplier",
         "imbalance": "balancing",
-        **dict.fromkeys(LOCATED, "grid_operator"),
+        **dict.fromkeys(ADDED, "grid_operator"),
     }
     repeated = sorted({name for name in items if items.count(name) > 1})
     if repeated:
@@ -148,13 +159,14 @@ def make_bills(
     return _bills(layout, nano)
 
 
-def with_location(bills: Bills, layout: BillLayout, locational_nano: Int64, returned_nano: Int64) -> Bills:
-    """The bills with what the wires add: both columns [members]; `layout` is one that is `located`."""
-    if bills.items[-len(LOCATED) :] != LOCATED:
-        raise InputError("bill", [Fault("bill", "items", bills.items[-2:], "a layout with the items of the wires")])
+def with_items(bills: Bills, layout: BillLayout, added: Mapping[str, Int64]) -> Bills:
+    """The bills with what the wires add: name of the item, one of the layout's added ones, to a column [members]."""
+    missing = [name for name in added if name not in ADDED or name not in bills.items]
+    if missing:
+        raise InputError("bill", [Fault("bill", "items", name, "an item that the wires add to this layout") for name in missing])
     nano = bills.nano.copy()
-    nano[:, -2] += locational_nano
-    nano[:, -1] += returned_nano
+    for name, column in added.items():
+        nano[:, bills.items.index(name)] += column
     return _bills(layout, nano)
 
 

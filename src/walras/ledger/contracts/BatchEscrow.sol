@@ -61,6 +61,7 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
     error TooManyDecimals(uint8 decimals);
     error BadTimes(uint64 fraudWindow, uint64 exitTimeout);
     error NothingToDeposit();
+    error LengthMismatch(uint256 accounts, uint256 amounts);
     error DepositTooLarge(uint256 escrowNano, uint256 maximum);
     error ShortTransfer(uint256 expected, uint256 received);
     error AmountTooLarge(uint256 amountNano);
@@ -86,14 +87,19 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     /// @notice Pay `tokenUnits` into `account`; anyone may pay for anyone. It counts from the next batch.
     function deposit(uint256 account, uint256 tokenUnits) external nonReentrant whenNotPaused {
-        if (halted) revert AlreadyHalted();
-        registry.checkGate(registry.ownerOf(account));
-        if (tokenUnits == 0) revert NothingToDeposit();
-        uint256 before = currency.balanceOf(address(this));
-        uint256 escrowNano = (before + tokenUnits) * nanoPerTokenUnit;
-        if (escrowNano > MAX_ESCROW_NANO) revert DepositTooLarge(escrowNano, MAX_ESCROW_NANO);
-        _credit(account, tokenUnits * nanoPerTokenUnit);
-        _take(tokenUnits);
+        _pay(account, tokenUnits);
+        _takeIn(tokenUnits);
+    }
+
+    /// @notice Pay `tokenUnits[i]` into `accounts[i]`, in one transfer.
+    function depositMany(uint256[] calldata accounts, uint256[] calldata tokenUnits) external nonReentrant whenNotPaused {
+        if (accounts.length != tokenUnits.length) revert LengthMismatch(accounts.length, tokenUnits.length);
+        uint256 total = 0;
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            _pay(accounts[i], tokenUnits[i]);
+            total += tokenUnits[i];
+        }
+        _takeIn(total);
     }
 
     // --- money out -------------------------------------------------------------------------------------------------
@@ -177,6 +183,20 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     /// @dev Root and member count after the last batch, which must be final; of none, the empty state.
     function _lastState() internal view virtual returns (bytes32 root, uint256 members);
+
+    function _pay(uint256 account, uint256 tokenUnits) private {
+        registry.checkGate(registry.ownerOf(account));
+        if (tokenUnits == 0) revert NothingToDeposit();
+        _credit(account, tokenUnits * nanoPerTokenUnit);
+    }
+
+    function _takeIn(uint256 tokenUnits) private {
+        if (halted) revert AlreadyHalted();
+        if (tokenUnits == 0) revert NothingToDeposit();
+        uint256 escrowNano = (currency.balanceOf(address(this)) + tokenUnits) * nanoPerTokenUnit;
+        if (escrowNano > MAX_ESCROW_NANO) revert DepositTooLarge(escrowNano, MAX_ESCROW_NANO);
+        _take(tokenUnits);
+    }
 
     function _credit(uint256 account, uint256 amountNano) internal {
         _paidIn[account].push(era, SafeCast.toUint208(_paidIn[account].latest() + amountNano));

@@ -15,7 +15,8 @@ import {SlotSteps} from "./SlotSteps.sol";
 /// each. The contract computes the commitment from the calldata itself, so what is committed is what was published, and anyone
 /// can rebuild the state from the transactions alone. It does not do the slots: within `fraudWindow` anyone can have it do one
 /// again, and where that comes out otherwise the batch and all after it are taken back and the operator loses its bond, half to
-/// whoever proved it and half to account 0, the community's. Three proofs:
+/// whoever proved it and half to `penaltyAccount`, the community's. Instead of the calldata a quorum of oracles can answer for the
+/// data (`postRoots`): then whoever wants it asks them, and has to trust a majority of them to hand it out. Three proofs:
 /// - `proveWrongStep`: positions that break a rule (order, accounts, sums of zero), or a state that does not follow from them;
 /// - `proveOverdraft`: a member who pays beyond its collateral;
 /// - `proveWrongPosition`: a position that is not what the facts come to which a quorum of oracles attested for it: a wrong
@@ -40,6 +41,13 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         address operator;
     }
 
+    /// @notice What a committee answers for instead of the calldata.
+    struct Roots {
+        bytes32 stepsRoot;
+        bytes32 stateRoot;
+        bytes32 factsRoot;
+    }
+
     /// @notice One slot of a batch as its leaf commits to it.
     struct Step {
         uint256 index; // in the batch
@@ -52,6 +60,12 @@ contract BatchSettlement is BatchEscrow, EIP712 {
     /// @notice EIP-712 type of what an oracle signs: the root of one fact for every account of every slot in the batch.
     bytes32 public constant FACTS_TYPEHASH = keccak256("Facts(uint64 firstSlot,uint32 slots,bytes32 factsRoot)");
 
+    /// @notice EIP-712 type of what an oracle signs that holds the data of a batch: its steps lead from `before` to the state's root
+    /// and are those under the steps' root, and the facts are those under theirs.
+    bytes32 public constant DATA_TYPEHASH = keccak256(
+        "Data(uint64 firstSlot,uint32 slots,bytes32 before,bytes32 stepsRoot,bytes32 stateRoot,bytes32 factsRoot)"
+    );
+
     /// @notice Bounds the gas of a post.
     uint256 public constant MAX_SLOTS = 672; // a week of quarter hours
 
@@ -59,6 +73,8 @@ contract BatchSettlement is BatchEscrow, EIP712 {
     uint64 public immutable fraudWindow;
     /// @notice Token units that an operator has at stake while it posts.
     uint256 public immutable minimumBond;
+    /// @notice Receives what a convicted operator loses and no prover gets.
+    uint256 public immutable penaltyAccount;
 
     uint256 public batchCount;
     uint64 public nextSlot;
@@ -96,11 +112,14 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         Registry registry_,
         uint64[2] memory times,
         uint256 minimumBond_,
+        uint256 penaltyAccount_,
         uint64 firstSlot
     ) BatchEscrow(currency_, registry_, times[1]) EIP712("Walras Batch Settlement", "1") {
         if (times[0] == 0 || times[1] <= times[0]) revert BadTimes(times[0], times[1]);
         fraudWindow = times[0];
+        registry_.ownerOf(penaltyAccount_); // reverts where there is no such account
         minimumBond = minimumBond_;
+        penaltyAccount = penaltyAccount_;
         nextSlot = firstSlot;
     }
 
@@ -116,27 +135,23 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         bytes32 journalHead,
         bytes calldata signatures
     ) external onlyOperator whenNotPaused {
-        if (halted) revert AlreadyHalted();
-        if (firstSlot != nextSlot) revert SlotNotNext(firstSlot, nextSlot);
-        if (slots.length == 0 || slots.length > MAX_SLOTS) revert BadSlotCount(slots.length, MAX_SLOTS);
-        if (bondOf[msg.sender] < minimumBond || minimumBond == 0) revert BondTooSmall(bondOf[msg.sender], minimumBond);
+        _checkPost(firstSlot, slots.length);
         registry.checkQuorum(factsDigest(firstSlot, uint32(slots.length), factsRoot), signatures);
-        Batch storage batch = batchOf[batchCount];
-        batch.stepsRoot = _stepsRoot(firstSlot, slots);
-        batch.stateRoot = slots[slots.length - 1].stateRoot;
-        batch.factsRoot = factsRoot;
-        batch.firstSlot = firstSlot;
-        batch.slots = uint32(slots.length);
-        batch.members = uint32(registry.memberCount());
-        batch.era = era;
-        batch.postedAt = uint64(block.timestamp);
-        batch.operator = msg.sender;
-        emit BatchPosted(batchCount, firstSlot, uint32(slots.length), batch.stateRoot, factsRoot, journalHead);
-        nextSlot = firstSlot + uint64(slots.length);
-        ++batchCount;
-        ++era;
-        lastAct = uint64(block.timestamp);
-        lastPostOf[msg.sender] = uint64(block.timestamp);
+        Roots memory roots = Roots(_stepsRoot(firstSlot, slots), slots[slots.length - 1].stateRoot, factsRoot);
+        _record(firstSlot, uint32(slots.length), roots, journalHead);
+    }
+
+    /// @notice Post the next `slots` without their data, for which a quorum answers by its `signatures` over `dataDigest`.
+    function postRoots(
+        uint64 firstSlot,
+        uint32 slots,
+        Roots calldata roots,
+        bytes32 journalHead,
+        bytes calldata signatures
+    ) external onlyOperator whenNotPaused {
+        _checkPost(firstSlot, slots);
+        registry.checkQuorum(dataDigest(firstSlot, slots, stateRoot(), roots), signatures);
+        _record(firstSlot, slots, roots, journalHead);
     }
 
     /// @notice Put `tokenUnits` of the caller at stake.
@@ -226,6 +241,15 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         return _hashTypedDataV4(keccak256(abi.encode(FACTS_TYPEHASH, firstSlot, slots, factsRoot)));
     }
 
+    /// @notice What an oracle signs (EIP-712) that answers for the data of a batch on top of the state `before`.
+    function dataDigest(uint64 firstSlot, uint32 slots, bytes32 before, Roots calldata roots) public view returns (bytes32) {
+        return _hashTypedDataV4(
+            keccak256(
+                abi.encode(DATA_TYPEHASH, firstSlot, slots, before, roots.stepsRoot, roots.stateRoot, roots.factsRoot)
+            )
+        );
+    }
+
     /// @notice Whether batch `index` stands and can no longer be proved wrong.
     function isFinal(uint256 index) public view returns (bool) {
         return index < batchCount && block.timestamp >= batchOf[index].postedAt + fraudWindow;
@@ -237,6 +261,32 @@ contract BatchSettlement is BatchEscrow, EIP712 {
     }
 
     // --- inside ----------------------------------------------------------------------------------------------------
+
+    function _checkPost(uint64 firstSlot, uint256 slots) private view {
+        if (halted) revert AlreadyHalted();
+        if (firstSlot != nextSlot) revert SlotNotNext(firstSlot, nextSlot);
+        if (slots == 0 || slots > MAX_SLOTS) revert BadSlotCount(slots, MAX_SLOTS);
+        if (bondOf[msg.sender] < minimumBond || minimumBond == 0) revert BondTooSmall(bondOf[msg.sender], minimumBond);
+    }
+
+    function _record(uint64 firstSlot, uint32 slots, Roots memory roots, bytes32 journalHead) private {
+        Batch storage batch = batchOf[batchCount];
+        batch.stepsRoot = roots.stepsRoot;
+        batch.stateRoot = roots.stateRoot;
+        batch.factsRoot = roots.factsRoot;
+        batch.firstSlot = firstSlot;
+        batch.slots = slots;
+        batch.members = uint32(registry.memberCount());
+        batch.era = era;
+        batch.postedAt = uint64(block.timestamp);
+        batch.operator = msg.sender;
+        emit BatchPosted(batchCount, firstSlot, slots, roots.stateRoot, roots.factsRoot, journalHead);
+        nextSlot = firstSlot + slots;
+        ++batchCount;
+        ++era;
+        lastAct = uint64(block.timestamp);
+        lastPostOf[msg.sender] = uint64(block.timestamp);
+    }
 
     function _stepsRoot(uint64 firstSlot, Slot[] calldata slots) private view returns (bytes32) {
         bytes32[] memory leaves = new bytes32[](slots.length);
@@ -276,7 +326,7 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         uint256 reward = bond / 2;
         emit FraudProved(index, slot, msg.sender, reason);
         emit BondChanged(operator, 0);
-        _credit(0, (bond - reward) * nanoPerTokenUnit);
+        _credit(penaltyAccount, (bond - reward) * nanoPerTokenUnit);
         currency.safeTransfer(msg.sender, reward);
     }
 

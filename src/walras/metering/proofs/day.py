@@ -12,7 +12,8 @@ parcel) makes this second commitment of the same readings and signs both in one 
 commitment}, as COSE_Sign1 with detached content: the one signature binds them. Whoever admits the readings and gets
 the salt (an oracle) checks that the two agree, `day_agrees`; whoever does not, trusts who signed.
 
-A day is 96 slots whatever their length: of quarter hours a day in UTC, which has 96 of them always; of half hours two days.
+A day is 96 places. A local day of quarter hours fills them, or, when clocks change, 92 of them and the rest is empty, or all of
+one day and four of a second: `context` says how many slots there are, so an empty place cannot pass for a slot without energy.
 Nothing in it says whether a value was measured or substituted: only days without gaps are committed.
 """
 
@@ -28,7 +29,7 @@ import numpy as np
 from walras.errors import Fault, InputError
 from walras.metering.identity import PrivateKey, PublicKey, key_id, sign, verify
 from walras.metering.merkle import root_of
-from walras.metering.proofs.poseidon import poseidon
+from walras.metering.proofs.sparse_poseidon import hashed
 from walras.metering.reading import read_payload
 from walras.units import Int64, as_int64
 
@@ -63,7 +64,7 @@ class Day:
     @property
     def commitment(self) -> int:
         """A number of the field; says nothing without the salt, and fits no other day."""
-        return poseidon([*self.words, self.context, self.salt])
+        return hashed([*self.words, self.context, self.salt])
 
 
 def make_day(import_wh: Sequence[int] | Int64, export_wh: Sequence[int] | Int64, context: int, salt: bytes) -> Day:
@@ -88,9 +89,10 @@ EMPTY_DAY = Day(np.zeros(DAY_SLOTS, dtype=np.int64), np.zeros(DAY_SLOTS, dtype=n
 """A day of nothing, with a context that is no meter's and a salt that is no secret: fills the places of absent meters."""
 
 
-def context_of(meter: bytes, first_slot: int) -> int:
-    """The context of meter `key_id` and the 96 slots from `first_slot` on: 248 bits of SHA-256, so a number of the field."""
-    digest = sha256(CONTEXT + meter + first_slot.to_bytes(8, "big")).digest()
+def context_of(meter: bytes, first_slot: int, slots: int = DAY_SLOTS) -> int:
+    """The context of meter `key_id` and the `slots` slots from `first_slot` on: 248 bits of SHA-256, so a number of the field."""
+    count = b"" if slots == DAY_SLOTS else slots.to_bytes(8, "big")
+    digest = sha256(CONTEXT + meter + first_slot.to_bytes(8, "big") + count).digest()
     return int.from_bytes(digest[:SALT_BYTES], "big")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 
 from walras.errors import Fault, InputError
 
@@ -27,6 +28,8 @@ PARTIAL_ROUNDS = {3: 57, INPUTS + 1: 68}
 """By width t = inputs + 1; 3 is there for the published test value only."""
 
 _FIELD_BITS = 254
+_COUNTING = ["".join(str(byte >> at + 1 & 1) for at in range(0, 8, 2) if byte >> at & 1) for byte in range(256)]
+"""The bits that count among the four pairs of a byte, the oldest bit lowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,13 @@ class SBox:
 
 @cache
 def parameters(width: int = INPUTS + 1) -> Parameters:
-    """The constants of the instance with `width` elements; some 60,000 steps of the LFSR, once."""
+    """The constants of the instance with `width` elements; some 1.3 million steps of the LFSR, once."""
     partial = PARTIAL_ROUNDS[width]
-    bits = _grain(width, partial)
+    numbers = _grain(width, partial)
     rounds = FULL_ROUNDS + partial
-    constants = tuple(tuple(_below_modulus(bits) for _ in range(width)) for _ in range(rounds))
-    xs = [_number(bits) % SCALAR_FIELD for _ in range(width)]
-    ys = [_number(bits) % SCALAR_FIELD for _ in range(width)]
+    constants = tuple(tuple(_below_modulus(numbers) for _ in range(width)) for _ in range(rounds))
+    xs = [next(numbers) % SCALAR_FIELD for _ in range(width)]
+    ys = [next(numbers) % SCALAR_FIELD for _ in range(width)]
     matrix = tuple(tuple(pow(x + y, -1, SCALAR_FIELD) for y in ys) for x in xs)
     return Parameters(width, partial, constants, matrix)
 
@@ -79,8 +82,8 @@ def poseidon(inputs: Sequence[int]) -> int:
     return permutation(inputs)[0]
 
 
-def permutation(inputs: Sequence[int]) -> tuple[int, tuple[SBox, ...]]:
-    """The hash, and what went into every S-box on the way, by round and lane: the witness of a circuit that hashes."""
+def require_inputs(inputs: Sequence[int]) -> None:
+    """InputError where there are not 16 (or 2) of them, each from 0 to below `SCALAR_FIELD`."""
     if len(inputs) + 1 not in PARTIAL_ROUNDS:
         raise InputError("poseidon", [Fault("inputs", "length", len(inputs), "16, or 2")])
     faults = [
@@ -90,6 +93,11 @@ def permutation(inputs: Sequence[int]) -> tuple[int, tuple[SBox, ...]]:
     ]
     if faults:
         raise InputError("poseidon", faults)
+
+
+def permutation(inputs: Sequence[int]) -> tuple[int, tuple[SBox, ...]]:
+    """The hash, and what went into every S-box on the way, by round and lane: the witness of a circuit that hashes."""
+    require_inputs(inputs)
     given = parameters(len(inputs) + 1)
     state = [0, *inputs]
     boxes: list[SBox] = []
@@ -103,37 +111,24 @@ def permutation(inputs: Sequence[int]) -> tuple[int, tuple[SBox, ...]]:
 
 
 def _grain(width: int, partial: int) -> Iterator[int]:
-    """The bits of the self-shrinking Grain LFSR, seeded with what the instance is (appendix E): of two bits, the first decides
-    whether the second counts."""
+    """Numbers of 254 bits from the self-shrinking Grain LFSR, seeded with what the instance is (appendix E): of two bits, the first
+    decides whether the second counts. No tap lies among the 18 newest bits, so 16 steps are taken as one."""
     fields = ((1, 2), (0, 4), (_FIELD_BITS, 12), (width, 12), (FULL_ROUNDS, 10), (partial, 10), ((1 << 30) - 1, 30))
-    state = [int(bit) for value, size in fields for bit in f"{value:0{size}b}"]
-
-    def step() -> int:
-        new = state[62] ^ state[51] ^ state[38] ^ state[23] ^ state[13] ^ state[0]
-        state.pop(0)
-        state.append(new)
-        return new
-
-    for _ in range(160):
-        step()
-    while True:
-        counts, bit = step(), step()
-        if counts:
-            yield bit
+    state = int("".join(f"{value:0{size}b}" for value, size in fields)[::-1], 2)  # the oldest bit lowest
+    waiting = ""
+    for step in count():
+        new = (state >> 62 ^ state >> 51 ^ state >> 38 ^ state >> 23 ^ state >> 13 ^ state) & 0xFFFF
+        state = state >> 16 | new << 64
+        if step < 160 // 16:
+            continue
+        waiting += _COUNTING[new & 0xFF] + _COUNTING[new >> 8]
+        if len(waiting) >= _FIELD_BITS:
+            yield int(waiting[:_FIELD_BITS], 2)
+            waiting = waiting[_FIELD_BITS:]
 
 
-def _number(bits: Iterator[int]) -> int:
-    number = 0
-    for _ in range(_FIELD_BITS):
-        number = number << 1 | next(bits)
-    return number
-
-
-def _below_modulus(bits: Iterator[int]) -> int:
-    while True:
-        number = _number(bits)
-        if number < SCALAR_FIELD:
-            return number
+def _below_modulus(numbers: Iterator[int]) -> int:
+    return next(number for number in numbers if number < SCALAR_FIELD)
 
 
 def circom_constants() -> str:

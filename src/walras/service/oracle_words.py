@@ -1,0 +1,108 @@
+"""What an oracle says of a slot after it was settled: the slot after late readings, and the commitments to days that stand.
+
+A reading that comes after its slot's metering deadline and until the dispute window closes is kept apart, once its signature held.
+When the window has closed no more can come: from then on the oracle gives its word on the corrected slot (the revision's root),
+and, when the windows of all of a day's slots have closed, on the root of the days' commitments, made from its own readings.
+Like a vote, each word is written before it is given, and given once.
+
+A corrected slot is a source of substitutes for the slots that were closed after its correction, as it is for whoever settles.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import cbor2
+
+from walras.metering.admission import Registry, Rules
+from walras.metering.committed_days import commit_days
+from walras.metering.correction import corrected_by_late_reading
+from walras.metering.gateway import Taken, look_at
+from walras.metering.identity import key_id
+from walras.metering.merkle import root_of
+from walras.metering.reading import split_reading
+from walras.metering.refusals import Refusal
+from walras.metering.slot_readings import SlotReadings
+from walras.service.reading_store import ReadingStore
+
+Signed = Callable[[int, int, bytes], bytes]
+"""(slot, revision, root) or (first slot, slots, root) -> signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How long a slot's disputes are heard, and how this oracle signs what it says of it afterwards."""
+
+    dispute: timedelta
+    sign_correction: Signed
+    sign_days: Signed
+
+
+def may_be_late(rules: Rules, dispute: timedelta, encoded: bytes, now: object) -> bool:
+    """Whether bytes name a slot past its deadline whose disputes are still heard at `now`."""
+    fields = split_reading(encoded)
+    if fields is None:
+        return False
+    due = rules.grid.end(fields[1]) + rules.deadline
+    return bool(due < now <= due + dispute)  # type: ignore[operator]
+
+
+def looked_at(registry: Registry, late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
+    """Late readings that a registered meter signed, and the others counted by slot and reason."""
+    keys = dict(zip((key_id(key) for key in registry.keys), registry.keys, strict=True))
+    taken: list[Taken] = []
+    refused: dict[int, Counter[int]] = {}
+    for encoded in late:
+        looked = look_at(encoded, keys)
+        if isinstance(looked, Taken):
+            taken.append(looked)
+        else:
+            fields = split_reading(encoded)
+            refused.setdefault(-1 if fields is None else fields[1], Counter[int]())[int(looked)] += 1
+    return taken, refused
+
+
+def corrected_slot(registry: Registry, store: ReadingStore, readings: SlotReadings) -> tuple[SlotReadings, dict[int, int]]:
+    """The slot with the late readings that were kept of it, and refusals by reason."""
+    refused: Counter[int] = Counter()
+    for late in store.late(readings.slot):
+        after = corrected_by_late_reading(registry, readings, late.encoded)
+        if isinstance(after, Refusal):
+            refused[int(after)] += 1
+        else:
+            readings = after
+    return readings, dict(refused)
+
+
+def is_source(rules: Rules, dispute: timedelta, earlier: int, slot: int) -> bool:
+    """Whether the correction of `earlier` was made before `slot` was closed: corrections follow on the slot settled before."""
+    return rules.grid.end(slot - 1) >= rules.grid.end(earlier) + dispute
+
+
+def correction_word(
+    words: Words, store: ReadingStore, corrected: tuple[SlotReadings, dict[int, int]], revision: int, salts: Sequence[bytes]
+) -> bytes:
+    """CBOR of leaves, refusals, root and signature of a slot's `revision`; the first word stands."""
+    readings, refused = corrected
+    root = root_of([salt + leaf for salt, leaf in zip(salts, readings.leaves, strict=True)])
+    said = _said_once(store, "correction", readings.slot, revision, root, words.sign_correction)
+    return cbor2.dumps([list(readings.leaves), refused, *said])
+
+
+def days_word(words: Words, store: ReadingStore, registry: Registry, readings: list[SlotReadings], salts: Sequence[bytes]) -> bytes:
+    """Root and signature of the commitments to the days of `readings`; the first word stands."""
+    days = commit_days([key_id(key) for key in registry.keys], readings, salts)
+    root, signature = _said_once(store, "days", days.slots.start, len(days.slots), days.tree.root, words.sign_days)
+    return root + signature
+
+
+def _said_once(store: ReadingStore, kind: str, first: int, second: int, root: bytes, sign: Signed) -> tuple[bytes, bytes]:
+    said = store.word(kind, first, second)
+    if said is None:
+        said = root, sign(first, second, root)
+        with store.transaction():
+            store.note_word(kind, first, second, *said)
+    return said

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
+import {BatchEscrow} from "BatchEscrow.sol";
+import {Registry} from "Registry.sol";
+import {Caller, FineToken, StubRegistry, VM} from "Stubs.sol";
+
+/// @title The escrow with a batch always final, of a state in which nobody has traded yet
+contract Escrow is BatchEscrow {
+    constructor(IERC20Metadata currency_, Registry registry_) BatchEscrow(currency_, registry_, 1 hours) {}
+
+    function step() external {
+        ++era;
+    }
+
+    function _finalState(uint256) internal view override returns (bytes32, uint256, uint64) {
+        return (0, 0, era);
+    }
+
+    function _lastState() internal pure override returns (bytes32, uint256) {
+        return (0, 0);
+    }
+}
+
+/// @title For all deposits, requests and times
+contract BatchEscrowSymbolicTest {
+    Escrow private escrow;
+    FineToken private token;
+    Caller private other;
+
+    function setUp() public {
+        token = new FineToken();
+        Registry registry = Registry(address(new StubRegistry(address(this))));
+        VM.warp(1_000);
+        escrow = new Escrow(IERC20Metadata(address(token)), registry);
+        other = new Caller();
+    }
+
+    function out() private view returns (uint256) {
+        return token.balanceOf(address(this));
+    }
+
+    /// @notice Nobody takes out more than was paid in for it, whatever it asked; what did not go out still backs it.
+    function check_noMoreOutThanIn(uint64 units, uint96 asked) public {
+        if (units == 0) return;
+        escrow.deposit(0, units);
+        escrow.requestWithdrawal(asked);
+        (bool done,) = address(escrow).call(abi.encodeCall(escrow.withdraw, (0, 0, new bytes32[](0))));
+        assert(out() <= units && out() <= asked);
+        if (done) assert(escrow.collateralOf(0) == int256(uint256(units) - out()));
+        else assert(out() == 0);
+        (bool again,) = address(escrow).call(abi.encodeCall(escrow.withdraw, (0, 0, new bytes32[](0))));
+        assert(!(done && again));
+    }
+
+    /// @notice A request leaves the collateral of the batch under way alone, and takes from the next on.
+    function check_aRequestBindsOneBatchLater(uint64 units, uint96 asked) public {
+        if (units == 0) return;
+        escrow.deposit(0, units);
+        uint48 era = escrow.era();
+        escrow.requestWithdrawal(asked);
+        int256 whole = int256(uint256(units));
+        assert(escrow.collateralAt(0, era) == whole);
+        assert(escrow.collateralAt(0, era + 1) == whole - int256(uint256(asked)));
+    }
+
+    /// @notice One's money is nobody else's: another's requests and withdrawals change nothing of it.
+    function check_anotherTakesNothing(uint64 units, uint96 asked) public {
+        if (units == 0) return;
+        escrow.deposit(0, units);
+        other.tries(address(escrow), abi.encodeCall(escrow.requestWithdrawal, (asked)));
+        other.tries(address(escrow), abi.encodeCall(escrow.withdraw, (0, 0, new bytes32[](0))));
+        assert(token.balanceOf(address(other)) == 0);
+        assert(escrow.collateralOf(0) == int256(uint256(units)));
+    }
+
+    /// @notice The halt comes with the time-out, not before; then all goes back, once.
+    function check_afterTheHaltAllGoesBackOnce(uint64 units, uint96 asked, uint32 wait) public {
+        if (units == 0) return;
+        escrow.deposit(0, units);
+        escrow.requestWithdrawal(asked);
+        VM.warp(1_000 + uint256(wait));
+        (bool halted,) = address(escrow).call(abi.encodeCall(escrow.halt, ()));
+        assert(halted == (wait >= 1 hours));
+        (bool done,) = address(escrow).call(abi.encodeCall(escrow.exit, (0, new bytes32[](0))));
+        assert(done == halted && out() == (done ? units : 0));
+        (bool again,) = address(escrow).call(abi.encodeCall(escrow.exit, (0, new bytes32[](0))));
+        assert(!(done && again));
+    }
+}
