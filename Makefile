@@ -7,7 +7,7 @@ ONLY ?=
 # Compiled loops are cached by source: numba looks only at a function's own file, so the cache's name is all sources together.
 export NUMBA_CACHE_DIR := $(CURDIR)/.tools/numba/$(shell find src -name '*.py' -print0 | sort -z | xargs -0 cat | sha1sum | cut -c1-12)
 
-.PHONY: run test test-nightly bench lint types lock tools simbench clean check
+.PHONY: run test test-nightly bench lint types lock tools simbench tpm clean check
 
 run: $(VENV)/.installed
 	$(BIN)/walras run examples/rural3.toml --out runs/rural3 --fresh
@@ -56,10 +56,15 @@ lock: $(VENV)/bin/uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml requirements/build.in -o requirements/runtime.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml requirements/build.in --group dev -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/simbench.in -o requirements/simbench.lock
+	$(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/tpm.in -o requirements/tpm.lock
 
 # SimBench's own tables, for the tests of the importer (91 MB)
 simbench: $(VENV)/bin/uv requirements/simbench.lock
 	$(BIN)/uv pip install --quiet --target .tools/simbench --no-deps --require-hashes -r requirements/simbench.lock
+
+# the adapter to a TPM 2.0, built against the system's libraries: apt-get install swtpm swtpm-tools libtss2-dev pkg-config
+tpm: $(VENV)/.installed-dev requirements/tpm.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/tpm.lock
 
 clean:
 	rm -rf $(VENV) node_modules runs

@@ -31,10 +31,11 @@ from walras.metering.aggregation import (
     ring,
     total,
 )
+from walras.metering.committed_days import commit_days
 from walras.metering.identity import derive_key
 from walras.metering.parcel import admit_parcels, sign_parcel
 from walras.metering.reading import sign_readings, signed_part
-from walras.metering.slot_readings import close_slot
+from walras.metering.slot_readings import SlotReadings, close_slot
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, substitutes
 from walras.slots import SlotGrid
 
@@ -222,6 +223,26 @@ def bench_year(days: int = 366, homes: int = 118) -> Result:
     }
 
 
+def bench_commitments(homes: int = 118) -> Result:
+    """A day of a feeder committed to for zero-knowledge proofs, over bare verification of one signature a reading of that day."""
+    slots = 96
+    none = np.zeros(homes, dtype=np.int64)
+    readings = [SlotReadings(slot, none + 7 * slot, none, none, (b"",) * homes) for slot in range(slots)]
+    meters = [sha256(b"meter" + home.to_bytes(4, "big")).digest()[:16] for home in range(homes)]
+    salts = [sha256(b"salt" + home.to_bytes(4, "big")).digest()[:31] for home in range(homes)]
+    commit_days(meters[:1], readings, salts[:1])  # the hash's constants, once a process
+    singles_registry, singles = _world()
+    bare_s, day_s = _best_of(3, bare_verification(singles_registry, singles), lambda: commit_days(meters, readings, salts))
+    ratio = day_s / (bare_s / len(singles) * homes * slots)
+    return {
+        "name": "metering: a day's commitments over bare verification of the day's readings",
+        "ratio": round(ratio, 3),
+        "goal": "at most 0.5",
+        "holds": ratio <= 0.5,
+        "detail": f"{day_s / homes * 1e3:.2f} ms CPU a member and day, {homes} members",
+    }
+
+
 def results() -> list[Result]:
     """All figures of metering."""
     return [
@@ -230,4 +251,5 @@ def results() -> list[Result]:
         bench_parcels(4, goal=2.4),  # an hour of quarter hours: the ceiling is 4
         bench_aggregation(),
         bench_year(),
+        bench_commitments(),
     ]

@@ -15,14 +15,14 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
-from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights
+from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
 from walras.commands.app_grids import imports
 from walras.errors import InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
-for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys):
+for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
     group.register(app)
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -156,7 +156,16 @@ def bill(
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_price: str = "2500", batch_slots: int = 96) -> None:
+def report(
+    run: Path,
+    *,
+    out: Path | None = None,
+    gas_gwei: str = "1",
+    coin_price: str = "2500",
+    batch_slots: int = 96,
+    purpose: str = "operation",
+    secret: Path | None = None,
+) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
     Parameters
@@ -171,10 +180,14 @@ def report(run: Path, *, out: Path | None = None, gas_gwei: str = "1", coin_pric
         What the chain's coin is taken to cost, in the community's currency.
     batch_slots
         Slots in one batch, where settlement in batches is counted beside.
+    purpose
+        What the page is for; it names those members whose contract or consent allows that, the others by account.
+    secret
+        The file that the run was begun with, if one was.
     """
-    from walras.commands.report import report_command
+    from walras.commands.report import Reader, report_command
 
-    report_command(run, out, gas_gwei, coin_price, batch_slots)
+    report_command(run, out, gas_gwei, coin_price, batch_slots, Reader(purpose, secret))
 
 
 @app.command

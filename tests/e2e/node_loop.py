@@ -76,7 +76,8 @@ async def _within(run: Callable[[Callable[[int], None]], Coroutine[None, None, N
 
 def gateway_in(loop: Loop, a: Appointment, peers: list[Peer], folder: Path) -> Peer:
     def run(ready: Callable[[int], None]) -> Coroutine[None, None, None]:
-        node = make_gateway(a, a.gateway_key, folder / "gateway.sqlite", MASTER, peers, PLENTY, lambda: 0)
+        clock = FileClock(folder / "clock")
+        node = make_gateway(a, a.gateway_key, folder / "gateway.sqlite", MASTER, peers, PLENTY, lambda: 0, clock)
         return node.run("127.0.0.1", 0, 0.01, ready)
 
     return Peer("gateway", "127.0.0.1", loop.serve(lambda ready: _within(run, ready)))

@@ -165,3 +165,13 @@ def rural1_charged() -> Path:
     for _ in Run(with_charges(folder, late_percent=20), folder / "run", Options()):
         pass
     return folder / "run"
+
+
+@cache
+def rural1_curtailed(order: str, paid_percent: int) -> Path:
+    """A day of rural1 by the hour whose wires take back by `order`. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    fields = f'limits = "curtailed"\ncurtailment = "{order}"\ncurtailment_paid_percent = {paid_percent}\n'
+    for _ in Run(with_wires(folder, fields), folder / "run", Options()):
+        pass
+    return folder / "run"

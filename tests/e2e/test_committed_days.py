@@ -14,7 +14,7 @@ import pytest
 from e2e.runs import copy_of, rechain, rural1_committed, rural1_late
 from proofs_world import keys_folder
 from walras.cli import app
-from walras.commands.rights import export_command, forget_command
+from walras.commands.rights import consent_command, export_command, forget_command
 from walras.errors import AuditError, InputError, JournalError, MeteringError
 from walras.exchange.audit import Audit
 from walras.exchange.days import check_days, opened_day
@@ -32,6 +32,14 @@ def walras(*arguments: object) -> None:
     app([str(argument) for argument in arguments], result_action="return_value")
 
 
+def copied(folder: Path, consents: bool = True) -> Path:
+    """A copy of the run, in which the member has consented to proofs."""
+    run = copy_of(rural1_committed(), folder / "run")
+    if consents:
+        consent_command(run, MEMBER, "proof", False, None)
+    return run
+
+
 def prove(run: Path, claim: str, out: Path, circuit: str, *more: object) -> None:
     walras("prove", claim, "--run", run, "--member", MEMBER, "--day", DAY, "--out", out, "--keys", keys_folder(circuit), *more)
 
@@ -39,7 +47,7 @@ def prove(run: Path, claim: str, out: Path, circuit: str, *more: object) -> None
 def test_a_member_proves_from_the_folder_and_anybody_checks_against_the_public_record(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, proof = copy_of(rural1_committed(), tmp_path / "run"), tmp_path / "proof.json"
+    run, proof = copied(tmp_path), tmp_path / "proof.json"
     prove(run, "below_limit slot=18:30 import_limit_wh=5000", proof, "below_limit")
     content = json.loads(proof.read_text())
     assert set(content) == {"statement", "proof", "ceremony", "published"}
@@ -153,7 +161,7 @@ def test_an_interrupted_run_goes_on_to_the_same_record(tmp_path: Path) -> None:
 
 
 def test_a_forgotten_member_proves_nothing_any_more_and_no_salt_is_left(tmp_path: Path) -> None:
-    run = copy_of(rural1_committed(), tmp_path / "run")
+    run = copied(tmp_path)
     export_command(run, MEMBER, tmp_path / "mine.json", None, False, None)
     kept = json.loads((tmp_path / "mine.json").read_text())["kept"]
     (salt,) = (part["data"]["day_salt"] for part in kept if part["kind"] == DAYS_COMMITTED)
@@ -172,7 +180,7 @@ def test_a_forgotten_member_proves_nothing_any_more_and_no_salt_is_left(tmp_path
 
 
 def test_past_their_retention_salts_and_late_readings_go_too(tmp_path: Path) -> None:
-    run = copy_of(rural1_committed(), tmp_path / "run")
+    run = copied(tmp_path)
     forget_command(run, None, 0, None)
     journal = open_journal(run)
     entries = list(journal.entries())
@@ -196,16 +204,17 @@ def test_past_their_retention_salts_and_late_readings_go_too(tmp_path: Path) -> 
     ],
 )
 def test_every_fault_of_a_claim_about_a_run_is_named(tmp_path: Path, claim: str, named: str) -> None:
-    run = copy_of(rural1_committed(), tmp_path / "run")
+    run = copied(tmp_path)
     with pytest.raises(InputError, match=named):
         prove(run, claim, tmp_path / "p.json", "below_limit")
 
 
 def test_what_is_not_true_of_the_day_or_of_no_committed_day_is_not_proven(tmp_path: Path) -> None:
-    run = copy_of(rural1_committed(), tmp_path / "run")
+    run = copied(tmp_path)
     with pytest.raises(MeteringError, match="not true of these readings"):
         prove(run, "below_limit slot=18:30 import_limit_wh=0", tmp_path / "p.json", "below_limit")
     late = copy_of(rural1_late(), tmp_path / "late")
+    consent_command(late, MEMBER, "proof", False, None)
     with pytest.raises(JournalError, match="committed to no day"):
         prove(late, "below_limit slot=18:30 import_limit_wh=1", tmp_path / "p.json", "below_limit")
     with pytest.raises(InputError, match="together, or none"):

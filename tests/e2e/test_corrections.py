@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from e2e.runs import add, forge, rechain, rural1_day, rural1_late, with_late_readings
+from e2e.runs import add, copy_of, forge, rechain, rural1_day, rural1_late, with_late_readings
 from walras.commands.bill import bill_command
 from walras.community import load_community
 from walras.errors import AuditError
@@ -121,7 +121,7 @@ def test_the_audit_computes_every_correction_again() -> None:
     assert "slots that stand on substitutes" not in report.checked
 
 
-def test_a_statement_has_each_correction_as_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_statement_has_each_correction_as_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     journal = open_journal(rural1_late())
     entries = list(journal.entries())
     journal.close()
@@ -139,7 +139,7 @@ def test_a_statement_has_each_correction_as_a_line_of_its_own(capsys: pytest.Cap
         check_statement(bent, _record(rural1_late()))
     substitutes = [leaf for leaf in statement.leaves if leaf.kind == "reading" and leaf.data[SALT_BYTES] == 0x82]
     assert {energy_of_leaf(leaf.data[SALT_BYTES:]) for leaf in substitutes} == {(0, 0)}  # on the first day there is no like day
-    bill_command(rural1_late(), "farm-1", None)
+    bill_command(copy_of(rural1_late(), tmp_path / "run"), "farm-1", None)
     assert "corrected after late readings" in capsys.readouterr().out
 
 

@@ -186,7 +186,7 @@ def test_with_an_operators_secret_the_keys_are_random_and_nothing_opens_without_
         heads.append([e.hash for e in journal.entries() if e.kind == "attested"])
         journal.close()
     assert heads[0][0] != heads[1][0]
-    with pytest.raises(Exception, match="does not open"):
+    with pytest.raises(JournalError, match="keys do not open"):
         open_journal(tmp_path / "one")
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 from cyclopts import App
 
 
-def network(community: Path, *, out: Path | None = None) -> None:
-    """The network of a community in words, and as a picture.
+def network(
+    community: Path,
+    *,
+    out: Path | None = None,
+    envelopes: str | None = None,
+    day: str | None = None,
+    json: Path | None = None,
+) -> None:
+    """The network of a community in words, as a picture, and how much each member may take and feed in.
 
     Parameters
     ----------
@@ -16,10 +23,16 @@ def network(community: Path, *, out: Path | None = None) -> None:
         The community file (TOML).
     out
         Write the picture (HTML) here.
+    envelopes
+        equal, proportional or welfare: limits of import and export by member and slot, so fair, within which any use is safe.
+    day
+        The envelopes of this local day, YYYY-MM-DD, instead of the file's first.
+    json
+        Write the envelopes of every slot here, in whole watts.
     """
     from walras.commands.network import network_command
 
-    network_command(community, out)
+    network_command(community, out, envelopes, day, json)
 
 
 imports = App(name="import", help="Bring a grid in from elsewhere.")

@@ -1,4 +1,4 @@
-"""The command line of a member's rights: export, forget, consent. Parses and calls."""
+"""The command line of members' data: export, forget, consent, validate, dispatch. Parses and calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cyclopts import App
 
 def register(app: App) -> None:
     """Add the commands of this file."""
-    for command in (export, forget, consent):
+    for command in (export, forget, consent, validate, dispatch):
         app.command(command)
 
 
@@ -82,3 +82,37 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
     from walras.commands.rights import consent_command
 
     consent_command(run, member, purpose, withdraw, secret)
+
+
+def validate(run: Path, *, secret: Path | None = None) -> None:
+    """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.validate import validate_command
+
+    validate_command(run, secret)
+
+
+def dispatch(run: Path, order: Path, *, secret: Path | None = None, roll: Path | None = None) -> None:
+    """Judge and record an order to a member's devices by somebody else: it needs a credential and the owner's consent.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    order
+        The signed order, as `walras.metering.dispatch.sign_order` makes it.
+    secret
+        The file that the run was begun with, if one was.
+    roll
+        Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
+    """
+    from walras.commands.dispatch import dispatch_command
+
+    dispatch_command(run, order, secret, roll=roll)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from walras.commands.secrets import read_secret
+from walras.commands.rights import OPERATOR, opened_run, refusal
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
 from walras.exchange.terms import Terms
-from walras.study.runner import PUBLIC, open_journal
+from walras.metering.purposes import PURPOSES
+from walras.service.data_protection import read_for
+from walras.study.runner import PUBLIC
 from walras.units import format_energy, format_money, format_price
 
 TITLES = {
@@ -28,6 +31,7 @@ TITLES = {
     "capacity": "capacity subscribed",
     "capacity_excess": "energy beyond the subscription",
     "network_losses": "losses in the network",
+    "curtailment": "feed-in taken back",
     "reserve": "reserve held for the feeder",
     "locational": "place in the network",
     "rent_returned": "share of the wires' earnings",
@@ -37,9 +41,11 @@ TITLES = {
 def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
     console = Console(soft_wrap=True, highlight=False)
-    journal = open_journal(run, None if secret is None else read_secret(secret, "walras bill"))
-    entries = list(journal.entries())
-    journal.close()
+    with opened_run(run, secret, "walras bill") as (journal, _):
+        refused = read_for(journal, run, member, PURPOSES["billing"], datetime.now(UTC), OPERATOR)
+        if refused:
+            raise refusal(run, member, refused)
+        entries = list(journal.entries())
     statement = make_statement(entries, member)
     proofs = check_statement(statement, read_public_record(run / PUBLIC))
     terms, _ = opened_terms(entries)

@@ -20,8 +20,8 @@ from walras.ledger.transactions import DEFAULT_FEES
 from walras.service.roll import read_roll
 from walras.study.ledger_rules import addition_terms
 from walras.study.meters import run_seed
+from walras.study.parts import ledger_terms_of
 from walras.study.runner import ledger_keys, make_terms
-from walras.study.session import ledger_terms_of
 from walras.study.trading import Trading
 
 
@@ -62,7 +62,8 @@ def deploy_command(
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)
     added_terms = addition_terms(given, terms)
-    names = chosen((*given.ledger.contracts, *contracts), added_terms)
+    needed = () if terms.batches is None else ("BatchSettlement",)
+    names = chosen((*needed, *given.ledger.contracts, *contracts), added_terms)
     settings = NodeSettings(receipt_timeout_s=kind.receipt_timeout_s, confirmations=kind.confirmations)
     node = JsonRpcChain(chain, settings=settings)
     complete = manifest.exists() and set(names) <= set(contracts_of(manifest))

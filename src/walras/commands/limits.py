@@ -35,6 +35,12 @@ def limits_command(run: Path, out: Path | None) -> None:
             [],
             way_out='run it with --mechanism nodal, or [wires] limits = "nodal" in the community file',
         )
+    if not terms.wires.priced:
+        raise InputError(
+            f"{run}: its limits hold by an order ({terms.wires.order.replace('_', ' ')}), so none has a price",
+            [],
+            way_out='[wires] limits = "nodal" gives every limit its price; what was taken back is in `walras report`',
+        )
     slots = [recorded_wires(terms, s.slot, s.events) for s in settled_slots(terms, entries)]
     cleared = [slot for slot in slots if slot is not None]
     worths = limit_worths(terms.wires.network, (slot.clearing for slot in cleared), terms.grid.hours)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from walras.commands.secrets import read_passphrase, read_secret
@@ -43,7 +44,9 @@ class OracleKeys:
     roll: Path | None
 
 
-def gateway_command(community: Path, store: Path, listen: str, oracles: str, keys: GatewayKeys, per_second: int) -> None:
+def gateway_command(
+    community: Path, store: Path, listen: str, oracles: str, keys: GatewayKeys, per_second: int, clock: Path | None = None
+) -> None:
     """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID."""
     held = None if keys.secret is None else read_secret(keys.secret, "walras gateway")
     if keys.roll is not None and (keys.key is None or held is None):
@@ -51,7 +54,7 @@ def gateway_command(community: Path, store: Path, listen: str, oracles: str, key
     a = appointment(load_community(community), keys.roll)
     own = a.gateway_key if keys.key is None else open_key(keys.key, read_passphrase(keys.passphrase, "walras gateway"))
     rate = RateRule(per_second, burst=10 * per_second)
-    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds)
+    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds, _clock(clock))
     host, port = parse_address(listen)
     _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host)
 
@@ -65,7 +68,7 @@ def oracle_command(
         raise InputError("walras oracle", [], way_out="with --roll an oracle has a --key and a --secret of its own")
     a = appointment(load_community(community), keys.roll)
     own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle"))
-    now = wall_clock if clock is None else FileClock(clock)
+    now = _clock(clock)
     host, port = parse_address(listen)
     with ThreadPoolExecutor(2) as pool:
         node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool)
@@ -93,6 +96,10 @@ def _serve(run: Callable[[Callable[[int], None]], Coroutine[None, None, None]], 
         asyncio.run(run(ready))
     except KeyboardInterrupt:
         return
+
+
+def _clock(path: Path | None) -> Callable[[], datetime]:
+    return wall_clock if path is None else FileClock(path)
 
 
 def _milliseconds() -> int:

@@ -1,8 +1,9 @@
 """`walras prove --run`: a statement about one day of one member of a run, from what the run's folder holds.
 
 The claim is a line such as `below_limit slot=18:30 import_limit_wh=500`; places in the day are local times or numbers from 0. The
-day is opened from the member's own readings and salt, so it needs the operator's journal; its commitment is the one that a quorum
-of oracles signed and the public record holds, and the proof file says where.
+member must have consented to the purpose `proof`. The day is opened from the member's own readings and salt, so it needs the
+operator's journal; its commitment is the one that a quorum of oracles signed and the public record holds, and the proof file says
+where.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from walras.commands.prove import CLAIMS, read_claim, read_json, statement_of, write_proof
 from walras.commands.published import published_record
-from walras.commands.rights import opened_run
+from walras.commands.rights import OPERATOR, opened_run, refusal
 from walras.errors import Fault, InputError
 from walras.exchange.days import OpenedDay, opened_day, pieces_of_day
 from walras.exchange.statement import opened_terms
 from walras.exchange.terms import Terms
 from walras.metering.proofs import Day, baseline_context, make_day
-from walras.service.data_protection import account_of
+from walras.metering.purposes import PURPOSES
+from walras.service.data_protection import account_of, read_for
 
 _TIME = re.compile(r"(\d\d):(\d\d)")
 _PLACES = ("slot", "first", "until")
@@ -43,6 +45,9 @@ class Subject:
 def prove_of_run(claim: str, subject: Subject, out: Path, keys: Path, engine: str | None) -> None:
     """Write the proof of `claim` about the subject's day."""
     with opened_run(subject.run, subject.secret, "walras prove") as (journal, _):
+        refused = read_for(journal, subject.run, subject.member, PURPOSES["proof"], datetime.now(UTC), OPERATOR)
+        if refused:
+            raise refusal(subject.run, subject.member, refused)
         entries = list(journal.entries())
         account = account_of(entries, subject.member)
         terms, _ids = opened_terms(entries)

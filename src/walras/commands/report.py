@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from rich.console import Console
 
+from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.secrets import read_secret
 from walras.errors import Fault, InputError
 from walras.ledger.costs import WEI_PER_GWEI, CostTerms
+from walras.metering.purposes import purpose_named
+from walras.service.data_protection import named_for
 from walras.study.report import write_report
 
 MOST = 10**9
 """Highest price of gas (gwei) or of a coin that anybody may ask about."""
 
 
-def report_command(run: Path, out: Path | None, gas_gwei: str, coin_price: str, batch_slots: int) -> None:
-    """Write the page and say where. Prices are decimal text, so that no binary fraction comes between."""
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """For which purpose the page is made, and the secret that the run was begun with, if one was."""
+
+    purpose: str = "operation"
+    secret: Path | None = None
+
+
+def report_command(
+    run: Path, out: Path | None, gas_gwei: str, coin_price: str, batch_slots: int, reader: Reader | None = None
+) -> None:
+    """Write the page and say where. Prices are decimal text, so that no binary fraction comes between.
+
+    Members are named as far as the purpose may see them; the others stand there with their account number, as in the public record.
+    """
     page = out or run / "report.html"
     wei, nano = _whole("--gas-gwei", gas_gwei, WEI_PER_GWEI), _whole("--coin-price", coin_price, 10**9)
-    write_report(run, page, CostTerms(wei, nano, batch_slots))
+    reader = reader or Reader()
+    purpose = purpose_named(reader.purpose)
+    with opened_run(run, reader.secret, "walras report") as (journal, _):
+        named = named_for(journal, run, purpose, datetime.now(UTC), OPERATOR)
+    secret = None if reader.secret is None else read_secret(reader.secret, "walras report")
+    write_report(run, page, CostTerms(wei, nano, batch_slots), named, secret)
     Console(soft_wrap=True, highlight=False).print(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB, opens in any browser)")
 
 

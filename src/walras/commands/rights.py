@@ -33,6 +33,15 @@ def opened_run(run: Path, secret: Path | None, command: str) -> Iterator[tuple[J
         journal.close()
 
 
+def refusal(run: Path, member: str | None, refused: NotAllowed) -> JournalError:
+    """What is said where a purpose may not see a member's data."""
+    return JournalError(
+        f"{member} has not consented to {refused.purpose}; the refusal is recorded",
+        thing=refused,
+        way_out=f"`walras consent {run} {member} {refused.purpose}` once the member has agreed",
+    )
+
+
 def export_command(run: Path, member: str | None, out: Path | None, purpose: str | None, record: bool, secret: Path | None) -> None:
     """Write a member's data, what a purpose may see of it, or the record of processing."""
     now = datetime.now(UTC)
@@ -47,11 +56,7 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
         else:
             result = export_for(journal, run, member, purpose_named(purpose), now, OPERATOR)
     if isinstance(result, NotAllowed):
-        raise JournalError(
-            f"{member} has not consented to {result.purpose}; the refusal is recorded",
-            thing=result,
-            way_out=f"`walras consent {run} {member} {result.purpose}` once the member has agreed",
-        )
+        raise refusal(run, member, result)
     text = json.dumps(result, indent=1) + "\n"
     if out is None:
         print(text, end="")

@@ -8,13 +8,15 @@ import numpy as np
 from rich.console import Console
 
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.journal import read_public_record
+from walras.exchange.fold import BATCH_INCLUDED
+from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.grid import limit_worths
+from walras.ledger.costs import direct_gas
 from walras.study.required import required_lines
-from walras.tariffs.bill import ADDED, LOCATIONAL, RENT_RETURNED
+from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED
 from walras.units import Int64, checked_sum, format_energy, format_money, format_price
 
 
@@ -38,7 +40,7 @@ def summary_table(console: Console, run: Path) -> None:
         pays += checked_sum(s.accounts.bills.total_nano)
         alone += checked_sum(s.alone.total_nano)
         paid += checked_sum(np.maximum(s.accounts.settled.local_nano, 0))
-        gas += s.events[EventKind.SETTLED].public["gas"]
+        gas += s.events[EventKind.SETTLED].public.get("gas", 0)
         corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
@@ -59,11 +61,22 @@ def summary_table(console: Console, run: Path) -> None:
         ),
         *_on_wires(terms, on_wires),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
-        ("gas", f"{gas:,} for all settlements"),
+        _gas(terms, entries, gas),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
         console.print(f"{name:<30}  {text}")
+
+
+def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:
+    """What settlement used, and beside it what the other way would have used by the constants of `ledger.costs`."""
+    batches = [entry.public for entry in entries if entry.kind == BATCH_INCLUDED]
+    if terms.batches is None:
+        return "gas", f"{slot_gas:,} for all settlements"
+    used = sum(public["gas"] for public in batches)
+    slots = sum(public["last"] - public["first"] + 1 for public in batches)
+    alone = direct_gas([terms.accounts] * slots)
+    return "gas", f"{used:,} for {len(batches)} batches of {slots} slots; slot by slot it would be about {alone:,}"
 
 
 def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[tuple[str, str]]:
@@ -74,6 +87,13 @@ def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[
     nano = np.array([s.accounts.bills.nano for _, s in slots], dtype=np.int64).sum(axis=0)
     added = {name: nano[:, items.index(name)] for name in ADDED if name in items}
     taken = np.array([wires.curtailed_wh for wires, _ in slots], dtype=np.int64).sum(axis=0)
+    if not terms.wires.priced:
+        paid = format_money(-checked_sum(added[CURTAILMENT]), terms.currency)
+        return [
+            ("taken back by the wires", f"{format_energy(int(taken.sum()), 1)}, {terms.wires.order.replace('_', ' ')}"),
+            ("paid for it by grid operator", f"{paid}, {terms.wires.paid_percent} % of what owners lose"),
+            *_by_place(terms, np.zeros(terms.members, dtype=np.int64), taken),
+        ]
     charged = format_money(checked_sum(added[LOCATIONAL]), terms.currency)
     back = format_money(-checked_sum(added[RENT_RETURNED]), terms.currency)
     rows = [
@@ -103,5 +123,6 @@ def _by_place(terms: Terms, nano: Int64, taken_wh: Int64) -> list[tuple[str, str
     if nano[cheap] < 0:
         rows.append(("good places get", f"most {who(cheap)}: {format_money(-int(nano[cheap]), terms.currency)}"))
     if taken_wh[held] > 0:
-        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}"))
+        lost = format_money(int(taken_wh[held]) * int(terms.feed_in_micro[held]), terms.currency)
+        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}: {lost} at its feed-in rate"))
     return rows

@@ -19,7 +19,8 @@ from walras.tariffs.records import Contract, FeedIn, LocalTariff
 
 LoadKind = Literal["household", "business", "farm", "ev", "heat_pump"]
 StrategyName = Literal["truthful", "zero_intelligence"]
-LimitsRule = Literal["watched", "nodal"]
+LimitsRule = Literal["watched", "nodal", "curtailed"]
+CurtailmentRule = Literal["pro_rata", "last_in_first_out", "cheapest"]
 DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettleRule = Literal["direct", "batches"]
@@ -80,7 +81,8 @@ class WiresRules:
     """What the limits of the feeder mean in a run.
 
     limits   `watched`: the power flow of what was metered is recorded with the limits it breaks; `nodal`: they hold: what the
-             wires cannot carry is taken back at the least loss, and every node has its price
+             wires cannot carry is taken back at the least loss, and every node has its price; `curtailed`: they hold too, what is
+             taken back goes by the order `curtailment`, and `curtailment_paid_percent` of the loss is paid
     rent     who gets what the nodal prices earn: `members` or `grid_operator`
     droop    how the inverters of solar plants answer to the voltage at their terminals (`grid.droop`); `none`: not at all
     import_limit_w, export_limit_w   most that the feeder may take from and give to the grid above; None: no limit
@@ -101,6 +103,8 @@ class WiresRules:
     reserve_up_w: int = 0
     reserve_down_w: int = 0
     scarcity_micro_per_kwh: int = 1_000_000
+    curtailment: CurtailmentRule = "pro_rata"
+    curtailment_paid_percent: int = 100
 
 
 @dataclass(frozen=True, slots=True)

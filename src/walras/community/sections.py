@@ -12,6 +12,7 @@ from typing import get_args
 
 from walras.community.fields import Table
 from walras.community.model import (
+    CurtailmentRule,
     DroopName,
     ForecastModel,
     GateRule,
@@ -55,6 +56,16 @@ SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
 LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
+CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
+WITH_PRICES = (
+    "rent",
+    "relief",
+    "emission_cap_kg_per_hour",
+    "grid_g_per_kwh",
+    "reserve_up_kw",
+    "reserve_down_kw",
+    "scarcity_ct_per_kwh",
+)
 RELIEFS: tuple[ReliefRule, ...] = get_args(ReliefRule)
 RENTS: tuple[RentRule, ...] = get_args(RentRule)
 DROOPS: tuple[DroopName, ...] = get_args(DroopName)
@@ -111,7 +122,12 @@ def read_wires(table: Table) -> WiresRules:
         reserve_up_w=table.scaled("reserve_up_kw", 3, 0, MAX_KW, 0),
         reserve_down_w=table.scaled("reserve_down_kw", 3, 0, MAX_KW, 0),
         scarcity_micro_per_kwh=table.scaled("scarcity_ct_per_kwh", 4, 0, MAX_CT, 100),
+        curtailment=table.choice("curtailment", CURTAILMENTS, "pro_rata"),
+        curtailment_paid_percent=table.whole("curtailment_paid_percent", 0, 100, 100),
     )
+    for name in WITH_PRICES if rules.limits == "curtailed" else ():
+        if table.has(name):
+            table.fault(name, table.values[name], 'limits = "nodal": by an order, limits have no prices')
     if table.has(intensity) and not table.has(cap):
         table.fault(intensity, table.values[intensity], f"{cap} beside it: an intensity alone limits nothing")
     table.close()

@@ -27,223 +27,203 @@ from __future__ import annotations
 
 from numba import njit
 
-from walras.devices.battery_merge import UWH, merge_slopes
+from walras.devices.battery_merge import FIVE, FOUR, RATE, THREE, UWH, WIDTH, falling_end, merge_slopes
 from walras.units import Float64
 
 NO_ROOM = -1
-"""Returned where the columns in hand are too short: the caller lengthens them and begins again."""
-
-Columns = tuple[Float64, Float64, Float64]
-"""x [k + 1], v [k], g [k]: see `battery_merge`."""
+"""Returned where the rows in hand are too short: the caller lengthens them and begins again."""
 
 
 @njit(cache=True)
 def narrowest(capacity: float) -> float:
     """Width in uWh of a piece that is dropped: 0.01, or what edges are rounded to where the battery is beyond 100 kWh."""
-    return max(0.01, 1e-13 * capacity)
+    return 0.01 if capacity <= 1e11 else 1e-13 * capacity
 
 
 @njit(cache=True)
-def keep_wide(piece: Columns, m: int, capacity: float, out: Columns) -> int:
-    """m pieces without those narrower than `narrowest`, equal slopes joined, values added up anew; returns how many."""
-    x, v, g = piece
-    ox, ov, og = out
+def keep_wide(w: Float64, f: int, m: int, capacity: float, out: int) -> int:
+    """m pieces at f without those narrower than `narrowest`, equal slopes joined, values added up anew; returns how many."""
     least = narrowest(capacity)
-    k = 0
+    k, at, value = 0, 0.0, w[f + 1, 0]
     for i in range(m):
-        if x[i + 1] - x[i] > least and (k == 0 or og[k - 1] != g[i]):
-            ox[k], og[k] = x[i], g[i]
+        slope = w[f + 2, i]
+        if w[f, i + 1] - w[f, i] > least and (k == 0 or w[out + 2, k - 1] != slope):
+            if k > 0:
+                value += w[out + 2, k - 1] * (w[f, i] - at) * UWH
+                at = w[f, i]
+            w[out, k], w[out + 1, k], w[out + 2, k] = at, value, slope
             k += 1
-    ox[0], ox[k], ov[0] = 0.0, capacity, v[0]
-    for i in range(1, k):
-        ov[i] = ov[i - 1] + og[i - 1] * (ox[i] - ox[i - 1]) * UWH
+    w[out, k] = capacity
     return k
 
 
 @njit(cache=True)
-def falling_end(g: Float64, a: int, c: int) -> int:
-    """Where the stretch of slopes that do not rise, which begins at a < c, ends."""
-    a += 1
-    while a < c and g[a] <= g[a - 1]:
-        a += 1
-    return a
+def _height(w: Float64, f: int, i: int, at: float) -> float:
+    """Value at `at` of the line of piece i."""
+    height: float = w[f + 1, i] + w[f + 2, i] * (at - w[f, i]) * UWH
+    return height
 
 
 @njit(cache=True)
-def _append_run(out: Columns, m: int, run: Columns, n: int, capacity: float) -> int:
-    """Let the next run of n pieces overtake the m pieces that stand, where it crosses them; returns the new number."""
-    ex, ev, eg = out
-    hx, hv, hg = run
-    end = ex[m]
+def _append_run(w: Float64, e: int, m: int, h: int, n: int, capacity: float) -> int:
+    """Let the next run (n pieces at h) overtake what stands (m pieces at e), where it crosses it; returns the new number."""
+    cut = w[e, m]
     j = n - 1
-    while j > 0 and hx[j] >= end:
+    while j > 0 and w[h, j] >= cut:
         j -= 1
-    over = hv[j] + hg[j] * (end - hx[j]) * UWH - ev[m - 1] - eg[m - 1] * (end - ex[m - 1]) * UWH
-    if over <= 0.0 and (end >= capacity or hx[n] <= end):
+    over = _height(w, h, j, cut) - _height(w, e, m - 1, cut)
+    if over <= 0.0 and (cut >= capacity or w[h, n] <= cut):
         return m
-    cut = end
     while over > 0.0:
-        e, h = ex[m - 1], hx[j]
-        at = max(e, h)
-        before = hv[j] + hg[j] * (at - h) * UWH - ev[m - 1] - eg[m - 1] * (at - e) * UWH
+        at = max(w[e, m - 1], w[h, j])
+        before = _height(w, h, j, at) - _height(w, e, m - 1, at)
         if before <= 0.0:
             cut = at + (cut - at) * (before / (before - over))
             break
         cut, over = at, before
-        if at == e:
+        if at == w[e, m - 1]:
             m -= 1
-        if at == h:
-            j -= 1
-        if m == 0 or j < 0:
-            j = max(j, 0)
+        if j == 0 and at == w[h, 0]:
             break
-    ex[m], ev[m], eg[m] = cut, hv[j] + hg[j] * (cut - hx[j]) * UWH, hg[j]
+        if at == w[h, j]:
+            j -= 1
+        if m == 0:
+            break
+    w[e, m], w[e + 1, m], w[e + 2, m] = cut, _height(w, h, j, cut), w[h + 2, j]
     for i in range(j + 1, n):
         m += 1
-        ex[m], ev[m], eg[m] = hx[i], hv[i], hg[i]
-    ex[m + 1] = hx[n]
+        w[e, m], w[e + 1, m], w[e + 2, m] = w[h, i], w[h + 1, i], w[h + 2, i]
+    w[e, m + 1] = w[h, n]
     return m + 1
 
 
 @njit(cache=True)
 def follow_runs(
-    value: Columns,
-    a: int,
-    c: int,
-    ps: Float64,
-    pw: Float64,
-    b: int,
-    d: int,
-    most: float,
-    start: float,
-    capacity: float,
-    out: Columns,
-    run: Columns,
+    w: Float64, f: int, a: int, c: int, b: int, d: int, most: float, start: float, capacity: float, out: int, run: int
 ) -> int:
-    """One branch (pieces b..d of the slot) with pieces a..c of the value, run by run; returns the pieces in `out`, or NO_ROOM.
+    """One branch (pieces b..d of the slot) with pieces a..c of the value at f, run by run; returns the pieces at `out`, or NO_ROOM.
 
-    `most` is the stored change where the branch begins, `start` minus the cost there.
+    `most` is the stored change where the branch begins, `start` minus the cost there; `run` scratch.
     """
-    x, v, g = value
     m = 0
     while a < c:
-        last = falling_end(g, a, c)
-        if m + (last - a) + (d - b) + 2 > out[1].size:
+        last = falling_end(w, f + 2, a, c)
+        if m + (last - a) + (d - b) + 2 > w.shape[1]:
             return NO_ROOM
-        at = x[a] - most
+        at, value = w[f, a] - most, w[f + 1, a] + start
         if at >= capacity:
             break
         if m == 0:
-            m = merge_slopes(x, g, a, last, ps, pw, b, d, at, v[a] + start, capacity, *out)
+            m = merge_slopes(w, f, a, last, b, d, at, value, capacity, out)
         else:
-            n = merge_slopes(x, g, a, last, ps, pw, b, d, at, v[a] + start, capacity, *run)
-            m = _append_run(out, m, run, n, capacity)
+            n = merge_slopes(w, f, a, last, b, d, at, value, capacity, run)
+            m = _append_run(w, out, m, run, n, capacity)
         a = last
     return m
 
 
 @njit(cache=True)
-def _put(out: Columns, k: int, at: float, value: float, slope: float) -> int:
-    if k > 0 and out[2][k - 1] == slope:
+def _put(w: Float64, out: int, k: int, at: float, value: float, slope: float) -> int:
+    if k > 0 and w[out + 2, k - 1] == slope:
         return k
-    out[0][k], out[1][k], out[2][k] = at, value, slope
+    w[out, k], w[out + 1, k], w[out + 2, k] = at, value, slope
     return k + 1
 
 
 @njit(cache=True)
-def overlay(one: Columns, m: int, other: Columns, n: int, out: Columns) -> int:
-    """The greater of two values, the second defined on a part of the first only; returns the pieces in `out`, or NO_ROOM."""
-    ex, ev, eg = one
-    hx, hv, hg = other
-    if 2 * (m + n + 1) > out[1].size:
+def overlay(w: Float64, e: int, m: int, h: int, n: int, out: int) -> int:
+    """The greater of two values, that at h defined on a part of that at e only; returns the pieces at `out`, or NO_ROOM."""
+    if 2 * (m + n + 1) > w.shape[1]:
         return NO_ROOM
-    i, j, k, end = 0, 0, 0, ex[m]
-    while i < m and ex[i + 1] <= hx[0]:
-        k = _put(out, k, ex[i], ev[i], eg[i])
+    i, j, k, end = 0, 0, 0, w[e, m]
+    while i < m and w[e, i + 1] <= w[h, 0]:
+        k = _put(w, out, k, w[e, i], w[e + 1, i], w[e + 2, i])
         i += 1
-    at = min(hx[0], end)
-    if i < m and ex[i] < at:
-        k = _put(out, k, ex[i], ev[i], eg[i])
+    at = min(w[h, 0], end)
+    if i < m and w[e, i] < at:
+        k = _put(w, out, k, w[e, i], w[e + 1, i], w[e + 2, i])
     while i < m and j < n:
-        to = min(ex[i + 1], hx[j + 1])
-        e, h = ev[i] + eg[i] * (at - ex[i]) * UWH, hv[j] + hg[j] * (at - hx[j]) * UWH
-        over = h - e
-        then = over + (hg[j] - eg[i]) * (to - at) * UWH
+        to = min(w[e, i + 1], w[h, j + 1])
+        over = _height(w, h, j, at) - _height(w, e, i, at)
+        then = over + (w[h + 2, j] - w[e + 2, i]) * (to - at) * UWH
         if over > 0.0:
-            k = _put(out, k, at, h, hg[j])
+            k = _put(w, out, k, at, _height(w, h, j, at), w[h + 2, j])
             if then < 0.0:
                 cross = at + (to - at) * (over / (over - then))
-                k = _put(out, k, cross, ev[i] + eg[i] * (cross - ex[i]) * UWH, eg[i])
+                k = _put(w, out, k, cross, _height(w, e, i, cross), w[e + 2, i])
         else:
             if over < 0.0 or then <= 0.0:
-                k = _put(out, k, at, e, eg[i])
+                k = _put(w, out, k, at, _height(w, e, i, at), w[e + 2, i])
             if then > 0.0:
                 cross = at + (to - at) * (over / (over - then))
-                k = _put(out, k, cross, hv[j] + hg[j] * (cross - hx[j]) * UWH, hg[j])
+                k = _put(w, out, k, cross, _height(w, h, j, cross), w[h + 2, j])
         at = to
-        if ex[i + 1] <= at:
+        if w[e, i + 1] <= at:
             i += 1
-        if hx[j + 1] <= at:
+        if w[h, j + 1] <= at:
             j += 1
     while i < m:
-        begin = max(at, ex[i])
-        k = _put(out, k, begin, ev[i] + eg[i] * (begin - ex[i]) * UWH, eg[i])
+        begin = max(at, w[e, i])
+        k = _put(w, out, k, begin, _height(w, e, i, begin), w[e + 2, i])
         i += 1
-    out[0][k] = end
+    w[out, k] = end
     return k
 
 
 @njit(cache=True)
-def _find_root(ps: Float64, pw: Float64, pieces: int, charge: float, low: float, high: float) -> int:
+def _find_root(w: Float64, pieces: int, charge: float, low: float, high: float) -> int:
     """First piece of a branch that holds rest, and that no other one makes useless: it is computed on the whole store."""
     b, most, root, idle = 0, charge, 0, True
     while b < pieces:
-        d = falling_end(ps, b, pieces)
-        least = most - pw[b:d].sum()
+        d = falling_end(w, RATE, b, pieces)
+        least = most
+        for i in range(b, d):
+            least -= w[WIDTH, i]
         if least <= 0.0 <= most and idle:
             root = b
-            idle = (least == 0.0 and high <= ps[d - 1]) or (most == 0.0 and low >= ps[b])
+            idle = (least == 0.0 and high <= w[RATE, d - 1]) or (most == 0.0 and low >= w[RATE, b])
         b, most = d, least
     return root
 
 
 @njit(cache=True)
-def general_step(
-    value: Columns, k: int, ps: Float64, pw: Float64, pieces: int, charge: float, start: float, capacity: float, work: Float64
-) -> int:
-    """One slot back, in place: k pieces of V_{t+1} in `value` become those of V_t; returns how many, or NO_ROOM.
+def general_step(w: Float64, f: int, k: int, pieces: int, charge: float, start: float, capacity: float, free: int) -> int:
+    """One slot back, in place: the k pieces of V_{t+1} at f become those of V_t; returns how many, or NO_ROOM.
 
-    `ps`, `pw`, `pieces`: the slot (`slot_pieces`), which begins at the stored change `charge` with minus the cost `start`;
-    `work` at least 9 rows as long as the columns of `value`.
+    `pieces`: those of the slot (`slot_pieces`), which begins at the stored change `charge` with minus the cost `start`. The value
+    at `free`, THREE, FOUR and FIVE are scratch.
     """
     if pieces == 0:
-        value[1][:k] += start
+        for i in range(k):
+            w[f + 1, i] += start
         return k
-    low, high = value[2][:k].min(), value[2][:k].max()
-    root = _find_root(ps, pw, pieces, charge, low, high)
-    one, two, three = (work[0], work[1], work[2]), (work[3], work[4], work[5]), (work[6], work[7], work[8])
-    m, b, most, at = 0, 0, charge, start
+    low = high = w[f + 2, 0]
+    for i in range(1, k):
+        low, high = min(low, w[f + 2, i]), max(high, w[f + 2, i])
+    root = _find_root(w, pieces, charge, low, high)
+    one, other, m = free, THREE, 0
     for turn in range(2):  # the root first, then the others over it
         b, most, at = 0, charge, start
         while b < pieces and m >= 0:
-            d = falling_end(ps, b, pieces)
-            width = pw[b:d].sum()
+            d = falling_end(w, RATE, b, pieces)
             if turn == 0 and b == root:
-                m = follow_runs(value, 0, k, ps, pw, b, d, most, at, capacity, one, two)
+                m = follow_runs(w, f, 0, k, b, d, most, at, capacity, one, FOUR)
                 if m > 0:
-                    one[0][m] = capacity
+                    w[one, m] = capacity
             elif turn == 1 and b != root:
                 a, c = 0, k
-                while most <= 0.0 and a < c and value[2][a] >= ps[b]:
+                while most <= 0.0 and a < c and w[f + 2, a] >= w[RATE, b]:
                     a += 1
-                while most > 0.0 and a < c and value[2][c - 1] <= ps[d - 1]:
+                while most > 0.0 and a < c and w[f + 2, c - 1] <= w[RATE, d - 1]:
                     c -= 1
-                n = follow_runs(value, a, c, ps, pw, b, d, most, at, capacity, two, three)
+                n = follow_runs(w, f, a, c, b, d, most, at, capacity, FOUR, FIVE)
                 if n > 0:
-                    m = overlay(one, m, two, n, three)
-                    one, three = three, one
+                    m = overlay(w, one, m, FOUR, n, other)
+                    one, other = other, one
                 elif n < 0:
                     m = n
-            at += (ps[b:d] * pw[b:d]).sum() * UWH
-            b, most = d, most - width
-    return keep_wide(one, m, capacity, value) if m > 0 else NO_ROOM
+            while b < d:
+                at += w[RATE, b] * w[WIDTH, b] * UWH
+                most -= w[WIDTH, b]
+                b += 1
+    return keep_wide(w, one, m, capacity, f) if m > 0 else NO_ROOM

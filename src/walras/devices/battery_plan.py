@@ -30,8 +30,8 @@ import numpy as np
 from numba import njit
 
 from walras.devices.battery import PPM, BatteryFleet, FleetColumns
-from walras.devices.battery_general import falling_end, general_step
-from walras.devices.battery_merge import UWH, merge_slopes, slot_pieces
+from walras.devices.battery_general import general_step
+from walras.devices.battery_merge import ONE, RATE, TWO, UWH, falling_end, merge_slopes, new_work, slot_pieces
 from walras.errors import Fault, InputError, RangeError
 from walras.units import MAX_PRICE_MICRO_PER_KWH, Float64, Int64
 
@@ -82,55 +82,53 @@ def plan_one(
     slope: Int64,
     edge: Int64,
     cursor: int,
-    work: Float64,
+    w: Float64,
 ) -> tuple[int, int, bool]:
     """Backward over the horizon of one battery: its values after the first `keep` slots into rows from `cursor`.
 
-    `battery` is (capacity uWh, charge limit Wh, discharge limit Wh, gain ppm, drain ppm), `work` from `new_work`. Returns (next
-    free row, or FULL_ROWS or FULL_WORK; pieces of V_0, left in the first three rows of `work`; whether prices kept convexity).
+    `battery` is (capacity uWh, charge limit Wh, discharge limit Wh, gain ppm, drain ppm), `w` from `new_work`. Returns (next
+    free row, or FULL_ROWS or FULL_WORK; pieces of V_0, left at row ONE of `w`; whether prices kept convexity).
     """
     capacity, climit = battery[0], battery[1]
     charge = float(climit * battery[3])
-    ps, pw = work[6], work[7]
-    value, after = (work[0], work[1], work[2]), (work[3], work[4], work[5])
-    value[0][0], value[0][1], value[1][0], value[2][0] = 0.0, capacity, 0.0, terminal
+    f, free = ONE, TWO
+    w[f, 0], w[f, 1], w[f + 1, 0], w[f + 2, 0] = 0.0, capacity, 0.0, terminal
     k = 1 if capacity > 0 else 0
     concave, convex_slots = True, True
     for t in range(net.size - 1, -1, -1):
         if t < keep:
             if cursor + k > slope.size:
                 return FULL_ROWS, 0, False
-            start[t], cursor = cursor, _write(value[0], value[2], k, slope, edge, cursor)
+            start[t], cursor = cursor, _write(w, f, k, slope, edge, cursor)
             count[t] = cursor - start[t]
-        if capacity == 0:
-            value[1][0] -= net[t] * (buy[t] if net[t] > 0 else sell[t])
-            continue
-        pieces = slot_pieces(net[t], buy[t], sell[t], battery, ps, pw)
+        pieces = slot_pieces(net[t], buy[t], sell[t], battery, w)
         full = float(net[t] + climit)
         first = -full * (buy[t] if full > 0 else sell[t])
-        straight = falling_end(ps, 0, pieces) >= pieces
+        straight = falling_end(w, RATE, 0, pieces) == pieces
         convex_slots = convex_slots and straight
-        if concave and straight:
-            if k + pieces + 1 > work.shape[1]:
+        if capacity == 0:
+            w[f + 1, 0] -= net[t] * (buy[t] if net[t] > 0 else sell[t])
+        elif concave and straight:
+            if k + pieces + 1 > w.shape[1]:
                 return FULL_WORK, 0, False
-            k = merge_slopes(value[0], value[2], 0, k, ps, pw, 0, pieces, -charge, value[1][0] + first, capacity, *after)
-            value, after = after, value
+            k = merge_slopes(w, f, 0, k, 0, pieces, -charge, w[f + 1, 0] + first, capacity, free)
+            f, free = free, f
         else:
-            k = general_step(value, k, ps, pw, pieces, charge, first, capacity, work[8:])
+            k = general_step(w, f, k, pieces, charge, first, capacity, free)
             if k < 0:
                 return FULL_WORK, 0, False
-            concave = falling_end(value[2], 0, k) == k
-    for column in range(3):
-        work[column, : k + 1] = value[column][: k + 1]
+            concave = falling_end(w, f + 2, 0, k) == k
+    for row in range(3):
+        w[ONE + row, : k + 1] = w[f + row, : k + 1]
     return cursor, k, convex_slots
 
 
 @njit(cache=True)
-def _write(x: Float64, g: Float64, k: int, out_slope: Int64, out_edge: Int64, cursor: int) -> int:
+def _write(w: Float64, f: int, k: int, out_slope: Int64, out_edge: Int64, cursor: int) -> int:
     """Segments in whole numbers at `cursor`; slopes rounded down and joined where equal. Returns the next free row."""
     first, before = cursor, 0
     for i in range(k):
-        whole, end = int(np.floor(g[i])), int(np.rint(x[i + 1]))
+        whole, end = int(np.floor(w[f + 2, i])), int(np.rint(w[f, i + 1]))
         if end == before:
             continue
         if cursor > first and out_slope[cursor - 1] == whole:
@@ -157,7 +155,7 @@ def _plan_fleet(
     slope: Int64,
     edge: Int64,
     cursor: int,
-    work: Float64,
+    w: Float64,
 ) -> tuple[int, int, int]:
     """Batteries from `begin` on, until the last or until rows or work are full: (battery not done, next row, what is full)."""
     _, capacity, climit, dlimit, gain, drain = fleet
@@ -166,17 +164,12 @@ def _plan_fleet(
         own_net[:], own_prices[0], own_prices[1] = net[:, j], buy[:, j], sell[:, j]
         battery = (capacity[j], climit[j], dlimit[j], gain[j], drain[j])
         used, _, convex[j] = plan_one(
-            own_net, own_prices[0], own_prices[1], battery, terminal[j], keep, start[j], count[j], slope, edge, cursor, work
+            own_net, own_prices[0], own_prices[1], battery, terminal[j], keep, start[j], count[j], slope, edge, cursor, w
         )
         if used < 0:
             return j, cursor, used
         cursor = used
     return net.shape[1], cursor, 0
-
-
-def new_work(length: int) -> Float64:
-    """Scratch columns of `plan_one`, for value functions of up to `length` - 1 pieces."""
-    return np.empty((8 + 9, length))
 
 
 def lengthen(column: Int64) -> Int64:
@@ -247,9 +240,9 @@ def plan_cost(fleet: BatteryFleet, j: int, net_wh: Int64, buy_micro: Int64, sell
         if used == FULL_WORK:
             work = new_work(2 * work.shape[1])
     left = float(fleet.initial_uwh[j])
-    value = float(work[1, 0])
+    value = float(work[ONE + 1, 0])
     for i in range(k):
-        value += float(work[2, i]) * max(min(left, float(work[0, i + 1])) - float(work[0, i]), 0.0) * UWH
+        value += float(work[ONE + 2, i]) * max(min(left, float(work[ONE, i + 1])) - float(work[ONE, i]), 0.0) * UWH
     return -value
 
 

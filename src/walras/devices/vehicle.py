@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.devices.battery import PPM, UWH_PER_WH, BatteryFleet
-from walras.devices.battery_plan import FULL_ROWS, FULL_WORK, MAX_VALUE, PIECES, ValueTable, lengthen, new_work, plan_one
+from walras.devices.battery_merge import new_work
+from walras.devices.battery_plan import FULL_ROWS, FULL_WORK, MAX_VALUE, PIECES, ValueTable, lengthen, plan_one
 from walras.errors import Fault, InputError, RangeError
 from walras.units import Int64, as_int64
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from walras.errors import WalrasError
-from walras.exchange.curtailment import WiresSlot, reserve_nano
+from walras.exchange.curtailment import WiresSlot, curtailment_nano, reserve_nano
 from walras.exchange.network_charges import network_items
 from walras.exchange.settlement import Settled, positions_of, settle_as_delivered, settle_firm
 from walras.exchange.terms import FIRM, SYSTEM_ACCOUNTS, Terms
 from walras.exchange.wires import charges
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
-from walras.tariffs.bill import LOCATIONAL, RENT_RETURNED, RESERVE, BillLayout, Bills, make_bills, with_items
+from walras.tariffs.bill import CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE, BillLayout, Bills, make_bills, with_items
 from walras.units import Int64, checked_sum
 
 SUPPLIER = SYSTEM_ACCOUNTS.index("supplier")
@@ -82,6 +82,8 @@ def settle_slot(
 def wires_items(terms: Terms, wires: WiresSlot, net_wh: Int64) -> dict[str, Int64]:
     """What the wires add to the bills of a slot: item to a column [members], for what was metered [members]."""
     assert terms.wires is not None
+    if not terms.wires.priced:
+        return {CURTAILMENT: curtailment_nano(terms, wires)}
     reserve = reserve_nano(terms, wires)
     located = charges(terms.wires, wires.clearing, net_wh, int(reserve.sum()))
     added = {LOCATIONAL: located.locational_nano, RENT_RETURNED: located.returned_nano}

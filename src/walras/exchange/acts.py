@@ -27,6 +27,7 @@ class ActKind(Enum):
     FORGOTTEN = "a member forgotten"
     ERASED = "private parts past their retention erased"
     READ = "readings of a slot read"
+    ASKED = "requests to a node of the metering path"
     DISPATCHED = "a dispatch ordered"
     REVOKED = "a credential revoked"
     DENIED = "an act that no credential allowed"

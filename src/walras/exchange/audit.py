@@ -21,6 +21,8 @@ import numpy as np
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import act_from_public
+from walras.exchange.audit_batches import BatchAudit
+from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
@@ -28,6 +30,8 @@ from walras.exchange.days import check_all_committed, check_days
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import (
     ACT,
+    BATCH_INCLUDED,
+    BATCH_POSTED,
     DAYS_COMMITTED,
     ESCROW_PAID,
     LEDGER_DEPLOYED,
@@ -59,6 +63,8 @@ from walras.ledger import (
     revision_of,
     slot_commitment,
 )
+from walras.ledger.batches import NAME
+from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.market.recheck import recheck
 from walras.market.registry import mechanism_named
@@ -131,6 +137,10 @@ class Audit:
                 self._execute(entry)
             if entry.kind == SLOT_CORRECTED:
                 self._check_correction(entry, state)
+            if entry.kind == BATCH_POSTED:
+                self._check_batch(entry)
+            if entry.kind == BATCH_INCLUDED:
+                self._check_included(entry)
             if entry.kind == DAYS_COMMITTED:
                 signers = check_days(self._terms, self._addresses, state, entry)
                 self.report.count("oracle signatures on committed days", signers)
@@ -151,6 +161,8 @@ class Audit:
 
     def _connect(self, deployed: Public) -> None:
         self._addresses = LedgerAddresses(**{k: deployed[k] for k in ("chain_id", "currency", "registry", "settlement")})
+        if self._terms.batches is not None:
+            self._batches = BatchAudit(self._terms, Contract(NAME, deployed["chain_id"], deployed["batches"]))
         if self._given_chain is not None:
             self._chain: Chain = self._given_chain
             return
@@ -259,7 +271,10 @@ class Audit:
         if public["journal_head"] != attested.hash:
             raise AuditError(f"slot {slot}: the settlement anchors another journal", thing=slot)
         self._execute(submitted)
-        self._check_commitment(slot, again.cash_nano, again.energy_wh, attested, public)
+        if self._batches is None:
+            self._check_commitment(slot, again.cash_nano, again.energy_wh, attested, public)
+        else:
+            self._batches.stands(BatchSlot(slot, prices, orders, clearing, wires, reactive, imports, exports, again))
 
     def _check_commitment(self, slot: int, cash: Any, energy: Any, attested: Entry, public: Public) -> None:
         header = Header(
@@ -284,6 +299,11 @@ class Audit:
         if wires is not None and after.admitted == self._terms.members:
             self._check_wires_held(slot, wires, after.import_wh, after.export_wh)
         self._execute(entry)
+        if self._batches is not None:
+            was = self._batches.settled(slot)
+            self._batches.stands(settled_again(self._terms, self._layout, was, after.import_wh, after.export_wh))
+            self.report.count("corrections computed again")
+            return
         header = Header(*(bytes.fromhex(public[name]) for name in ("root", "trades_root", "journal_head")))
         packed = pack_positions(difference_positions(column(public, "cash_nano"), column(public, "energy_wh")))
         if correction_of(self._chain, self._addresses, slot, after.revision) != slot_commitment(slot, header, packed):
@@ -294,10 +314,29 @@ class Audit:
 
     def _check_receipt(self, slot: int, events: Events) -> None:
         stated = events[EventKind.SETTLED].public
-        receipt = self._receipt
-        seen = {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number}
+        if self._terms.batches is not None:
+            seen: Public = {"batch": (slot - self._terms.first) // self._terms.batches.slots}
+        else:
+            seen = self._included()
         if stated != seen:
             raise AuditError(f"slot {slot}: the receipt is {seen}, the record says {dict(stated)}", thing=slot)
+
+    def _included(self) -> Public:
+        """What the record should say of the transaction executed last."""
+        receipt = self._receipt
+        return {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number}
+
+    def _check_batch(self, entry: Entry) -> None:
+        assert self._batches is not None
+        made = self._batches.check_posted(entry)
+        self._execute(entry)
+        self._batches.check_on_chain(self._chain, entry.public["batch"], made)
+        self.report.count("batches made again, and on the chain")
+
+    def _check_included(self, entry: Entry) -> None:
+        stated = {name: entry.public[name] for name in ("transaction", "gas", "block")}
+        if stated != self._included():
+            raise AuditError(f"batch {entry.public['batch']}: the receipt is {self._included()}, the record says {stated}")
 
     def _check_end(self, state: ExchangeState, entries: list[Entry]) -> None:
         if state.closed:
@@ -312,6 +351,11 @@ class Audit:
             self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:
             return
+        if self._batches is not None:
+            paid = sum(np.array(e.public["nano"], dtype=np.int64) for e in entries if e.kind == ESCROW_PAID)
+            self._batches.check_end(self._chain, paid, state.energy_wh, state.escrow_nano)  # type: ignore[arg-type]
+            self.report.count("accounts on the chain", self._terms.accounts)
+            return
         escrow, energy = balances(self._chain, self._addresses, range(self._terms.accounts))
         for name, chain, journal in (("balance", escrow, state.escrow_nano), ("energy", energy, state.energy_wh)):
             wrong = np.flatnonzero(chain != journal)
@@ -322,6 +366,7 @@ class Audit:
                 )
         self.report.count("accounts on the chain", self._terms.accounts)
 
+    _batches: BatchAudit | None = None
     _substituted: dict[int, Standing]
     _terms: Terms
     _layout: BillLayout

@@ -37,6 +37,7 @@ from walras.exchange.journal import Entry
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, clearing_to_public, column, orders_from_public
 from walras.exchange.settlement import positions_of
+from walras.exchange.taking_back import MECHANISM, check_taken_back, take_back
 from walras.exchange.terms import FIRM, Terms
 from walras.exchange.wires import Wires
 from walras.grid import FeederSlot, Requirements, add_supplier, check_nodal, find_violations, power_flow
@@ -114,9 +115,10 @@ def make_intended(
 
 
 def clear_wires(terms: Terms, intended: Intended) -> WiresSlot:
-    """The nodal clearing of what members are about to do."""
+    """What members are about to do, cleared on the wires: by prices, or by the order of the terms."""
     book, feeder = wires_book(terms, intended)
-    clearing = clear_nodal(book, CONVENTIONS, feeder)
+    wires = wires_of(terms)
+    clearing = clear_nodal(book, CONVENTIONS, feeder) if wires.priced else take_back(book, feeder, wires, intended.root_micro)
     return WiresSlot(intended, clearing, _curtailed(intended, book, clearing))
 
 
@@ -174,6 +176,14 @@ def _requirements(wires: Wires, hours: float, offers: Orders) -> Requirements:
     )
 
 
+def curtailment_nano(terms: Terms, slot: WiresSlot) -> Int64:
+    """[members] nano <= 0: paid for what was taken back by an order."""
+    book, _ = wires_book(terms, slot.intended)
+    paid = np.zeros(terms.members, dtype=np.int64)
+    np.add.at(paid, book.participant[:-2], slot.clearing.pay_nano[:-2])
+    return paid
+
+
 def reserve_nano(terms: Terms, slot: WiresSlot) -> Int64:
     """[members] nano received for reserve: the price of reserve times what each holds of it, filled or not."""
     held = np.zeros(terms.members, dtype=np.int64)
@@ -190,12 +200,15 @@ def check_wires(terms: Terms, slot: WiresSlot) -> list[Finding]:
         return [Finding("book", "batteries offer relief, and the terms have none")]
     book, feeder = wires_book(terms, slot.intended)
     filled = slot.clearing.filled_wh
-    if slot.clearing.mechanism != "nodal" or filled.shape != book.quantity_wh.shape:
+    wires = wires_of(terms)
+    if slot.clearing.mechanism != ("nodal" if wires.priced else MECHANISM) or filled.shape != book.quantity_wh.shape:
         return [Finding("book", f"{filled.size} fills by {slot.clearing.mechanism}, {book.count} orders on the wires")]
     outside = np.flatnonzero((filled < 0) | (filled > book.quantity_wh))
     if outside.size:
         row = int(outside[0])
         return [Finding("fills", f"order {row} is filled with {int(filled[row])} of {int(book.quantity_wh[row])} Wh")]
+    if not wires.priced:
+        return check_taken_back(book, slot.clearing, feeder, wires, slot.intended.root_micro)
     return check_nodal(book, slot.clearing, feeder, CONVENTIONS)
 
 

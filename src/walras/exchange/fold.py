@@ -23,6 +23,8 @@ RUN_OPENED = "run_opened"
 LEDGER_DEPLOYED = "ledger_deployed"
 ESCROW_PAID = "escrow_paid"
 SLOT_CORRECTED = "slot_corrected"
+BATCH_POSTED = "batch_posted"
+BATCH_INCLUDED = "batch_included"
 DAYS_COMMITTED = "days_committed"
 RUN_CLOSED = "run_closed"
 ACT = "act"
@@ -50,6 +52,7 @@ class ExchangeState:
     energy_wh     [accounts] int64, running energy taken from the grid
     settled       number of slots settled; `last_settled` the index of the last
     revisions     how often a settled slot was corrected, by index; none where it never was
+    posted        batches posted, `included` of them seen on the chain; `posted_until` the last slot in them
     committed     last slot of the last days committed to (`days`)
     closed        True after `run_closed`
     """
@@ -62,6 +65,9 @@ class ExchangeState:
     settled: int = 0
     last_settled: int | None = None
     revisions: Mapping[int, int] = field(default_factory=dict)
+    posted: int = 0
+    included: int = 0
+    posted_until: int | None = None
     committed: int | None = None
     closed: bool = False
 
@@ -86,9 +92,12 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
             return replace(state, escrow_nano=state.escrow_nano + paid)
         if entry.kind == SLOT_CORRECTED and state.last_settled is not None:
             return _correct(state, entry)
+        if entry.kind in (BATCH_POSTED, BATCH_INCLUDED) and "batches" in state.opened:
+            return _batch(state, entry)
         if entry.kind == DAYS_COMMITTED and state.last_settled is not None:
             return _commit_days(state, entry, state.last_settled)
         if entry.kind == RUN_CLOSED and not state.slots:
+            _check_all_posted(state, entry)
             return replace(state, closed=True)
     raise JournalError(f"entry {entry.seq}: {entry.kind} does not belong here", thing=entry.seq)
 
@@ -120,11 +129,35 @@ def _settle(state: ExchangeState, entry: Entry, slot: int, events: Mapping[Event
     return replace(state, escrow_nano=escrow, energy_wh=energy, settled=state.settled + 1, last_settled=slot)
 
 
+def _batch(state: ExchangeState, entry: Entry) -> ExchangeState:
+    """Settled slots go to the chain in their order, each in one batch, one batch at a time."""
+    index, first, last = entry.public["batch"], entry.public["first"], entry.public["last"]
+    if entry.kind == BATCH_INCLUDED:
+        if not (index == state.included == state.posted - 1 and last == state.posted_until):
+            raise JournalError(f"entry {entry.seq} ({entry.kind}): batch {index} was not posted before", thing=entry.seq)
+        return replace(state, included=index + 1)
+    assert state.opened is not None
+    due = state.opened["slots"][0] if state.posted_until is None else state.posted_until + 1
+    if index != state.posted or state.included != state.posted or first != due:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): batch {index} from slot {first} is not the next", thing=entry.seq)
+    if last < first or state.last_settled is None or last > state.last_settled:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {last} is not settled yet", thing=entry.seq)
+    return replace(state, posted=index + 1, posted_until=last)
+
+
+def _check_all_posted(state: ExchangeState, entry: Entry) -> None:
+    assert state.opened is not None
+    if "batches" in state.opened and (state.posted_until != state.last_settled or state.included != state.posted):
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): settled slots were not posted", thing=entry.seq)
+
+
 def _correct(state: ExchangeState, entry: Entry) -> ExchangeState:
     """A settled slot's difference is paid: what was settled stays, the correction is counted."""
     slot, revision = entry.public["slot"], entry.public["revision"]
     if state.last_settled is None or slot > state.last_settled:
         raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {slot} is not settled yet", thing=entry.seq)
+    if state.posted_until is not None and slot <= state.posted_until:
+        raise JournalError(f"entry {entry.seq} ({entry.kind}): slot {slot} is in a batch already", thing=entry.seq)
     if revision != state.revisions.get(slot, 0) + 1:
         raise JournalError(
             f"entry {entry.seq} ({entry.kind}): revision {revision} of slot {slot} follows on {state.revisions.get(slot, 0)}",

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from walras.errors import Fault, InputError, JournalError
+from walras.errors import Fault, InputError, JournalError, MeteringError
 from walras.exchange.sealed import KeySource, Private, Sealer, without
 from walras.metering.vault import KeyRing, add_member, forget
 
@@ -146,7 +146,16 @@ class Journal:
             ) from cause
         self._next = 0 if row is None else int(row[0]) + 1
         self._head = GENESIS if row is None else hashlib.sha256(row[1]).hexdigest()
-        self._sealer = Sealer(self._ring(), keys.master)
+        try:
+            self._sealer = Sealer(self._ring(), keys.master)
+        except MeteringError as cause:
+            self._db.close()
+            raise JournalError(
+                f"{path}: its members' keys do not open: the run was begun with another --secret, or is of a community with "
+                "another name or seed",
+                thing=path,
+                way_out="give the --secret file that it was begun with (none if none was given), or another --out folder",
+            ) from cause
 
     def _ring(self) -> KeyRing:
         return KeyRing(MappingProxyType(dict(self._db.execute("SELECT account, wrapped FROM member_key"))))
@@ -186,10 +195,26 @@ class Journal:
         try:
             self._db.execute("INSERT INTO entries VALUES (?, ?, ?)", (entry.seq, entry.line, stored))
         except sqlite3.Error as cause:
-            raise JournalError(f"{self._path}: entry {entry.seq} could not be recorded: {cause}", thing=self._path) from cause
+            raise JournalError(
+                f"{self._path}: entry {entry.seq} could not be recorded: {cause}",
+                thing=self._path,
+                way_out="give the command again: what is recorded stays; in a folder that cannot be written to nothing is read",
+            ) from cause
         self._next += 1
         self._head = entry.hash
         return replace(entry, private=private)
+
+    def catch_up(self) -> list[Entry]:
+        """What another program has appended since this one last wrote, the chain checked; so that the next entry follows on it."""
+        rows = self._db.execute("SELECT line FROM entries WHERE seq >= ? ORDER BY seq", (self._next,)).fetchall()
+        found = []
+        for (line,) in rows:
+            entry = read_line(bytes(line), f"{self._path}, entry {self._next}")
+            if (entry.seq, entry.prev) != (self._next, self._head):
+                raise JournalError(f"{self._path}, entry {self._next}: it does not follow on the entry before", thing=self._path)
+            self._next, self._head = self._next + 1, entry.hash
+            found.append(entry)
+        return found
 
     def entries(self) -> Iterator[Entry]:
         """All entries with the private parts that are still there, the chain and the commitments checked on the way."""
@@ -269,6 +294,9 @@ def read_public_record(path: Path) -> list[Entry]:
             f"{path.parent}: there is no public record here", missing, way_out="give the folder that `walras run --out` made"
         )
     data = path.read_bytes()
+    if not data:
+        way_out = "`walras run` writes it when the run is done; or restore it from a copy"
+        raise JournalError(f"{path}: it is empty: no entry of a run is in it", thing=path, way_out=way_out)
     if not data.endswith(b"\n"):
         what = "the last line is cut" if data else "it is empty"
         raise JournalError(f"{path}: {what}", thing=path, way_out="restore the record from a copy")

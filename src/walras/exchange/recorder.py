@@ -48,6 +48,7 @@ class Recorder:
         """The event `kind` of `slot`: from the journal, or decided now. JournalError if the journal holds another event here."""
         entry = self._ahead
         if entry is None:
+            self._pass_over(self._journal.catch_up())
             public, private = decide()
             entry = self._journal.append(kind, slot, public, private)
         elif (entry.kind, entry.slot) != (kind, slot):
@@ -73,3 +74,14 @@ class Recorder:
             self._state = apply(self._state, self._ahead)
             self.replayed += 1
             self._ahead = next(self._recorded, None)
+
+    def _pass_over(self, acts: list[Entry]) -> None:
+        """What other programs did with the record meanwhile; JournalError where it is more than acts: there is one exchange."""
+        for entry in acts:
+            if entry.kind != ACT:
+                raise JournalError(
+                    f"another exchange writes to this journal: entry {entry.seq} ({entry.kind}) is not of this run",
+                    thing=entry.seq,
+                    way_out="let one of them go on",
+                )
+            self._state = apply(self._state, entry)

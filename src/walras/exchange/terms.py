@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, JournalError
+from walras.exchange.batch_terms import BatchTerms, batch_terms_from_public
 from walras.exchange.network_charges import NetworkCharges, network_charges_from_public, network_charges_to_public
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
-from walras.tariffs.bill import ACCOUNTS, LOCATED, RESERVE, BillLayout, bill_layout
+from walras.tariffs.bill import ACCOUNTS, BillLayout, bill_layout
 from walras.tariffs.prices import PriceTable
 from walras.tariffs.records import LocalTariff, PriceItem
 from walras.units import Int64, as_int64
@@ -38,6 +39,7 @@ class Terms:
     gate_closure_s, metering_deadline_s  seconds before the start and after the end of a slot
     oracles        addresses; `quorum` of them attest
     dispute_window_s  seconds after the metering deadline in which late readings correct a settled slot; 0: settled is final
+    batches        how slots go to the chain many at a time; None where each goes by itself
     commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     charges        what is charged for capacity and losses beside the contracts; None where nothing is
@@ -64,6 +66,7 @@ class Terms:
     quorum: int
     wires: Wires | None = None
     dispute_window_s: int = 0
+    batches: BatchTerms | None = None
     commits_days: bool = False
     charges: NetworkCharges | None = None
 
@@ -91,7 +94,7 @@ class Terms:
         nothing = np.zeros((len(self.contracts), len(self.items)), dtype=np.int64)
         added = () if self.charges is None else self.charges.items
         if self.wires is not None:
-            added = (*added, *((RESERVE,) if self.wires.holds_reserve else ()), *LOCATED)
+            added = (*added, *self.wires.items)
         return bill_layout(self.price_table(0, nothing), self.local, added)
 
 
@@ -101,8 +104,10 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
     if terms.charges is not None:
         wires["charges"] = network_charges_to_public(terms.charges)
     days = {"days": "committed"} if terms.commits_days else {}
+    batches = {} if terms.batches is None else {"batches": terms.batches.to_public()}
     return (
         wires
+        | batches
         | days
         | {
             "format": 1,
@@ -156,11 +161,49 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             quorum=public["oracles"]["quorum"],
             wires=wires_from_public(public["wires"]) if "wires" in public else None,
             dispute_window_s=public["gates"].get("dispute_s", 0),
+            batches=batch_terms_from_public(public["batches"]) if "batches" in public else None,
             commits_days=public.get("days") == "committed",
             charges=network_charges_from_public(public["charges"]) if "charges" in public else None,
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause
+
+
+OPTIONS = {
+    ("slots",): "--start and --days",
+    ("market",): "--mechanism",
+    ("market", "slots"): "--start, --days and --mechanism",
+    ("wires",): "--mechanism nodal",
+    ("slots", "wires"): "--start, --days and --mechanism nodal",
+}
+"""Which options of `walras run` account for terms that differ in exactly these parts."""
+
+
+def begun_otherwise(begun: Mapping[str, Any], now: Mapping[str, Any]) -> JournalError:
+    """The error that a run meets in a journal of other terms: what differs, and whether options account for it."""
+    parts = tuple(sorted(part for part in {*begun, *now} if begun.get(part) != now.get(part)))
+    found = [line for part in parts if part != "wires" for line in _differences(part, begun.get(part), now.get(part))]
+    shown, more = found[:3], f" and {len(found) - 3} more" if len(found) > 3 else ""
+    options = OPTIONS.get(parts)
+    what = f"the journal was begun with other {options or 'terms: another community file'}"
+    return JournalError(
+        what + (f" ({'; '.join(shown)}{more})" if shown else ""),
+        thing=parts,
+        way_out=(f"give the same {options} as then, " if options else "") + "give another --out folder, or --fresh to begin anew",
+    )
+
+
+def _differences(name: str, begun: object, now: object) -> list[str]:
+    """What differs in a part of the terms, down to its fields: name, value then, value now."""
+    if isinstance(begun, Mapping) and isinstance(now, Mapping):
+        fields = sorted(field for field in {*begun, *now} if begun.get(field) != now.get(field))
+        return [line for field in fields for line in _differences(f"{name}.{field}", begun.get(field), now.get(field))]
+    return [f"{name}: {_short(begun)}, now {_short(now)}"]
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def conventions_to_public(conventions: Conventions) -> dict[str, Any]:

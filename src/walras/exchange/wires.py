@@ -17,7 +17,7 @@ Source: Kirschen and Strbac, "Fundamentals of Power System Economics", 2018, cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +25,14 @@ import numpy as np
 from walras.errors import Fault, InputError
 from walras.grid import Network
 from walras.market.clearing import Clearing
+from walras.tariffs.bill import CURTAILMENT, LOCATED, RESERVE
 from walras.units import Int64, as_int64, checked_product, share_pro_rata
 
 Rent = Literal["members", "grid_operator"]
 RENTS: tuple[Rent, ...] = ("members", "grid_operator")
 Relieving = Literal["none", "batteries"]
+TakingBack = Literal["nodal", "pro_rata", "last_in_first_out", "cheapest"]
+ORDERS: tuple[TakingBack, ...] = ("nodal", "pro_rata", "last_in_first_out", "cheapest")
 SCARCITY_MICRO = 1_000_000
 """One currency unit a kWh, unless the community says otherwise."""
 RELIEVING: tuple[Relieving, ...] = ("none", "batteries")
@@ -60,6 +63,8 @@ class Wires:
     relief      whether members' batteries offer the wires what they could give or take more
     required    emissions cap and reserve; None: neither
     scarcity_micro   most that the wires add to the price of a kWh, and that reserve earns, micro/kWh
+    order       `nodal`: least value first, with prices; else the written order by which feed-in is taken back (`taking_back`),
+                `paid_percent` of what its owner loses being paid; `connected` [members] is the year of each member's newest plant
     """
 
     network: Network
@@ -70,6 +75,21 @@ class Wires:
     relief: Relieving = "none"
     required: Required | None = None
     scarcity_micro: int = SCARCITY_MICRO
+    order: TakingBack = "nodal"
+    paid_percent: int = 100
+    connected: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def priced(self) -> bool:
+        """Whether limits have prices."""
+        return self.order == "nodal"
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The items that the wires add to a bill."""
+        if not self.priced:
+            return (CURTAILMENT,)
+        return (*((RESERVE,) if self.holds_reserve else ()), *LOCATED)
 
     @property
     def holds_reserve(self) -> bool:
@@ -119,6 +139,8 @@ def _share(key: Int64, total: int) -> Int64:
 def wires_to_public(wires: Wires) -> dict[str, Any]:
     """Whole numbers and strings; numbers that are not whole as hexadecimal floats, exact to the last bit."""
     said: dict[str, Any] = {} if wires.relief == "none" else {"relief": wires.relief}
+    if not wires.priced:
+        said |= {"order": wires.order, "paid_percent": wires.paid_percent, "connected": wires.connected.tolist()}
     if wires.required is not None:
         said["required"] = asdict(wires.required)
     return said | {
@@ -140,14 +162,17 @@ def wires_from_public(public: Mapping[str, Any]) -> Wires:
         faults.append(Fault("wires", "bus", [int(bus.min()), int(bus.max())], f"buses below {network.buses}"))
     if public["rent"] not in RENTS:
         faults.append(Fault("wires", "rent", public["rent"], "one of " + ", ".join(RENTS)))
-    relief = public.get("relief", "none")
+    relief, order = public.get("relief", "none"), public.get("order", "nodal")
+    by_order = () if order == "nodal" else (order, public["paid_percent"], as_int64(public["connected"], "connected"))
+    if order not in ORDERS or (by_order and by_order[2].shape != bus.shape):
+        faults.append(Fault("wires", "order", order, "one of " + ", ".join(ORDERS) + ", with a year for each member"))
     if relief not in RELIEVING:
         faults.append(Fault("wires", "relief", relief, "one of " + ", ".join(RELIEVING)))
     if faults:
         raise InputError("terms", faults)
     required = Required(**public["required"]) if "required" in public else None
     limits = public["import_limit_w"], public["export_limit_w"]
-    return Wires(network, bus, public["rent"], *limits, relief, required, public["scarcity_micro"])
+    return Wires(network, bus, public["rent"], *limits, relief, required, public["scarcity_micro"], *by_order)
 
 
 def network_to_public(network: Network) -> dict[str, Any]:

@@ -161,14 +161,14 @@ def _energy_price(optimum: Dispatch, conventions: Conventions) -> float:
 def _divide(orders: Orders, book: Terms, groups: Groups, filled: Int64, conventions: Conventions) -> Int64:
     """Fills by order: a group filled in full or not at all needs no division; the rest is rationed by the tie convention."""
     fills = np.where(filled[groups.of_order] == groups.quantity_wh[groups.of_order], book.quantity_wh, 0)
-    partial = np.flatnonzero((filled > 0) & (filled < groups.quantity_wh))
-    if partial.size:
-        by_group = np.argsort(groups.of_order, kind="stable")
-        starts = np.searchsorted(groups.of_order[by_group], np.arange(groups.price.size + 1))
-        for group in partial:
-            rows = by_group[starts[group] : starts[group + 1]]
-            served, energy = ration(orders, rows, book.quantity_wh, int(filled[group]), conventions)
-            fills[served] = energy
+    partial = (filled > 0) & (filled < groups.quantity_wh)
+    rationed = np.flatnonzero(partial[groups.of_order])
+    rationed = rationed[np.argsort(groups.of_order[rationed], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups.of_order[rationed], prepend=-1))
+    for rows in np.split(rationed, starts[1:]) if rationed.size else []:
+        group = int(groups.of_order[rows[0]])
+        served, energy = ration(orders, rows, book.quantity_wh, int(filled[group]), conventions)
+        fills[served] = energy
     return np.asarray(fills, dtype=np.int64)
 
 

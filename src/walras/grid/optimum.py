@@ -31,6 +31,9 @@ LEAST_DAMPING = 1 / 2
 QP_STILL_KW = 1e-5
 """A quadratic step is an interior-point step: its last digits are noise, and 1e-5 kW is far below one Wh in any slot."""
 
+ROOM_KW = 1e-3
+"""A limit with more room than this (kW at the order that moves it most), and without a price, is left out of a quadratic step."""
+
 PRICE_STILL = 0.5
 MISSING_WH = 0.25
 """The point also stands still when no nodal price moves by half a micro and less than a quarter Wh is missing in the balance:
@@ -128,7 +131,7 @@ def _with_rows(work: Work, limits: LimitRows, basis: Int) -> Dispatch:
     """
     g = work.groups
     penalty = penalty_of(g)
-    multipliers, still, damping, bend = np.zeros(1), np.inf, 1.0, 1.0
+    multipliers, still, damping, bend, calm = np.zeros(1), np.inf, 1.0, 1.0, 0
     rows = work.rows(limits)
     price = np.zeros(work.p.size)
     for rounds in range(1, ROUNDS + 1):
@@ -150,7 +153,8 @@ def _with_rows(work: Work, limits: LimitRows, basis: Int) -> Dispatch:
                 missing = abs(work.base_kw - slack_power(work.vr, work.vi, work.state)) / work.slot.kw_per_wh
                 if np.abs(price - held).max() <= PRICE_STILL and missing <= MISSING_WH:
                     break
-        if linear and not fresh and part == 1.0 and rounds > 3 and (still > last / 2 or damping < 1):
+        calm = 0 if fresh or part < 1.0 else calm + 1
+        if linear and calm and (damping < 1 or (calm > 1 and rounds > 3 and still > last / 2)):
             damping /= 2
         if not linear and expected > 0:
             seen = float((price - held)[g.place] @ (g.side * (work.x - before)))
@@ -163,7 +167,8 @@ def _with_rows(work: Work, limits: LimitRows, basis: Int) -> Dispatch:
 def _quadratic(work: Work, rows: PlaceRows, guess: Float, price: Float, bend: float, penalty: float) -> tuple[Float, Float, float]:
     """A quadratic step from the point: new fills, multipliers, and the model's curvature along the step.
 
-    Columns far from their guessed nodal price stay at the bound it gives them; what turns out wrong comes in.
+    Columns far from their guessed nodal price stay at the bound it gives them, and limits that have room and no price are left
+    out; what turns out wrong comes in.
     """
     g, w = work.groups, work.w
     cost = -g.side * g.price
@@ -173,22 +178,29 @@ def _quadratic(work: Work, rows: PlaceRows, guess: Float, price: Float, bend: fl
     window = some
     if cost.size > WINDOW_FROM:
         window = some & (np.abs(reduced) <= WINDOW_PART * np.abs(price).max() + 1.0)
+    kept = (np.abs(guess) > PRICE_STILL) | (rows.times(g, work.x) > rows.right - ROOM_KW)
+    kept[0] = True
+    multipliers = np.zeros(guess.size)
     while True:
         new = np.where(reduced > 0, 0.0, work.upper)
         new[window] = 0.0
         columns = np.flatnonzero(window)
-        _, inside, multipliers = solve_split(
-            w.parent, curvature, g.place[columns], g.side[columns], cost[columns], rows.of(g, columns),
-            rows.right - rows.times(g, new), work.upper[columns], work.x[columns], penalty,
+        _, inside, priced = solve_split(
+            w.parent, curvature, g.place[columns], g.side[columns], cost[columns], rows.of(g, columns)[kept],
+            (rows.right - rows.times(g, new))[kept], work.upper[columns], work.x[columns], penalty,
         )  # fmt: skip
         new[columns] = inside
         if not np.isfinite(new).all():
             raise ClearingError("the quadratic program of the clearing did not finish", thing=work.slot, way_out="report the book")
+        multipliers[kept] = priced
         after = rows.reduced(cost, g, multipliers)
         wrong = some & ~window & (np.where(new > 0, after, -after) > PRICE_STILL)
-        if not wrong.any():
+        broken = ~kept & (rows.times(g, new) > rows.right + QP_STILL_KW)
+        if not wrong.any() and not broken.any():
             return new, multipliers, curvature_of(w.parent, curvature, g.place, g.side, new - work.x)
-        window = window | (some & (np.abs(reduced) <= 4 * np.abs(reduced[window]).max(initial=1.0))) | wrong
+        if wrong.any():
+            window = window | (some & (np.abs(reduced) <= 4 * np.abs(reduced[window]).max(initial=1.0))) | wrong
+        kept = kept | broken
 
 
 def _linear(work: Work, rows: PlaceRows, penalty: float, basis: Int) -> tuple[Float, Float, Int]:

@@ -1,8 +1,8 @@
 """Limits as linear rows: value, bound and exact AC gradient of each limit that matters at an operating point.
 
-The rule: a limit enters the problem only once a flow breaks it (the worst few of each kind at a time), and from then on its row
-is linearised afresh at every new point. `LIMIT_NAMES` are the kinds; from import on they are plain sums of orders
-(`requirements.py`).
+The rule: a limit enters the problem only once a flow breaks it (the worst few of each kind at a time, of neighbours one), and from
+then on its row is linearised afresh at every new point. `LIMIT_NAMES` are the kinds; from import on they are plain sums of
+orders (`requirements.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LIMIT_NAMES = (
     "reserve down",
 )
 
-PER_KIND = 3
+PER_KIND = 8
 """How many limits of a kind enter at a time."""
 
 
@@ -85,7 +85,10 @@ def worst_limits(
     parent: Int, data: Float, vr: Float, vi: Float, state: Float, v_min: Float, v_max: Float, known_kind: Int, known_place: Int,
     tolerance: float,
 ) -> tuple[Int, Int, Float]:  # fmt: skip
-    """Kind, place and excess of the worst broken limits that are not known, at most PER_KIND of each kind, worst first."""
+    """Kind, place and excess of the worst broken limits that are not known, at most PER_KIND of each kind, worst first.
+
+    Of neighbours only the worst comes: along a cable one limit mostly stands for all. Where no such peak is left, any comes.
+    """
     n = parent.size
     excess = np.full((4, n), -np.inf)
     for k in range(1, n):
@@ -94,21 +97,42 @@ def worst_limits(
         excess[kind, k] = branch_loading(parent, data, vr, vi, state, k) - 1.0
         excess[LOW_VOLTAGE, k] = v_min[k] - v
         excess[HIGH_VOLTAGE, k] = v - v_max[k]
+    peaks = np.full((4, n), -np.inf)
+    for kind in range(4):
+        _keep_peaks(parent, excess[kind], tolerance, peaks[kind])
     for row in range(known_kind.size):
         if known_kind[row] < 4:
             excess[known_kind[row], known_place[row]] = -np.inf
+            peaks[known_kind[row], known_place[row]] = -np.inf
     kinds, places = np.empty(4 * PER_KIND, dtype=np.int64), np.empty(4 * PER_KIND, dtype=np.int64)
     amounts = np.empty(4 * PER_KIND)
     count = 0
     for kind in range(4):
+        from_peaks = peaks[kind].max() > tolerance
         for _ in range(min(PER_KIND, n)):
-            k = int(np.argmax(excess[kind]))
-            if excess[kind, k] <= tolerance:
+            left = peaks[kind] if from_peaks else excess[kind]
+            k = int(np.argmax(left))
+            if left[k] <= tolerance:
                 break
-            kinds[count], places[count], amounts[count] = kind, k, excess[kind, k]
-            excess[kind, k] = -np.inf
+            kinds[count], places[count], amounts[count] = kind, k, left[k]
+            left[k] = -np.inf
             count += 1
     return kinds[:count], places[:count], amounts[:count]
+
+
+@njit(cache=True)
+def _keep_peaks(parent: Int, excess: Float, tolerance: float, peaks: Float) -> None:
+    """`peaks` [n]: the excess of those places that exceed it more than their neighbours do, -inf elsewhere."""
+    for k in range(1, excess.size):
+        if excess[k] > tolerance:
+            peaks[k] = excess[k]
+    for k in range(1, excess.size):
+        up = parent[k]
+        if up > 0 and excess[k] > tolerance:
+            if excess[k] > excess[up]:
+                peaks[up] = -np.inf
+            else:
+                peaks[k] = -np.inf
 
 
 @njit(cache=True)

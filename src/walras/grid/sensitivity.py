@@ -66,7 +66,7 @@ def adjoint(parent: Int, factor: Complex, vr: Float, vi: Float, c: Complex, dp: 
     n = parent.size
     for k in range(n - 1, 0, -1):
         up = parent[k]
-        if up > 0:
+        if up > 0 and c[k] != 0.0:  # of most quantities only the way to the root
             moved = factor[k, 0].conjugate() * c[k] + factor[k, 1] * c[k].conjugate()
             c[up] -= factor[k, 2].conjugate() * moved
     dp[0] = 0.0
@@ -77,9 +77,9 @@ def adjoint(parent: Int, factor: Complex, vr: Float, vi: Float, c: Complex, dp: 
         if up > 0:
             right -= factor[k, 3].conjugate() * c[up]
         c[k] = factor[k, 0].conjugate() * right + factor[k, 1] * right.conjugate()
-        weight = c[k] / complex(vr[k], vi[k])
-        dp[k] = weight.real
-        dq[k] = -weight.imag
+        square = vr[k] * vr[k] + vi[k] * vi[k]  # c / V, without the care that a general complex division takes
+        dp[k] = (c[k].real * vr[k] + c[k].imag * vi[k]) / square
+        dq[k] = (c[k].real * vi[k] - c[k].imag * vr[k]) / square
 
 
 @njit(cache=True)

@@ -11,6 +11,8 @@ primal-dual interior point method", SIAM J. Optimization 2(4), 1992).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -122,102 +124,171 @@ def _longest(value: Float, change: Float, most: float) -> float:
     return most
 
 
+class _Program(NamedTuple):
+    """What is solved, costs and curvature in units of the largest cost: `linear` is the cost less the curvature's pull to x."""
+
+    parent: Int
+    w: Float
+    place: Int
+    side: Float
+    linear: Float
+    rows: Float
+    right: Float
+    upper: Float
+    most: float
+
+
+class _Point(NamedTuple):
+    """Fills with their room to the upper bound and the multipliers of both bounds; multipliers of the rows with slack, elastic
+    excess and the room of the multiplier to the penalty (entry 0 of the last three is unused). Also a direction of all these.
+    """
+
+    y: Float
+    room: Float
+    low: Float
+    high: Float
+    nu: Float
+    slack: Float
+    excess: Float
+    gap: Float
+
+
+@njit(cache=True)
+def _first(program: _Program, x: Float) -> _Point:
+    """A point inside all bounds near the fills x."""
+    m, n = program.rows.shape
+    y: Float = np.empty(n)
+    mu = 0.1
+    for i in range(n):
+        edge = min(0.3 * program.upper[i], 1.0)
+        y[i] = min(max(x[i], edge), program.upper[i] - edge)
+    room = program.upper - y
+    nu: Float = np.zeros(m)
+    slack, excess, gap = np.ones(m), np.ones(m), np.ones(m)
+    for i in range(1, m):
+        slack[i] = max(program.right[i] - _dot(program.rows[i], y), 1.0)
+        nu[i] = mu / slack[i]
+        gap[i] = program.most - nu[i]
+        excess[i] = mu / gap[i]
+    return _Point(y, room, mu / y, mu / room, nu, slack, excess, gap)
+
+
+@njit(cache=True)
+def _residuals(program: _Program, at: _Point) -> tuple[Float, Float]:
+    """What is missing in the first-order conditions [orders] and in the rows [m]."""
+    bend = _apply(program.parent, program.w, program.place, program.side, at.y)
+    dual = -(program.linear + bend + times_rows(at.nu, program.rows) - at.low + at.high)
+    primal = program.right - rows_times(program.rows, at.y)
+    for i in range(1, primal.size):
+        primal[i] += at.excess[i] - at.slack[i]
+    return dual, primal
+
+
+@njit(cache=True)
+def _products(at: _Point) -> float:
+    """The sum of all complementarity products."""
+    total = _dot(at.low, at.y) + _dot(at.high, at.room)
+    return total + _dot(at.slack[1:], at.nu[1:]) + _dot(at.excess[1:], at.gap[1:])
+
+
+@njit(cache=True)
+def _schur(program: _Program, at: _Point, diagonal: Float) -> tuple[Float, Float]:
+    """(rows through the inverse of the Hessian [m, orders], the matrix of the multipliers [m, m])."""
+    rows = program.rows
+    m, n = rows.shape
+    inverse_rows, schur = np.empty((m, n)), np.empty((m, m))
+    for i in range(m):
+        inverse_rows[i] = _solve_tree(program.parent, program.w, program.place, program.side, diagonal, rows[i])
+    for i in range(m):
+        for j in range(i + 1):
+            schur[i, j] = schur[j, i] = _dot(rows[i], inverse_rows[j])
+    for i in range(m):  # the equality has no slack of its own, and two limits on the same sum are parallel rows
+        schur[i, i] += 1e-13 * (1 + schur[i, i])
+    for i in range(1, m):
+        schur[i, i] += at.slack[i] / at.nu[i] + at.excess[i] / at.gap[i]
+    return inverse_rows, schur
+
+
+@njit(cache=True)
+def _direction(
+    program: _Program, at: _Point, residuals: tuple[Float, Float], diagonal: Float, inverse_rows: Float, schur: Float,
+    products: tuple[Float, Float, Float, Float],
+) -> _Point:  # fmt: skip
+    """The Newton step that moves the complementarity products by `products` (low, high, slack, excess)."""
+    (dual, primal), (c_low, c_high, c_nu, c_gap) = residuals, products
+    m = primal.size
+    r_dual = dual + c_low / at.y - c_high / at.room
+    r_primal = primal.copy()
+    for i in range(1, m):
+        r_primal[i] += c_gap[i] / at.gap[i] - c_nu[i] / at.nu[i]
+    half = _solve_tree(program.parent, program.w, program.place, program.side, diagonal, r_dual)
+    d_nu = np.asarray(np.linalg.solve(schur, rows_times(program.rows, half) - r_primal))
+    d_y = half - times_rows(d_nu, inverse_rows)
+    d_low = (c_low - at.low * d_y) / at.y
+    d_high = (c_high + at.high * d_y) / at.room
+    d_slack, d_excess = np.zeros(m), np.zeros(m)
+    for i in range(1, m):
+        d_slack[i] = (c_nu[i] - at.slack[i] * d_nu[i]) / at.nu[i]
+        d_excess[i] = (c_gap[i] + at.excess[i] * d_nu[i]) / at.gap[i]
+    return _Point(d_y, -d_y, d_low, d_high, d_nu, d_slack, d_excess, -d_nu)
+
+
+@njit(cache=True)
+def _reach(at: _Point, d: _Point) -> float:
+    """The part of the step that stays inside every bound."""
+    step = _longest(at.y, d.y, 1.0 / 0.995)
+    step = _longest(at.room, d.room, step)
+    step = _longest(at.low, d.low, step)
+    step = _longest(at.high, d.high, step)
+    step = _longest(at.slack[1:], d.slack[1:], step)
+    step = _longest(at.nu[1:], d.nu[1:], step)
+    step = _longest(at.excess[1:], d.excess[1:], step)
+    return min(0.995 * _longest(at.gap[1:], d.gap[1:], step), 1.0)
+
+
+@njit(cache=True)
+def _moved(at: _Point, d: _Point, step: float) -> _Point:
+    """The point a part of the step further."""
+    return _Point(
+        at.y + step * d.y, at.room + step * d.room, at.low + step * d.low, at.high + step * d.high, at.nu + step * d.nu,
+        at.slack + step * d.slack, at.excess + step * d.excess, at.gap + step * d.gap,
+    )  # fmt: skip
+
+
 @njit(cache=True)
 def solve_split(
-    parent: Int,
-    w: Float,
-    place: Int,
-    side: Float,
-    cost: Float,
-    rows: Float,
-    right: Float,
-    upper: Float,
-    x: Float,
-    penalty: float,
+    parent: Int, w: Float, place: Int, side: Float, cost: Float, rows: Float, right: Float, upper: Float, x: Float, penalty: float
 ) -> tuple[bool, Float, Float]:
     """(settled, fills [orders], multipliers [rows]); the multipliers have the sign of `simplex.solve_rows`. `upper` > 0."""
     m, n = rows.shape
     unit = max(np.abs(cost).max(), 1.0)
-    w, linear = w / unit, cost / unit
-    linear = linear - _apply(parent, w, place, side, x)
-    most = penalty / unit
-    y: Float = np.empty(n)
-    mu = 0.1
-    for i in range(n):
-        edge = min(0.3 * upper[i], 1.0)
-        y[i] = min(max(x[i], edge), upper[i] - edge)
-    room = upper - y
-    low, high = mu / y, mu / room
-    nu: Float = np.zeros(m)
-    slack, excess, gap = np.ones(m), np.ones(m), np.ones(m)
-    for i in range(1, m):
-        slack[i] = max(right[i] - _dot(rows[i], y), 1.0)
-        nu[i] = mu / slack[i]
-        gap[i] = most - nu[i]
-        excess[i] = mu / gap[i]
-    settled = False
-    count = 2 * n + 2 * (m - 1)
+    curvature = w / unit
+    linear = cost / unit - _apply(parent, curvature, place, side, x)
+    program = _Program(parent, curvature, place, side, linear, rows, right, upper, penalty / unit)
+    at, count, settled = _first(program, x), 2 * n + 2 * (m - 1), False
     for _ in range(_MOST):
-        dual = -(linear + _apply(parent, w, place, side, y) + times_rows(nu, rows) - low + high)
-        primal = right - rows_times(rows, y)
-        for i in range(1, m):
-            primal[i] += excess[i] - slack[i]
-        mu = (_dot(low, y) + _dot(high, room) + _dot(slack[1:], nu[1:]) + _dot(excess[1:], gap[1:])) / count
-        if mu < _GAP and np.abs(dual).max() < 1e-10 and np.abs(primal).max() < 1e-9:
+        residuals = _residuals(program, at)
+        mu = _products(at) / count
+        if mu < _GAP and np.abs(residuals[0]).max() < 1e-10 and np.abs(residuals[1]).max() < 1e-9:
             settled = True
             break
-        diagonal = low / y + high / room
-        inverse_rows = np.empty((m, n))
-        for i in range(m):
-            inverse_rows[i] = _solve_tree(parent, w, place, side, diagonal, rows[i])
-        schur = np.empty((m, m))
-        for i in range(m):
-            for j in range(i + 1):
-                schur[i, j] = schur[j, i] = _dot(rows[i], inverse_rows[j])
-        for i in range(m):  # the equality has no slack of its own, and two limits on the same sum are parallel rows
-            schur[i, i] += 1e-13 * (1 + schur[i, i])
-        for i in range(1, m):
-            schur[i, i] += slack[i] / nu[i] + excess[i] / gap[i]
-        c_low, c_high, c_nu, c_gap = -low * y, -high * room, -slack * nu, -excess * gap
-        step = 1.0
-        d_y, d_nu, d_low, d_high, d_slack, d_excess = y, nu, low, high, slack, excess
-        for corrector in range(2):
-            if corrector == 1:
-                after = _dot(low + step * d_low, y + step * d_y) + _dot(high + step * d_high, room - step * d_y)
-                after += _dot((slack + step * d_slack)[1:], (nu + step * d_nu)[1:])
-                after += _dot((excess + step * d_excess)[1:], (gap - step * d_nu)[1:])
-                target = mu * max((after / count / mu) ** 3, 1e-8)
-                c_low = target - low * y - d_low * d_y
-                c_high = target - high * room + d_high * d_y
-                c_nu = target - slack * nu - d_slack * d_nu
-                c_gap = target - excess * gap + d_excess * d_nu
-            r_dual = dual + c_low / y - c_high / room
-            r_primal = primal.copy()
-            for i in range(1, m):
-                r_primal[i] += c_gap[i] / gap[i] - c_nu[i] / nu[i]
-            half = _solve_tree(parent, w, place, side, diagonal, r_dual)
-            d_nu = np.asarray(np.linalg.solve(schur, rows_times(rows, half) - r_primal))
-            d_y = half - times_rows(d_nu, inverse_rows)
-            d_low = (c_low - low * d_y) / y
-            d_high = (c_high + high * d_y) / room
-            d_slack, d_excess = np.zeros(m), np.zeros(m)
-            for i in range(1, m):
-                d_slack[i] = (c_nu[i] - slack[i] * d_nu[i]) / nu[i]
-                d_excess[i] = (c_gap[i] + excess[i] * d_nu[i]) / gap[i]
-            step = _longest(y, d_y, 1.0 / 0.995)
-            step = _longest(room, -d_y, step)
-            step = _longest(low, d_low, step)
-            step = _longest(high, d_high, step)
-            step = _longest(slack[1:], d_slack[1:], step)
-            step = _longest(nu[1:], d_nu[1:], step)
-            step = _longest(excess[1:], d_excess[1:], step)
-            step = min(0.995 * _longest(gap[1:], -d_nu[1:], step), 1.0)
-        y, room, nu, gap = y + step * d_y, room - step * d_y, nu + step * d_nu, gap - step * d_nu
-        low, high = low + step * d_low, high + step * d_high
-        slack, excess = slack + step * d_slack, excess + step * d_excess
+        diagonal = at.low / at.y + at.high / at.room
+        inverse_rows, schur = _schur(program, at, diagonal)
+        predictor = (-at.low * at.y, -at.high * at.room, -at.slack * at.nu, -at.excess * at.gap)
+        d = _direction(program, at, residuals, diagonal, inverse_rows, schur, predictor)
+        target = mu * max((_products(_moved(at, d, _reach(at, d))) / count / mu) ** 3, 1e-8)
+        corrector = (
+            target - at.low * at.y - d.low * d.y,
+            target - at.high * at.room - d.high * d.room,
+            target - at.slack * at.nu - d.slack * d.nu,
+            target - at.excess * at.gap - d.excess * d.gap,
+        )
+        d = _direction(program, at, residuals, diagonal, inverse_rows, schur, corrector)
+        at = _moved(at, d, _reach(at, d))
+    y = at.y
     for i in range(n):  # complementarity says which bound: the multiplier outweighs the distance
-        if low[i] > 1e-7 and y[i] < 1e-5:
+        if at.low[i] > 1e-7 and y[i] < 1e-5:
             y[i] = 0.0
-        elif high[i] > 1e-7 and room[i] < 1e-5:
+        elif at.high[i] > 1e-7 and at.room[i] < 1e-5:
             y[i] = upper[i]
-    return settled, y, -nu * unit
+    return settled, y, -at.nu * unit

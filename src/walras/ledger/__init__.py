@@ -15,8 +15,10 @@ from walras.ledger._keccak import keccak256
 from walras.ledger.abi import Revert, artifact
 from walras.ledger.chain import (
     Chain,
+    FoundLog,
     Head,
     Log,
+    ReadableChain,
     Receipt,
     Rehearsal,
     TimedTransaction,
@@ -80,6 +82,7 @@ __all__ = [
     "DeploymentPlan",
     "EmbeddedChain",
     "Fees",
+    "FoundLog",
     "Genesis",
     "Head",
     "Header",
@@ -90,6 +93,7 @@ __all__ = [
     "Log",
     "NetPositions",
     "NodeSettings",
+    "ReadableChain",
     "Receipt",
     "Rehearsal",
     "Revert",

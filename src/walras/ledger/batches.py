@@ -159,10 +159,14 @@ def post(chain: Chain, contract: Contract, operator: SigningKey, batch: Batch, s
 
 def read_post(raw: bytes) -> Batch:
     """The batch in a raw transaction: all that a stranger needs to rebuild the state. LedgerError for another call."""
-    data = read_transaction(raw).transaction.data
+    return read_post_call(read_transaction(raw).transaction.data)
+
+
+def read_post_call(data: bytes) -> Batch:
+    """The batch in the calldata of a post."""
     signature = artifact(NAME).functions["post"]
     if data[:4] != signature.hash[:4]:
-        raise LedgerError("the transaction posts no batch", thing=raw, way_out="give the transaction that emitted BatchPosted")
+        raise LedgerError("the transaction posts no batch", thing=data, way_out="give the transaction that emitted BatchPosted")
     first, slots, facts_root, journal_head, _ = decode(signature.inputs, data[4:])
     return Batch(first, tuple((bytes(root), bytes(packed)) for root, packed in slots), bytes(facts_root), bytes(journal_head))
 

@@ -53,8 +53,12 @@ class Contract:
 
 def creation_transaction(chain_id: int, sender: Sender, code: Artifact, *arguments: Any) -> tuple[Contract, bytes]:
     """The contract that will be, and the signed bytes that make it. Pure."""
-    data = code.creation(*arguments)
-    contract = Contract(code.name, chain_id, contract_address(sender.key.address, sender.nonce))
+    return creation_transaction_of(chain_id, sender, code.name, code.creation(*arguments))
+
+
+def creation_transaction_of(chain_id: int, sender: Sender, name: str, data: bytes) -> tuple[Contract, bytes]:
+    """The same from the whole data of the creation: code and arguments."""
+    contract = Contract(name, chain_id, contract_address(sender.key.address, sender.nonce))
     limit = min(500_000 + GAS_PER_CODE_BYTE * len(data), MAX_TRANSACTION_GAS)
     return contract, sign_transaction(sender.key, Transaction(chain_id, sender.nonce, None, data, limit, sender.fees))
 

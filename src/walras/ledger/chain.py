@@ -100,6 +100,25 @@ class Chain(Protocol):
         """The newest block."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLog:
+    """An event with the transaction that emitted it and its block."""
+
+    log: Log
+    transaction_hash: bytes
+    block_number: int
+
+
+class ReadableChain(Chain, Protocol):
+    """A chain whose past can be looked through: what a stranger needs who was not there."""
+
+    def logs(self, address: str, topic: bytes, first_block: int = 0) -> list[FoundLog]:
+        """The events of `address` with this first topic, from `first_block` on, in their order."""
+
+    def calldata(self, transaction_hash: bytes) -> bytes:
+        """What a transaction of the chain called with; LedgerError where there is none."""
+
+
 def require_accepted(receipt: Receipt, what: str) -> Receipt:
     """`receipt` itself where the transaction took effect; else LedgerError with the contract's own reason."""
     if receipt.refusal is not None:

@@ -20,7 +20,7 @@ from eth_utils.exceptions import ValidationError
 
 from walras.errors import Fault, InputError, LedgerError
 from walras.ledger.abi import Revert, read_revert
-from walras.ledger.chain import Head, Log, Receipt, Rehearsal
+from walras.ledger.chain import FoundLog, Head, Log, Receipt, Rehearsal
 from walras.ledger.transactions import read_transaction, transaction_hash
 
 ETHER = 10**18
@@ -52,6 +52,7 @@ class EmbeddedChain:
         self._genesis = genesis
         self._chain = _make_chain(genesis)
         self._receipts: dict[bytes, Receipt] = {}
+        self._calls: dict[bytes, bytes] = {}
 
     @property
     def chain_id(self) -> int:
@@ -81,7 +82,7 @@ class EmbeddedChain:
             logs=tuple(_log(entry) for entry in receipt.logs),
             refusal=_refusal(computation),
         )
-        self._receipts[key] = made
+        self._receipts[key], self._calls[key] = made, bytes(transaction.data)
         return made
 
     def rehearse(self, raw: bytes) -> Rehearsal:
@@ -134,6 +135,21 @@ class EmbeddedChain:
         """The newest block; the genesis before the first transaction."""
         header = self._chain.get_canonical_head()
         return Head(header.block_number, header.timestamp, bytes(header.hash), bytes(header.state_root))
+
+    def logs(self, address: str, topic: bytes, first_block: int = 0) -> list[FoundLog]:
+        """Out of the receipts of this process."""
+        return [
+            FoundLog(log, receipt.transaction_hash, receipt.block_number)
+            for receipt in self._receipts.values()
+            for log in receipt.logs
+            if receipt.block_number >= first_block and log.address == to_checksum_address(address) and log.topics[:1] == (topic,)
+        ]
+
+    def calldata(self, transaction_hash: bytes) -> bytes:
+        """Kept for every transaction of this process."""
+        if transaction_hash not in self._calls:
+            raise LedgerError(f"transaction 0x{transaction_hash.hex()} is not of this chain", thing=transaction_hash)
+        return self._calls[transaction_hash]
 
     def _decode(self, raw: bytes) -> Any:
         sent = read_transaction(raw)

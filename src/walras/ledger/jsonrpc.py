@@ -22,7 +22,7 @@ from web3.types import RPCEndpoint
 
 from walras.errors import LedgerError
 from walras.ledger.abi import Revert, read_revert
-from walras.ledger.chain import Head, Log, Receipt, Rehearsal
+from walras.ledger.chain import FoundLog, Head, Log, Receipt, Rehearsal
 from walras.ledger.transactions import Fees, SentTransaction, read_transaction
 
 _WAYS_OUT = (
@@ -115,7 +115,7 @@ class JsonRpcChain:
 
     def call(self, to: str, data: bytes, *, sender: str | None = None) -> bytes:
         """By `eth_call` on the newest block."""
-        request: dict[str, Any] = {"to": to, "data": data}
+        request: dict[str, Any] = {"to": to_checksum_address(to), "data": data}
         if sender is not None:
             request["from"] = sender
         return bytes(self._ask(f"call to {to}", lambda: self._eth.call(request)))  # type: ignore[arg-type]
@@ -159,6 +159,23 @@ class JsonRpcChain:
         """The node's newest block."""
         block = self._ask("newest block", lambda: self._eth.get_block("latest"))
         return Head(block["number"], block["timestamp"], bytes(block["hash"]), bytes(block["stateRoot"]))
+
+    def logs(self, address: str, topic: bytes, first_block: int = 0) -> list[FoundLog]:
+        """By `eth_getLogs`."""
+        wanted: Any = {"address": to_checksum_address(address), "topics": ["0x" + topic.hex()], "fromBlock": first_block}
+        return [
+            FoundLog(
+                Log(to_checksum_address(one["address"]), tuple(bytes(t) for t in one["topics"]), bytes(one["data"])),
+                bytes(one["transactionHash"]),
+                int(one["blockNumber"]),
+            )
+            for one in self._ask("logs", lambda: self._eth.get_logs(wanted))
+        ]
+
+    def calldata(self, transaction_hash: bytes) -> bytes:
+        """By `eth_getTransactionByHash`."""
+        which: Any = transaction_hash
+        return bytes(self._ask("transaction", lambda: self._eth.get_transaction(which))["input"])
 
     def suggested_fees(self) -> Fees:
         """Twice the newest block's base fee, so that six full blocks in a row do not price it out, and the node's tip."""

@@ -24,7 +24,7 @@ from walras.metering.merkle import KECCAK_SORTED, MerkleTree, tree_over
 EMPTY_ROOT = keccak256(b"")
 """Root of the state without accounts."""
 
-_FACT_TYPES = ["uint64", "uint256", *["uint64"] * 4, *["int64"] * 5]
+_SIGNED = frozenset({"buy_micro", "sell_micro", "retail_micro", "feed_in_micro", "other_nano"})
 
 
 class StepFault(IntEnum):
@@ -57,8 +57,8 @@ class Fact:
     other_nano: int = 0
 
     def leaf(self) -> bytes:
-        """The data of its leaf, `abi.encode` of the struct."""
-        return encode(_FACT_TYPES, astuple(self))
+        """The data of its leaf, `abi.encode` of the struct; OverflowError where a value is beyond its 64 bits."""
+        return b"".join(map(_word, _FACT_FIELDS, astuple(self)))
 
     def due(self) -> tuple[int, int]:
         """(payment [nano], energy [Wh]) of its account in this slot.
@@ -71,6 +71,17 @@ class Fact:
         return traded + rest + self.other_nano, self.import_wh - self.export_wh
 
 
+_FACT_FIELDS = tuple(Fact.__dataclass_fields__)
+
+
+def _word(name: str, value: int) -> bytes:
+    """A field as a word of 32 bytes, two's complement."""
+    low, high = (-(2**63), 2**63) if name in _SIGNED else (0, 2**256 if name == "account" else 2**64)
+    if not low <= value < high:
+        raise OverflowError(f"{name} = {value} is not from {low} to {high - 1}")
+    return (value % 2**256).to_bytes(32, "big")
+
+
 def facts_tree(facts: Sequence[Fact]) -> MerkleTree:
     """The tree that the oracles attest: one fact for every account of every slot, those without energy too, by slot and account."""
     return tree_over([fact.leaf() for fact in facts], KECCAK_SORTED)
@@ -78,7 +89,7 @@ def facts_tree(facts: Sequence[Fact]) -> MerkleTree:
 
 def state_tree(words: Sequence[int]) -> MerkleTree:
     """The tree over the state, account 0 first."""
-    return tree_over([encode(["uint256", "uint256"], [account, word]) for account, word in enumerate(words)], KECCAK_SORTED)
+    return tree_over([account.to_bytes(32, "big") + word.to_bytes(32, "big") for account, word in enumerate(words)], KECCAK_SORTED)
 
 
 def step_leaf(index: int, slot: int, before: bytes, afterwards: bytes, packed: bytes) -> bytes:

@@ -34,6 +34,8 @@ class Right(Enum):
     READ = "read the readings of a slot"
     CORRECT = "ask for a settled slot after its late readings, and the word on it"
     COMMIT = "ask for the word on the commitments to days"
+    LOG = "read who asked for what"
+    DISPATCH = "order what a member's devices do"
 
 
 class AccessRefusal(Enum):

@@ -52,9 +52,12 @@ PURPOSES = {
     for purpose in (
         Purpose("settlement", Ground.CONTRACT, Resolution.SLOT, ("exchange", "oracles"), 90, "what each trade delivered, attested"),
         Purpose("billing", Ground.CONTRACT, Resolution.SLOT, ("exchange", "the member"), 1_096, "the member's itemised bill"),
+        Purpose("operation", Ground.CONTRACT, Resolution.SLOT, ("exchange",), 90, "running the market: report, faults, disputes"),
         Purpose("supply", Ground.CONTRACT, Resolution.MONTH, ("the member's supplier",), 1_096, "the rest from the supplier"),
         Purpose("balance", Ground.LEGAL_DUTY, Resolution.DAY, ("grid operator",), 366, "the feeder's energy balance"),
         Purpose("forecast", Ground.CONSENT, Resolution.HOUR, ("exchange",), 366, "better forecasts of the member's own load"),
+        Purpose("proof", Ground.CONSENT, Resolution.SLOT, ("whom the member shows it",), 90, "zero-knowledge proofs about a day"),
+        Purpose("dispatch", Ground.CONSENT, Resolution.SLOT, ("aggregator",), 90, "orders to the member's devices by others"),
         Purpose("research", Ground.CONSENT, Resolution.DAY, ("research partner",), 1_826, "studies of the neighbourhood"),
     )
 }

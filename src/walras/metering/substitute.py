@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -69,9 +70,10 @@ def like_slots(grid: SlotGrid, slot: int, rule: SubstituteRule) -> list[int]:
         day = local.date() - timedelta(days=back)
         if day_type(day, rule.holidays) is not wanted:
             continue
-        at_same_time = [s for s in grid.local_day(day) if grid.local(s).time() == local.time()]
-        if at_same_time and at_same_time[0] >= 0:
-            found.append(at_same_time[0])
+        wanted_time = datetime.combine(day, local.time(), tzinfo=ZoneInfo(grid.timezone))  # fold 0: the first of two
+        earlier = grid.slot_at(wanted_time.astimezone(UTC))
+        if earlier >= 0 and grid.local(earlier).replace(tzinfo=None) == wanted_time.replace(tzinfo=None):
+            found.append(earlier)
     return found
 
 

@@ -23,8 +23,9 @@ from walras.metering.access import Right, issue_access
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
+from walras.service.access_log import Guard
 from walras.service.gateway_node import GatewayNode, Peer
-from walras.service.oracle_node import Duty, Guard, OracleNode
+from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
@@ -32,6 +33,12 @@ from walras.service.status_file import StatusFile
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
+
+RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.LOG)
+"""What the exchange may ask of the nodes."""
+
+GATEWAY = "gateway"
+"""The name that requests to a community's gateway are made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Appointment:
     @property
     def operator_key(self) -> PrivateKey:
         """Issues access credentials, where keys follow from the seed."""
-        return derive_key(self.seed, "access issuer")
+        return access_issuer(self.seed)
 
     @property
     def exchange_key(self) -> Key:
@@ -95,11 +102,16 @@ class Appointment:
         return {**self.meters.registry.index, feeder: len(self.meters.registry.keys)}
 
 
+def access_issuer(seed: bytes) -> PrivateKey:
+    """The operator's key for access credentials, where keys follow from the seed."""
+    return derive_key(seed, "access issuer")
+
+
 def exchange_credential(community: Community, operator: Key, exchange: str) -> str:
     """What `Appointment.exchange_credential` is, issued by the operator for the exchange with that DID."""
     grid = community.grid
     until = grid.end(community.slot_count) + timedelta(days=366)
-    return issue_access(operator, exchange, [Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT], grid.origin, until)
+    return issue_access(operator, exchange, RIGHTS, grid.origin, until)
 
 
 def appointment(community: Community, roll: Path | None = None) -> Appointment:
@@ -136,14 +148,16 @@ def make_gateway(
     peers: list[Peer],
     rate: RateRule,
     clock_ms: Callable[[], int],
+    clock: Callable[[], datetime],
 ) -> GatewayNode:
-    """A gateway of the community; InputError where the roll appoints another key."""
+    """A gateway of the community; `clock` dates requests of its log. InputError where the roll appoints another key."""
     if a.roll is not None and did_of(key.public_key()) != did_of(a.roll.gateway):
         appointed = f"{did_of(a.roll.gateway)}, which the roll appoints"
         raise InputError("walras gateway", [Fault("key", "did", did_of(key.public_key()), appointed)])
     registries = (a.meters.registry, a.meters.feeder)
     devices = {kid: registry.keys[row] for registry in registries for kid, row in registry.index.items()}
-    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms)
+    guard = Guard(a.operator, GATEWAY)
+    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms, (guard, clock))
 
 
 def make_oracle(

@@ -68,7 +68,7 @@ def export_member(journal: Journal, run: Path, member: str, master: bytes, at: d
         "slot_minutes": terms.grid.minutes,
         "slot_origin": terms.grid.origin.isoformat(),
     }
-    _record(journal, run, Act(ActKind.EXPORTED, at, by, account, {"purpose": "the member's own"}))
+    record(journal, run, Act(ActKind.EXPORTED, at, by, account, {"purpose": "the member's own"}))
     return result
 
 
@@ -78,15 +78,36 @@ def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: d
     The disclosure is recorded, and so is a refusal.
     """
     entries = list(journal.entries())
-    statement = make_statement(entries, member)
-    refused = allowed(purpose, statement.account, consents(entries, statement.account))
-    kind = ActKind.DENIED if refused else ActKind.EXPORTED
-    _record(journal, run, Act(kind, at, by, statement.account, {"purpose": purpose.name}))
+    refused = read_for(journal, run, member, purpose, at, by, ActKind.EXPORTED)
     if refused:
         return refused
+    statement = make_statement(entries, member)
     slot, taken, given = np.array([(row[0], row[2], row[3]) for row in statement.slots], dtype=np.int64).reshape(-1, 3).T
     rows = reduced(opened_terms(entries)[0].grid, slot, taken, given, purpose.resolution)
     return {"account": statement.account, "purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
+
+
+def read_for(
+    journal: Journal, run: Path, member: str, purpose: Purpose, at: datetime, by: str, kind: ActKind = ActKind.READ
+) -> NotAllowed | None:
+    """Record that `by` reads `member`'s data for `purpose`, before it is read; NotAllowed, a refusal on record, where it may not.
+
+    Every command that shows or uses one member's readings goes through here. InputError where there is no such member.
+    """
+    entries = list(journal.entries())
+    account = account_of(entries, member)
+    refused = allowed(purpose, account, consents(entries, account))
+    record(journal, run, Act(ActKind.DENIED if refused else kind, at, by, account, {"purpose": purpose.name}))
+    return refused
+
+
+def named_for(journal: Journal, run: Path, purpose: Purpose, at: datetime, by: str, page: str = "report") -> frozenset[int]:
+    """The accounts that a page made for `purpose` may show by name; that it is made, and whom it names, is recorded."""
+    entries = list(journal.entries())
+    known = member_ids(entries[0]) if entries else {}
+    named = sorted(account for account in known.values() if allowed(purpose, account, consents(entries, account)) is None)
+    record(journal, run, Act(ActKind.READ, at, by, None, {"purpose": purpose.name, "page": page, "named": named}))
+    return frozenset(named)
 
 
 def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> Forgotten:
@@ -97,7 +118,7 @@ def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: d
         raise JournalError(
             f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it, then forget the member"
         )
-    _record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
+    record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
     files = _redact(run, member, account)
     readings = {path.name: _forget_readings(path, master, account) for path in _stores(run)}
     return Forgotten(account, journal.forget(account), readings, files)
@@ -109,7 +130,7 @@ def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by
     if not any(entry.kind == RUN_CLOSED for entry in entries):
         raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
     slot = opened_terms(entries)[0].grid.slot_at(moment)
-    _record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
+    record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
     return journal.erase_before(slot)
 
 
@@ -118,7 +139,7 @@ def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, give
     entries = list(journal.entries())
     account = account_of(entries, member)
     kind = ActKind.CONSENT_GIVEN if given else ActKind.CONSENT_WITHDRAWN
-    _record(journal, run, Act(kind, at, by, account, {"purpose": purpose.name}))
+    record(journal, run, Act(kind, at, by, account, {"purpose": purpose.name}))
     return consents(journal.entries(), account)
 
 
@@ -131,7 +152,8 @@ def account_of(entries: list[Entry], member: str) -> int:
     return members[member]
 
 
-def _record(journal: Journal, run: Path, act: Act) -> None:
+def record(journal: Journal, run: Path, act: Act) -> None:
+    """The act in the journal and in the public record."""
     record_act(journal, act)
     write_public_record(journal, run / PUBLIC)
 

@@ -11,10 +11,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import cbor2
 
 from walras.errors import MeteringError
+from walras.metering.access import Right
 from walras.metering.flow_control import (
     Breaker,
     BreakerRule,
@@ -29,8 +31,9 @@ from walras.metering.gateway import MAX_BATCH, in_order, look_at, seal_batch
 from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
-from walras.service.frames import ANSWER, BATCH, READINGS, SORRY, WAITING, ask, read_frame, write_frame
-from walras.service.reading_store import ReadingStore
+from walras.service.access_log import Guard, judged, log_of, note
+from walras.service.frames import ANSWER, BATCH, READINGS, REQUEST, SORRY, WAITING, ask, read_frame, write_frame
+from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 
 TAKEN, RATE_LIMITED = 0, 255
 """Codes in an answer beside the numbers of `Refusal`: on disk; come back later."""
@@ -59,9 +62,12 @@ class GatewayNode:
         peers: Sequence[Peer],
         rate: RateRule,
         clock_ms: Callable[[], int],
+        guarded: tuple[Guard, Callable[[], datetime]] | None = None,
     ) -> None:
+        """`guarded`: who may ask for the log of requests, and the clock that says when; without it nobody may."""
         self._key, self._devices, self._store, self._peers = key, devices, store, peers
         self._rate, self._clock_ms = rate, clock_ms
+        self._guarded = guarded
         self._bucket = full_bucket(rate, clock_ms())
         self._breakers = {peer.name: Breaker() for peer in peers}
 
@@ -124,12 +130,30 @@ class GatewayNode:
             with self._store.transaction():
                 self._store.acknowledge(number, peer.name)
 
+    def answer_request(self, body: bytes) -> bytes:
+        """The log of requests, to who may read it; every request is in it, also what is refused. MeteringError else."""
+        if self._guarded is None:
+            raise MeteringError("this gateway answers no requests", thing="gateway")
+        guard, clock = self._guarded
+        asked = judged(guard, body, self._store, clock)
+        allowed = asked.right is Right.LOG
+        note(self._store, clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, allowed)
+        if not allowed:
+            raise MeteringError(f"a gateway has no answer to {asked.right.name}", thing=asked.right)
+        return log_of(self._store)
+
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one meter's connection: frames of readings, answered by their codes."""
         try:
             while (frame := await read_frame(reader, MAX_READINGS_FRAME)) is not None:
                 if frame[0] == WAITING:
                     await write_frame(writer, ANSWER, self.waiting())
+                    continue
+                if frame[0] == REQUEST:
+                    try:
+                        await write_frame(writer, ANSWER, self.answer_request(frame[1]))
+                    except MeteringError as why:
+                        await write_frame(writer, SORRY, why.message.encode())
                     continue
                 readings = loads_strict(frame[1]) if frame[0] == READINGS else Refusal.WRONG_SHAPE
                 if isinstance(readings, list) and all(isinstance(item, bytes) for item in readings):

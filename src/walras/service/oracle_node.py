@@ -18,7 +18,7 @@ import cbor2
 import numpy as np
 
 from walras.errors import MeteringError, PhaseError
-from walras.metering.access import AccessRefusal, Right, open_request
+from walras.metering.access import Right
 from walras.metering.admission import (
     NEVER,
     AdmissionState,
@@ -43,18 +43,11 @@ from walras.metering.reading import split_reading
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
+from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, read_frame, write_frame
 from walras.service.oracle_words import Words, corrected_slot, correction_word, days_word, is_source, looked_at, may_be_late
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """Who issues access credentials to this node, and the name that requests must be made for."""
-
-    issuer: PublicKey
-    audience: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,18 +247,16 @@ class OracleNode:
 
     def _answer_request(self, guard: Guard, body: bytes) -> bytes:
         """The answer to a request that a credential allows; every one is logged, also what is refused."""
-        now = self._clock()
-        asked = open_request(body, guard.issuer, guard.audience, now)
-        if isinstance(asked, AccessRefusal):
-            self._log(now, "unknown", asked.name, UNKNOWN_SLOT, False)
-            raise MeteringError(asked.value, thing=asked)
+        asked = judged(guard, body, self._store, self._clock)
         slot = int.from_bytes(asked.body[:8], "big")
         fixed, each = _SHAPES.get(asked.right, (8, 0))
         if len(asked.body) != fixed + each * len(self._registry.keys):
             raise MeteringError(f"{fixed} bytes and salts of {each} were expected", thing=asked.right)
         second = int.from_bytes(asked.body[8:fixed], "big")
         salts = [asked.body[at : at + each] for at in range(fixed, len(asked.body), each or 1)]
-        self._log(now, asked.holder, asked.right.name, slot, True)
+        note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
+        if asked.right is Right.LOG:
+            return log_of(self._store)
         if asked.right is Right.READ:
             return self.report(slot)
         if asked.right is Right.CORRECT:
@@ -276,10 +267,6 @@ class OracleNode:
             vote = self.vote(slot, salts)
             return vote.root + vote.signature
         raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
-
-    def _log(self, now: datetime, holder: str, right: str, slot: int, allowed: bool) -> None:
-        with self._store.transaction():
-            self._store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until cancelled; `ready` is told the port."""

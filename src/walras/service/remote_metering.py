@@ -17,7 +17,10 @@ from time import monotonic, sleep
 import cbor2
 
 from walras.errors import MeteringError
+from walras.exchange.acts import Act, ActKind
+from walras.exchange.batching import BatchSlot, MadeBatch
 from walras.ledger import LedgerAddresses
+from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.metering import Refusal, SlotReadings, Vote
 from walras.metering.access import Right, sign_request
@@ -25,7 +28,8 @@ from walras.metering.feeder import FeederCheck
 from walras.metering.merkle import root_of
 from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import leaf_salt
-from walras.service.appointment import Appointment
+from walras.service.access_log import act_of_log
+from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
@@ -33,6 +37,9 @@ from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
 CHUNK = 1_000
+DAY_PATIENCE_S = 60.0
+"""For an answer that takes an oracle through all readings of a day."""
+
 MAX_REPORT = 50_000_000
 UNREACHABLE = (OSError, TimeoutError, MeteringError)
 
@@ -72,6 +79,14 @@ class RemoteMetering:
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
 
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The nodes sign no batches: a run over them settles every slot by itself (`study.runner`)."""
+        raise MeteringError(
+            f"batch from slot {made.batch.first_slot}: gateway and oracles of their own sign no batches",
+            thing=made.batch.first_slot,
+            way_out='`settle = "direct"` in the community file, or a run in one process',
+        )
+
     def late(self, slot: int, batch: Sequence[bytes]) -> None:
         """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
         for at in range(0, len(batch), CHUNK):
@@ -99,6 +114,26 @@ class RemoteMetering:
         body = first.to_bytes(8, "big") + len(readings).to_bytes(2, "big") + b"".join(salts)
         answers = self._ask_all(Right.COMMIT, body)
         return [Vote(n, first, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def acts(self) -> list[Act]:
+        """One act a node with its log of requests; a node that does not answer within the patience has one that says so."""
+        at, body = self._clock(), bytes(8)
+        logs = dict(self._ask_those_who_answer(Right.LOG, body))
+        done = [act_of_log(f"oracle {n}", logs[n], at) if n in logs else _silent(f"oracle {n}", at) for n in self._numbers]
+        try:
+            host, port = self._nodes.gateway.host, self._nodes.gateway.port
+            request = sign_request(self._a.exchange_key, self._credential, Right.LOG, GATEWAY, body, at)
+            done.append(act_of_log(GATEWAY, asyncio.run(ask(host, port, REQUEST, request, MAX_REPORT, PATIENCE_S)), at))
+        except UNREACHABLE:
+            done.append(_silent(GATEWAY, at))
+        return done
+
+    @property
+    def _numbers(self) -> range:
+        return range(len(self._nodes.oracles))
+
+    def _ask_those_who_answer(self, right: Right, body: bytes) -> dict[int, bytes]:
+        return asyncio.run(self._asked(self._numbers, right, body))
 
     def _standing_from(self, slot: int) -> datetime:
         """The first second in which nothing more can come of a slot."""
@@ -173,7 +208,8 @@ class RemoteMetering:
         peer = self._nodes.oracles[number]
         name = self._a.terms.oracles[number]
         request = sign_request(self._a.exchange_key, self._credential, right, name, body, self._clock())
-        return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, PATIENCE_S)
+        patience = DAY_PATIENCE_S if right is Right.COMMIT else PATIENCE_S
+        return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, patience)
 
     def _tries(self, what: str) -> Iterator[None]:
         """Try after try, with a pause between, until the patience ends: then MeteringError."""
@@ -182,6 +218,10 @@ class RemoteMetering:
             yield
             sleep(PAUSE_S)
         raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
+
+
+def _silent(node: str, at: datetime) -> Act:
+    return Act(ActKind.ASKED, at, node, None, {"log": "no answer"})
 
 
 async def _or_none(question: Awaitable[bytes]) -> bytes | None:

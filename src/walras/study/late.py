@@ -8,25 +8,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from walras.exchange.accounting import SlotAccounts
-from walras.exchange.curtailment import WiresSlot
-from walras.market.clearing import Clearing
-from walras.market.orders import Orders
-from walras.units import Int64
+from walras.exchange.batching import BatchSlot
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A slot settled on substitutes: what it was settled from, the signed readings that came late, and when it is corrected."""
+    """A slot settled on substitutes: the signed readings that came late, what it was settled to, and when it is corrected."""
 
-    slot: int
     late: tuple[bytes, ...]
-    item_micro: Int64
-    orders: Orders
-    clearing: Clearing
-    on_wires: WiresSlot | None
-    reactive_var: Int64 | None
-    settled: SlotAccounts
+    settled: BatchSlot
     at: int
 
 

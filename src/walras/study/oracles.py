@@ -15,8 +15,11 @@ import numpy as np
 
 from walras.community.model import Community
 from walras.errors import MeteringError
+from walras.exchange.acts import Act
+from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest, make_run_batch, settled_again
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
+from walras.ledger.calls import Contract
 from walras.metering import (
     NO_FORECAST,
     OracleState,
@@ -58,6 +61,10 @@ class MeteringPath(Protocol):
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
         """The oracles' votes on the slot, for whatever root each holds right."""
 
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """The oracles' signatures, by address, that a batch of settled slots may be posted with: over its facts, or over all of it
+        where they answer for the data."""
+
     def day_votes(
         self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
     ) -> list[Vote]:
@@ -71,6 +78,9 @@ class MeteringPath(Protocol):
 
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
         """When disputes are over: the slot after what came late, and the oracles' votes on that revision."""
+
+    def acts(self) -> list[Act]:
+        """What others asked of the nodes on the way, for the record, when the run is over."""
 
 
 class InProcess:
@@ -137,6 +147,18 @@ class InProcess:
 
         return [vote(oracle) for oracle in range(len(self._terms.oracles))]
 
+    def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
+        """Every slot settled again on the readings that the oracles hold: they sign what that comes to, and nothing else."""
+        layout = self._terms.layout()
+        held = [self._history[s.slot] for s in slots]
+        again = [settled_again(self._terms, layout, s, h.import_wh, h.export_wh) for s, h in zip(slots, held, strict=True)]
+        own = make_run_batch(self._terms, made.before, again, made.batch.journal_head)
+        if own.batch != made.batch:
+            raise MeteringError(f"batch from slot {made.batch.first_slot}: the oracles come to another one", thing=made.batch)
+        digest = batch_digest(self._terms, own, contract)
+        keys = [self._keys.oracle(oracle) for oracle in range(len(self._terms.oracles))]
+        return [(key.address, key.sign_digest(digest)) for key in keys]
+
     def day_votes(
         self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
     ) -> list[Vote]:
@@ -147,6 +169,10 @@ class InProcess:
         first, chain_id, contract = readings[0].slot, addresses.chain_id, addresses.settlement
         digest = days_digest(chain_id, contract, first, len(readings), root)
         return [Vote(n, first, root, self._keys.oracle(n).sign_digest(digest)) for n in range(len(self._terms.oracles))]
+
+    def acts(self) -> list[Act]:
+        """Nobody else can ask these oracles for anything."""
+        return []
 
     def late(self, slot: int, batch: Sequence[bytes]) -> None:
         """Kept until disputes are over."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from walras import __version__
+from walras.community.model import Community
 from walras.ledger.costs import ASSUMED, CostTerms
 from walras.study import report_figures as figures
 from walras.study import report_people as people
@@ -44,9 +47,27 @@ SECTIONS = (
 )
 
 
-def write_report(run: Path, page: Path, costs: CostTerms = ASSUMED) -> None:
-    """Write the page of the run in folder `run` to `page`; JournalError where there is no run, or nothing settled yet."""
-    page.write_text(make_page(read_report(run), costs), encoding="utf-8")
+def write_report(
+    run: Path,
+    page: Path,
+    costs: CostTerms = ASSUMED,
+    named: Collection[int] | None = None,
+    secret: bytes | None = None,
+) -> None:
+    """Write the page of the run in folder `run` to `page`; JournalError where there is no run, or nothing settled yet.
+
+    `named` are the accounts that it may call by their member's id (None: all); the others are called by their number.
+    """
+    data = read_report(run, secret)
+    if named is not None:
+        data = replace(data, community=without_names(data.community, named))
+    page.write_text(make_page(data, costs), encoding="utf-8")
+
+
+def without_names(community: Community, named: Collection[int]) -> Community:
+    """The community with account numbers in place of the ids of all members but `named`."""
+    members = tuple(m if row in named else replace(m, id=f"account-{row}") for row, m in enumerate(community.members))
+    return replace(community, members=members)
 
 
 def make_page(data: ReportData, costs: CostTerms = ASSUMED) -> str:
@@ -82,7 +103,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "gains": figures.gains_figure(data, kinds),
         "map": _map(data),
     }
-    if data.wires:
+    if data.wires and nodal.priced(data):
         made |= {"nodes": nodal.price_map(data), "split": nodal.split_figure(data, axis)}
     if data.traded_wh.any():
         made["matrix"] = figures.matrix_figure(data)

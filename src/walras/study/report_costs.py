@@ -1,9 +1,12 @@
-"""The report's section on what the chain costs: as it was settled, in batches, and beside what the members gain.
+"""The report's section on what the chain costs: as it was settled, the other way, and beside what the members gain.
 
-The rule: gas comes from the run's own receipts; what gas costs is an assumption that the reader can change, and says so.
+The rule: gas of the way in which the run was settled comes from its own receipts, gas of the other way from the constants of
+`ledger.costs`; what gas costs is an assumption that the reader can change, and says so.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from walras.ledger.costs import WEI_PER_GWEI, Cost, CostTerms, price_of_gas, settlement_costs
 from walras.study.report_data import ReportData
@@ -13,9 +16,10 @@ from walras.units import checked_sum
 
 def chain_costs(data: ReportData, terms: CostTerms) -> str:
     """Direct and batched settlement of this run at the gas and coin price of `terms`."""
-    receipts = data.trust.gas
-    direct, batched = settlement_costs([data.terms.accounts] * len(receipts), terms, receipts)
-    members, slots = data.terms.members, len(receipts)
+    direct, batched, estimate = _costs(data, terms)
+    members, slots = data.terms.members, data.trust.settled
+    used = data.terms.batches
+    size = terms.batch_slots if used is None else used.slots
     gain = checked_sum(data.gain_nano)
     fewer = f"{direct.gas / batched.gas:.1f} times the gas" if direct.gas >= batched.gas else "less gas"
     gwei = f"{terms.wei_per_gas / WEI_PER_GWEI:g} gwei"
@@ -26,7 +30,17 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
         return [name, f"{cost.transactions:,}", f"{cost.gas:,}", f"{cost.gas / members / slots:,.0f}", money(cost.nano, data), each]
 
     head = ["settled", "transactions", "gas", "gas for each member and slot", "cost of all", "cost for each member"]
-    rows = [line("slot by slot, as in this run", direct), line(f"in batches of {terms.batch_slots} slots", batched)]
+    here = ", as in this run"
+    rows = [
+        line("slot by slot" + (here if used is None else ""), direct),
+        line(f"in batches of {size} slots" + (here if used is not None else ""), batched),
+    ]
+    origin = (
+        "Slot by slot: the receipts of this run. In batches: counted from receipts of the same positions on a node"
+        if used is None
+        else f"In batches: the receipts of this run, published by {used.publish} (estimate with calldata: {estimate.gas:,} gas). "
+        "Slot by slot: counted from receipts of the same positions on a node"
+    )
     per_gwei = price_of_gas(batched.gas, CostTerms(WEI_PER_GWEI, terms.coin_nano, terms.batch_slots))
     ends = (
         f"batches use up the members' gain of {money(gain, data)} at {gain / per_gwei:,.2f} gwei" if gain > 0 and per_gwei else ""
@@ -36,5 +50,15 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
 <p>At {gwei} for a unit of gas and {coin} for a coin, which are assumptions: <code>walras report RUN --gas-gwei G
 --coin-price P --batch-slots N</code> counts with others. On a permissioned chain gas is free.{break_even}</p>
 {table(head, rows)}
-<p class="note under">Slot by slot: the receipts of this run. In batches: counted from receipts of the same positions on a
-node; every position is published, and anybody can prove a wrong one.</p></section>"""
+<p class="note under">{origin}; every position is published, and anybody can prove a wrong one.</p></section>"""
+
+
+def _costs(data: ReportData, terms: CostTerms) -> tuple[Cost, Cost, Cost]:
+    """Direct, batched, and batched by the estimate alone."""
+    slots, batches = [data.terms.accounts] * data.trust.settled, data.terms.batches
+    if batches is None:
+        direct, batched = settlement_costs(slots, terms, data.trust.gas)
+        return direct, batched, batched
+    direct, estimate = settlement_costs(slots, replace(terms, batch_slots=batches.slots))
+    gas = sum(data.trust.batch_gas)
+    return direct, Cost(len(data.trust.batch_gas), gas, price_of_gas(gas, terms)), estimate

@@ -25,8 +25,9 @@ from walras.community.file import load_community
 from walras.community.model import Community
 from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
+from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
@@ -68,6 +69,8 @@ class Trust:
     contract: str = ""
     deposits_nano: int = 0
     gas: list[int] = field(default_factory=list)
+    batch_gas: list[int] = field(default_factory=list)
+    settled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +155,34 @@ class ReportData:
         return np.where(bought > 0, self.paid_nano / np.maximum(bought, 1) / 10_000, np.nan)
 
 
-def read_report(run: Path) -> ReportData:
-    """All of it from the folder of a run (finished or interrupted); JournalError where no slot is settled."""
-    journal = open_journal(run)
+def read_report(run: Path, secret: bytes | None = None) -> ReportData:
+    """All of it from the folder of a run (finished or interrupted), begun with `secret` if with one.
+
+    JournalError where no slot is settled, or where somebody was forgotten or private parts were erased: the page compares what
+    members did with what they would have done alone, and what stood behind their meters is gone.
+    """
+    journal = open_journal(run, secret)
     try:
+        _check_whole(run, acts_of(journal.entries()))
         return _collect(load_community(run / COMMUNITY), journal.entries())
     finally:
         journal.close()
+
+
+def _check_whole(run: Path, acts: list[Act]) -> None:
+    gone = [act for act in acts if act.kind in (ActKind.FORGOTTEN, ActKind.ERASED)]
+    if not gone:
+        return
+    forgotten = [f"account {act.account} on {act.at:%Y-%m-%d}" for act in gone if act.kind is ActKind.FORGOTTEN]
+    erased = [f"private parts on {act.at:%Y-%m-%d}" for act in gone if act.kind is ActKind.ERASED]
+    what = "; ".join([f"forgotten: {', '.join(forgotten)}"] * bool(forgotten) + [f"erased: {', '.join(erased)}"] * bool(erased))
+    raise JournalError(
+        f"{run}: no page can be made any more ({what}): it compares members' days with and without the market, and what stood "
+        "behind their meters is gone",
+        thing=run,
+        way_out="`walras audit` still checks the whole record and `walras bill` the bills of those who stay; "
+        "a page made before is the operator's to keep or delete",
+    )
 
 
 @dataclass
@@ -226,7 +250,7 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         trust.entries, trust.head = trust.entries + 1, entry.hash
         trust.transactions += len(p.get("transactions", ()))
         if entry.kind == LEDGER_DEPLOYED:
-            trust.chain_id, trust.contract = p["chain_id"], p["settlement"]
+            trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
         elif entry.kind == ESCROW_PAID:
             trust.deposits_nano += sum(p["nano"])
         elif entry.kind == RUN_CLOSED:
@@ -245,7 +269,10 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         elif entry.kind == SLOT_CORRECTED:
             trust.corrections += 1
         elif entry.kind == EventKind.SETTLED.value:
-            trust.gas.append(p["gas"])
+            trust.settled += 1
+            trust.gas += [p["gas"]] if "gas" in p else []
+        elif entry.kind == BATCH_INCLUDED:
+            trust.batch_gas.append(p["gas"])
         yield entry
 
 

@@ -167,7 +167,8 @@ account pays.</p></section>"""
 def trust(data: ReportData) -> str:
     """What was signed, attested and paid, and how to check it."""
     t, n = data.trust, data.terms.members
-    gas = t.gas
+    gas, many = t.batch_gas or t.gas, bool(t.batch_gas)
+    done = f"{t.settled:,} slots in {len(gas):,} batches" if many else f"{t.settled:,} slots"
     substituted = t.readings - t.admitted
     refused = ", ".join(f"{count:,} {escape(reason.replace('_', ' '))}" for reason, count in t.refused.items()) or "none"
     mean = sum(gas) // len(gas)
@@ -180,19 +181,19 @@ def trust(data: ReportData) -> str:
         *([["slots corrected after late readings", f"{t.corrections:,}"]] if t.corrections else []),
         [
             f"oracle signatures ({len(data.terms.oracles)} oracles, {data.terms.quorum} needed)",
-            f"{t.attestations:,} over {len(gas):,} roots",
+            f"{t.attestations:,} over {t.settled:,} roots",
         ],
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
-        ["gas of a settled slot", f"{mean:,} on average, {min(later):,} to {max(gas):,}"],
-        ["gas for each member and slot", f"{mean / n:,.0f}"],
+        ["gas of a batch" if many else "gas of a settled slot", f"{mean:,} on average, {min(later):,} to {max(gas):,}"],
+        ["gas for each member and slot", f"{sum(gas) / t.settled / n:,.0f}"],
         ["gas of all settlements", f"{sum(gas):,}"],
         ["paid into escrow", money(t.deposits_nano, data)],
         ["settlement contract", f"<code>{escape(t.contract)}</code>, chain {t.chain_id}"],
         ["journal entries", f"{t.entries:,}"],
     ]
     example = escape(data.community.members[0].id)
-    return f"""<section id="trust"><p class="eyebrow">Trust</p><h2>{len(gas):,} slots settled, each attested by
+    return f"""<section id="trust"><p class="eyebrow">Trust</p><h2>{done} settled, each attested by
 {data.terms.quorum} or more oracles</h2>
 <p>Nobody needs to believe this page. The public record holds every order, clearing, root and transaction in one chain of
 hashes; the first command checks all of it and runs the contract again, the second proves one member's bill against it.</p>

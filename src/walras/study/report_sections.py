@@ -115,7 +115,7 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
         _card("Peak at the transformer", peak, words),
         _card(
             "Settled on the chain",
-            f"{len(data.trust.gas):,} <small>slots</small>",
+            f"{data.trust.settled:,} <small>slots</small>",
             f"{data.trust.trades:,} trades, {data.trust.admitted:,} signed readings",
         ),
     ]

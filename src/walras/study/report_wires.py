@@ -21,7 +21,7 @@ from walras.study.report_data import ReportData
 from walras.study.report_figures import Axis, Figure, time_layout, time_line
 from walras.study.report_html import figure, money, table
 from walras.study.required import required_lines
-from walras.tariffs.bill import LOCATIONAL
+from walras.tariffs.bill import CURTAILMENT, LOCATIONAL
 from walras.units import Float64, Int64, format_energy
 
 MICRO_PER_CT = 10_000
@@ -36,6 +36,11 @@ PARTS = (
     ("emissions", "emissions", "$solar"),
     ("reserve", "reserve", "$traded"),
 )
+
+
+def priced(data: ReportData) -> bool:
+    """Whether the limits held by prices, and not by an order of curtailment."""
+    return data.terms.wires is not None and data.terms.wires.priced
 
 
 def node_prices(data: ReportData) -> Int64:
@@ -213,6 +218,8 @@ def _labels(data: ReportData, mean: Float64, load: Float64) -> list[str]:
 def section(data: ReportData) -> str:
     """Prices at the nodes, in pictures and tables."""
     taken = np.array([slot.curtailed_wh for slot in data.wires], dtype=np.int64)
+    if not priced(data):
+        return _by_order(data, taken)
     worths = limit_worths(data.network, (slot.clearing for slot in data.wires), data.hours)
     assert data.terms.wires is not None
     said = required_lines(data.terms.wires, data.wires, worths, data.terms.currency)
@@ -242,6 +249,21 @@ def section(data: ReportData) -> str:
 {figure("nodes", map_title, map_words, "tall")}
 {figure("split", split_title, split_words)}
 {_limits(worths, data)}{_takers(data, taken.sum(axis=0))}</section>"""
+
+
+def _by_order(data: ReportData, taken: Int64) -> str:
+    """Where an order and no prices say who takes back: how much, from whom, and what was paid for it."""
+    wires = data.terms.wires
+    assert wires is not None
+    paid = -int(data.with_market.items_nano[:, data.items.index(CURTAILMENT)].sum())
+    total = format_energy(int(taken.sum()), 1)
+    words = (
+        f"What the wires cannot carry is taken back {escape(wires.order.replace('_', ' '))}; the grid operator paid "
+        f"{money(paid, data)} for it, {wires.paid_percent} % of what its owners lost. By an order, limits have no prices."
+    )
+    return f"""<section id="nodal"><p class="eyebrow">Curtailment</p>
+<h2>The wires took back {total} in {int((taken.sum(axis=1) > 0).sum())} slots</h2><p>{words}</p>
+{_takers(data, taken.sum(axis=0))}</section>"""
 
 
 def _limits(worths: list[LimitWorth], data: ReportData) -> str:

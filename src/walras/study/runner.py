@@ -20,6 +20,8 @@ import numpy as np
 
 from walras.community import Community, load_community, with_period
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange.acts import acts_of, record_act
+from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.network_charges import NetworkCharges
@@ -30,12 +32,16 @@ from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
+from walras.study.ledger_rules import UNITS_PER_CURRENCY
 from walras.study.meters import Meters, make_meters, run_seed
-from walras.study.oracles import InProcess, MeteringPath
-from walras.study.session import Parts, Session, genesis_time
+from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
+from walras.study.parts import Parts, genesis_time
+from walras.study.session import Session
 from walras.study.trading import Trading
 
+BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
+WATCHED = "watched"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
 
@@ -77,6 +83,12 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
+        if self.community.ledger.settle == BATCHES and path is not None:
+            expected = "direct over a gateway and oracles of their own: they sign no batches"
+            raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
+        faults = batch_faults(self.community)
+        if faults:
+            raise InputError(str(community_path), faults)
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -102,6 +114,7 @@ class Run:
             way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
         else:
             way = path(self.community, secrets)
+        self._path = way
         parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
@@ -130,8 +143,16 @@ class Run:
     def __iter__(self) -> Iterator[int]:
         with self._pool:
             yield from self._session.run()
+        self._record_requests()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+    def _record_requests(self) -> None:
+        """What the nodes were asked, each log once: a run that was over already, given again, adds nothing."""
+        known = [(act.by, act.detail) for act in acts_of(self._journal.entries())]
+        for act in self._path.acts():
+            if (act.by, act.detail) not in known:
+                record_act(self._journal, act)
 
 
 def with_mechanism(community: Community, name: str) -> Community:
@@ -171,11 +192,37 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         metering_deadline_s=60 * community.gates.metering_deadline_minutes,
         oracles=tuple(keys.oracle_address(index) for index in range(community.metering.oracles)),
         quorum=community.metering.quorum,
-        wires=make_wires(community, trading) if community.wires.limits == NODAL else None,
+        wires=make_wires(community, trading) if community.wires.limits != WATCHED else None,
+        batches=batch_terms(community),
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
         charges=make_charges(community, trading),
     )
+
+
+def batch_terms(community: Community) -> BatchTerms | None:
+    """How the community's slots go to the chain in batches; None where each goes by itself."""
+    rules = community.ledger
+    if rules.settle != BATCHES:
+        return None
+    bond = rules.operator_bond * UNITS_PER_CURRENCY
+    return BatchTerms(rules.batch_slots, rules.publish, rules.fraud_window_s, rules.exit_timeout_s, bond)
+
+
+def batch_faults(community: Community) -> list[Fault]:
+    """What is wrong with the length of the community's batches: longer than anybody waits, or than oracles remember readings."""
+    rules, gates = community.ledger, community.gates
+    if rules.settle != BATCHES:
+        return []
+    minutes = rules.batch_slots * community.grid.minutes
+    waits = gates.metering_deadline_minutes + gates.dispute_window_minutes
+    most = min(rules.exit_timeout_s // 60, KEPT_DAYS * 24 * 60) - waits
+    if minutes <= most:
+        return []
+    expected = (
+        f"at most {most // community.grid.minutes}: after exit_timeout_minutes members leave, and oracles keep {KEPT_DAYS} days"
+    )
+    return [Fault("[ledger]", "batch_slots", rules.batch_slots, expected)]
 
 
 def make_charges(community: Community, trading: Trading) -> NetworkCharges | None:
@@ -201,7 +248,12 @@ def make_wires(community: Community, trading: Trading) -> Wires:
     cap, reserve = rules.emission_cap_g_per_hour, (rules.reserve_up_w, rules.reserve_down_w)
     required = Required(cap, rules.grid_g_per_kwh, *reserve) if cap is not None or any(reserve) else None
     limits = rules.import_limit_w, rules.export_limit_w
-    return Wires(trading.network, trading.bus, rules.rent, *limits, rules.relief, required, rules.scarcity_micro_per_kwh)
+    by_prices = Wires(trading.network, trading.bus, rules.rent, *limits, rules.relief, required, rules.scarcity_micro_per_kwh)
+    if rules.limits == NODAL:
+        return by_prices
+    newest = [max((plant.commissioned for plant in member.pv), default=0) for member in community.members]
+    years, paid = np.array(newest, dtype=np.int64), rules.curtailment_paid_percent
+    return replace(by_prices, order=rules.curtailment, paid_percent=paid, connected=years)
 
 
 def ledger_keys(seed: bytes) -> LedgerKeys:

@@ -20,6 +20,7 @@ Signs: positive is paid by the member, negative is paid to it (feed-in, local sa
     capacity             subscribed kW * price per kW and day       grid_operator  (these three where the community charges them)
     capacity_excess      energy taken beyond the subscription       grid_operator
     network_losses       share of the cost of what flows lose       grid_operator
+    curtailment          paid for feed-in taken back (<= 0)         grid_operator  (where an order says who takes back)
     reserve              reserve held for the feeder (<= 0)         grid_operator  (where the community requires reserve)
     locational           net metered energy * place in the network  grid_operator  (these two where the wires' limits hold)
     rent_returned        share of the sum of the two before         grid_operator
@@ -44,9 +45,10 @@ ACCOUNTS = ("supplier", "grid_operator", "state", "operator", "balancing")
 
 LOCATIONAL, RENT_RETURNED, RESERVE = "locational", "rent_returned", "reserve"
 CAPACITY, CAPACITY_EXCESS, NETWORK_LOSSES = "capacity", "capacity_excess", "network_losses"
+CURTAILMENT = "curtailment"
 LOCATED = (LOCATIONAL, RENT_RETURNED)
 """The last items of a bill where the limits of the wires hold."""
-ADDED = (CAPACITY, CAPACITY_EXCESS, NETWORK_LOSSES, RESERVE, *LOCATED)
+ADDED = (CAPACITY, CAPACITY_EXCESS, NETWORK_LOSSES, CURTAILMENT, RESERVE, *LOCATED)
 """Every item that the wires can add to a bill, all of them between a member and the grid operator."""
 
 

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
+import {MeterKey} from "./MeterKey.sol";
 import {Registry} from "./Registry.sol";
 
 /// @title Which account a meter stands behind
@@ -16,9 +17,6 @@ contract MeterRegister is Ownable2Step {
         uint16 account;
         bytes32 keyHash; // keccak256 of both coordinates
     }
-
-    /// @dev Multicodec p256-pub (0x1200 as a varint), the head of what a key id is the hash of.
-    bytes2 private constant MULTICODEC = 0x8024;
 
     mapping(Registry registry => bool) public admitted;
     mapping(bytes16 keyId => Meter) public meterOf;
@@ -63,7 +61,6 @@ contract MeterRegister is Ownable2Step {
 
     /// @notice The 16 bytes by which a reading names its meter: the head of SHA-256 over the multicodec key.
     function keyIdOf(bytes32 x, bytes32 y) public pure returns (bytes16) {
-        bytes1 parity = uint256(y) & 1 == 1 ? bytes1(0x03) : bytes1(0x02);
-        return bytes16(sha256(abi.encodePacked(MULTICODEC, parity, x)));
+        return MeterKey.idOf(x, y);
     }
 }

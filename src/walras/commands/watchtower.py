@@ -1,0 +1,156 @@
+"""`walras watchtower`: anyone's own eyes on a run: wrong batches, stale closes of channels, oracles that sign two roots.
+
+It needs what is public and a key that pays gas. Nothing it knows is lost when it stops: batches and signatures are read from the
+chain and the record at every look, balances from their file.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from walras.commands.secrets import read_secret
+from walras.errors import Fault, InputError, LedgerError
+from walras.exchange.fold import LEDGER_DEPLOYED
+from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.watch_batches import PROVED, RIGHT, BatchWatch
+from walras.exchange.watch_oracles import (
+    Sworn,
+    check_bond,
+    contradictions,
+    convict,
+    convict_foreign,
+    sworn_in_record,
+    sworn_on_chain,
+)
+from walras.ledger import JsonRpcChain, SigningKey
+from walras.ledger.calls import Contract
+from walras.ledger.keys import key_of
+from walras.ledger.watchtower import Watchtower, read_balances
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What else to watch beside the batches: addresses of the channels' and the oracles' contract, and files.
+
+    balances    of channels, signed by both (`watchtower.write_balances`)
+    copies      other copies of the record, in which an oracle may have signed something else
+    statement   a member's own (`walras bill --json`)
+    """
+
+    channels: str | None = None
+    bond: str | None = None
+    balances: Path | None = None
+    copies: tuple[Path, ...] = ()
+    statement: Path | None = None
+
+
+class Tower:
+    """All of it on one chain. `look` returns lines for people, and how many of them nobody could do anything about."""
+
+    def __init__(self, record: Path, chain: JsonRpcChain, key: SigningKey, watched: Watched) -> None:
+        self._path = record / "public.jsonl" if record.is_dir() else record
+        self._chain, self._key, self._watched = chain, key, watched
+        self._seen: tuple[int, int] | None = None
+        self._record: list[Entry] = []
+        self._batches: BatchWatch | None = None
+
+    def look(self) -> tuple[list[str], int]:
+        """One look at everything; LedgerError where the chain cannot be asked."""
+        self._read()
+        now = self._chain.head().timestamp
+        lines, left = self._look_at_batches(now)
+        lines += self._look_at_channels(now)
+        more, unpunished = self._look_at_oracles(now)
+        return lines + more, left + unpunished
+
+    def _read(self) -> None:
+        """The record again where it has grown."""
+        stat = self._path.stat() if self._path.exists() else None
+        seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
+        if seen != self._seen or not self._record:
+            self._record, self._seen = read_public_record(self._path), seen
+            batched = any(entry.kind == LEDGER_DEPLOYED and "batches" in entry.public for entry in self._record)
+            self._batches = BatchWatch(self._record, self._chain, self._key) if batched else None
+
+    def _look_at_batches(self, now: int) -> tuple[list[str], int]:
+        findings = [] if self._batches is None else self._batches.look(now)
+        lines = [f"batch {f.batch}: {f.outcome}: {f.what}{_in(f.transaction)}" for f in findings]
+        return lines, sum(f.outcome not in (RIGHT, PROVED) for f in findings)
+
+    def _look_at_channels(self, now: int) -> list[str]:
+        w = self._watched
+        if w.channels is None or w.balances is None:
+            return []
+        tower = Watchtower(self._chain, Contract("PaymentChannels", self._chain.chain_id, w.channels), self._key)
+        balances = read_balances(w.balances)
+        heard = [tower.take(one).value for one in balances]
+        answers = tower.look(now)
+        return [f"channels: {len(balances)} balances, {heard.count('kept')} kept"] + [
+            f"channel {a.balance.channel}: a stale close at {a.against} answered with {a.balance.sequence}"
+            f"{_in(a.receipt.transaction_hash)}"
+            for a in answers
+        ]
+
+    def _look_at_oracles(self, now: int) -> tuple[list[str], int]:
+        deployed = next(entry.public for entry in self._record if entry.kind == LEDGER_DEPLOYED)
+        settlement = str(deployed["settlement"])
+        sworn: list[Sworn] = sworn_in_record(self._record) + sworn_on_chain(self._chain, settlement)
+        for copy in self._watched.copies:
+            sworn += sworn_in_record(read_public_record(copy))
+        pairs = contradictions(sworn)
+        lines = [f"oracles: {len(sworn)} signatures heard, {len(pairs)} oracles contradict themselves"]
+        if self._watched.bond is None:
+            lines += [f"oracle {one.oracle}: signed two roots for slot {one.signed.slot}; no stake is watched" for one, _ in pairs]
+            return lines, len(pairs)
+        bond = Contract("OracleBond", self._chain.chain_id, self._watched.bond)
+        check_bond(self._chain, bond, settlement)
+        done = convict(self._chain, bond, self._key, pairs, now)
+        if self._watched.statement is not None:
+            done += convict_foreign(self._chain, bond, self._key, _statement(self._watched.statement), sworn, now)
+        lines += [f"oracle {c.oracle}: {c.what}{_in(c.transaction) or '; it has no stake'}" for c in done]
+        return lines, sum(c.transaction is None for c in done)
+
+
+def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *, once: bool, every_s: float) -> None:
+    """Look once, or for ever; LedgerError after a single look that found what nobody can prove."""
+    console = Console(soft_wrap=True, highlight=False)
+    signer = key_of(read_secret(key, "walras watchtower"))
+    tower = Tower(record, JsonRpcChain(chain), signer, watched)
+    console.print(f"watching; proofs are paid by {signer.address}")
+    said: Sequence[str] = ()
+    while True:
+        try:
+            lines, left = tower.look()
+        except LedgerError as failure:
+            if once:
+                raise
+            lines, left = [f"this look failed: {failure}"], 0
+        if lines != said:
+            for line in lines:
+                console.print(line)
+            said = lines
+        if once:
+            if left:
+                raise LedgerError(f"{left} findings above cannot be answered on the chain", way_out="show them to the members")
+            return
+        time.sleep(every_s)
+
+
+def _statement(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"proofs": content["proofs"]}
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        expected = "a statement of `walras bill RUN MEMBER --json FILE`"
+        raise InputError("walras watchtower", [Fault(str(path), "--statement", type(cause).__name__, expected)]) from cause
+
+
+def _in(transaction: bytes | None) -> str:
+    return "" if transaction is None else f" (0x{transaction.hex()})"

@@ -1,0 +1,72 @@
+"""The log of requests that a node keeps, asked for by who may, and its place in the journal.
+
+Every request to an oracle or to the gateway is logged there: when, by whom, which right, for which slot, answered or refused. When
+a run is over the exchange asks each node for its log and writes one act a node: how often whom was answered what, and the digest of
+the log's rows, so a log that is changed afterwards does not fit the journal any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import cbor2
+
+from walras.errors import MeteringError
+from walras.exchange.acts import Act, ActKind
+from walras.metering.access import AccessRefusal, Allowed, Right, open_request
+from walras.metering.identity import PublicKey
+from walras.metering.refusals import Refusal
+from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who issues access credentials to this node, and the name that requests must be made for."""
+
+    issuer: PublicKey
+    audience: str
+
+
+def judged(guard: Guard, body: bytes, store: ReadingStore, clock: Callable[[], datetime]) -> Allowed:
+    """The request, if it holds; else MeteringError, and the refusal is in the log. Who answers it logs that (`note`)."""
+    now = clock()
+    asked = open_request(body, guard.issuer, guard.audience, now)
+    if isinstance(asked, AccessRefusal):
+        note(store, now, UNKNOWN, asked.name, UNKNOWN_SLOT, False)
+        raise MeteringError(asked.value, thing=asked)
+    return asked
+
+
+def note(store: ReadingStore, now: datetime, holder: str, right: str, slot: int, allowed: bool) -> None:
+    """One row of the log, on disk before the answer goes."""
+    with store.transaction():
+        store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
+
+
+def log_of(store: ReadingStore) -> bytes:
+    """CBOR: the log's rows but for requests of the log itself, and the readings this node ever refused, by reason."""
+    rows = [list(row) for row in store.accesses() if row[2] != Right.LOG.name]
+    return cbor2.dumps([rows, store.refused_counts()])
+
+
+def act_of_log(node: str, log: bytes, at: datetime) -> Act:
+    """What the journal says of a node's log; MeteringError for what is none."""
+    try:
+        rows, refused = cbor2.loads(log)
+        counts = Counter((holder, right, bool(allowed)) for _, holder, right, _, allowed in rows)
+        reasons = {Refusal(reason).name.lower() if reason in set(Refusal) else str(reason): n for reason, n in refused.items()}
+    except (cbor2.CBORDecodeError, ValueError, TypeError) as cause:
+        raise MeteringError(f"{node}: not a log of requests: {cause}", thing=node) from cause
+    detail: dict[str, Any] = {
+        "requests": [[*key[:2], "answered" if key[2] else "refused", count] for key, count in sorted(counts.items())],
+        "readings_refused": reasons,
+        "log": sha256(cbor2.dumps(rows)).hexdigest(),
+    }
+    return Act(ActKind.ASKED, at, node, None, detail)

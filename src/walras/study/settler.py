@@ -1,0 +1,225 @@
+"""The chain's side of a run: it deploys, pays in, and settles, each slot by itself or many in a batch.
+
+The rule: every transaction is in the journal before it is sent, with a nonce that follows from the journal. So a run that was cut
+off sends the very bytes again, which a chain recognises: nothing is deployed, paid or posted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from walras.errors import JournalError
+from walras.exchange.batching import (
+    BatchSlot,
+    MadeBatch,
+    batch_digest,
+    batch_slots,
+    make_run_batch,
+    post_transaction,
+    posted_at,
+    shortfall_nano,
+)
+from walras.exchange.fold import BATCH_INCLUDED, BATCH_POSTED, ESCROW_PAID, LEDGER_DEPLOYED
+from walras.exchange.journal import Entry, Public
+from walras.exchange.recorder import Decision, Recorder
+from walras.ledger import (
+    LedgerAddresses,
+    Receipt,
+    Sender,
+    SlotSettlement,
+    correction_transaction,
+    join_signatures,
+    plan_deployment,
+    read_transaction,
+    recover_address,
+    require_accepted,
+    settlement_transaction,
+)
+from walras.ledger.batch_deployment import deposit_transactions, plan_batches
+from walras.ledger.batches import NAME, root_of_state, roots_of
+from walras.ledger.calls import Contract
+from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
+from walras.ledger.topup import top_up_transactions
+from walras.study.ledger_rules import addition_terms
+from walras.study.parts import ESCROW_NANO, Parts, genesis_time, ledger_terms_of
+from walras.units import Int64
+
+
+class Settler:
+    """Money and settlement of one run. `deploy` first; then slots in their order."""
+
+    def __init__(self, parts: Parts, recorder: Recorder) -> None:
+        self._p = parts
+        self._recorder = recorder
+        self._operator = Sender(parts.keys.operator, 0)
+        self._addresses: LedgerAddresses | None = None
+        self._batches: Contract | None = None
+        self._paid_in = np.zeros(parts.terms.accounts, dtype=np.int64)
+        self._words: tuple[int, ...] = ()
+        self._waiting: dict[int, BatchSlot] = {}
+        self._posted = 0
+
+    @property
+    def addresses(self) -> LedgerAddresses:
+        """Where the contracts of the run stand, once they are deployed."""
+        assert self._addresses is not None
+        return self._addresses
+
+    def deploy(self) -> None:
+        """The contracts, and the first deposit of every account."""
+        p = self._p
+        deployed = self._recorder.step(LEDGER_DEPLOYED, None, self._plan)
+        if deployed.public["chain_id"] != p.chain.chain_id:
+            raise JournalError(
+                f"the run was begun on chain {deployed.public['chain_id']}, this is chain {p.chain.chain_id}",
+                thing=deployed.seq,
+                way_out="give the same --chain, or --fresh to begin anew",
+            )
+        named = {name: deployed.public[name] for name in ("chain_id", "currency", "registry", "settlement")}
+        self._addresses = LedgerAddresses(**named)
+        if p.terms.batches is not None:
+            self._batches = Contract(NAME, p.chain.chain_id, deployed.public["batches"])
+        self._operator = Sender(p.keys.operator, deployed.public["operator_nonce"])
+        self.send(deployed, "deployment")
+        self._paid(self._recorder.step(ESCROW_PAID, None, lambda: (self._first_deposits(), None)))
+
+    def _first_deposits(self) -> Public:
+        return {"nano": [ESCROW_NANO] * self._p.terms.accounts, "transactions": []}
+
+    def _plan(self) -> Decision:
+        p = self._p
+        admin, operator = p.chain.nonce(p.keys.admin.address), p.chain.nonce(p.keys.operator.address)
+        ledger_terms = ledger_terms_of(p.terms, p.keys)
+        plan = plan_deployment(p.keys, ledger_terms, p.chain.chain_id, admin_nonce=admin, operator_nonce=operator)
+        a, steps = plan.addresses, plan.transactions
+        public = {"chain_id": p.chain.chain_id, "currency": a.currency, "registry": a.registry, "settlement": a.settlement}
+
+        def used(key: str) -> int:
+            return [read_transaction(step.raw).sender for step in steps].count(key)
+
+        if p.terms.batches is not None:
+            nexts = admin + used(p.keys.admin.address), operator + used(p.keys.operator.address)
+            units = [ESCROW_NANO // NANO_PER_TOKEN_UNIT] * p.terms.accounts
+            contract, more = plan_batches(
+                p.keys, a, addition_terms(p.community, p.terms), units, admin_nonce=nexts[0], operator_nonce=nexts[1]
+            )
+            steps = (*steps, *more)
+            public["batches"] = contract.address
+        time = genesis_time(p.terms) + 86_400
+        return public | {
+            "operator_nonce": operator + used(p.keys.operator.address),
+            "genesis_time": genesis_time(p.terms),
+            "funded": [p.keys.admin.address, p.keys.operator.address],
+            "transactions": [{"raw": step.raw.hex(), "time": time} for step in steps],
+        }, None
+
+    def send(self, entry: Entry, what: str) -> list[Receipt]:
+        """Send what the entry recorded: a restart thus rebuilds the embedded chain; on a node nothing is done twice."""
+        return [
+            require_accepted(self._p.chain.send(bytes.fromhex(t["raw"]), timestamp=t["time"]), what)
+            for t in entry.public["transactions"]
+        ]
+
+    def top_up(self, time: int, cash_nano: Int64) -> None:
+        """Before an account could fall below zero by paying `cash_nano` [accounts], its owner pays in again, at `time` [Unix s]."""
+        self._pay_in(time, np.maximum(cash_nano - self._recorder.state.escrow_nano, 0))
+
+    def _pay_in(self, time: int, missing_nano: Int64) -> None:
+        short = np.flatnonzero(missing_nano > 0)
+        if not short.size:
+            return
+        nano = np.zeros(self._p.terms.accounts, dtype=np.int64)
+        nano[short] = -(-missing_nano[short] // ESCROW_NANO) * ESCROW_NANO
+        units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
+        if self._batches is None:
+            raws = top_up_transactions(self.addresses, self._operator, short.tolist(), units)
+        else:
+            raws = deposit_transactions(self.addresses, self._batches, self._operator, short.tolist(), units)
+        public = {"nano": nano.tolist(), "transactions": [{"raw": raw.hex(), "time": time} for raw in raws]}
+        entry = self._recorder.step(ESCROW_PAID, None, lambda: (public, None))
+        self._paid(entry)
+        self._spend(entry, "deposit")
+
+    def _paid(self, entry: Entry) -> None:
+        self._paid_in = self._paid_in + np.array(entry.public["nano"], dtype=np.int64)
+
+    def _spend(self, entry: Entry, what: str) -> list[Receipt]:
+        receipts = self.send(entry, what)
+        self._operator = replace(self._operator, nonce=self._operator.nonce + len(receipts))
+        return receipts
+
+    # --- slot by slot -----------------------------------------------------------------------------------------------
+
+    def transactions(self, settlement: Callable[[], SlotSettlement], time: int, *, correcting: bool = False) -> list[Public]:
+        """What a settled or corrected slot puts into its entry: its transaction, or nothing where it waits for its batch."""
+        if self._batches is not None:
+            return []
+        make = correction_transaction if correcting else settlement_transaction
+        return [{"raw": make(self.addresses, self._operator, settlement()).hex(), "time": time}]
+
+    def settle(self, entry: Entry, standing: BatchSlot, what: str) -> Public:
+        """Carry out what the entry of a settled or corrected slot says; what the entry after it records of that."""
+        receipts = self._spend(entry, what)
+        if self._batches is not None:
+            self._waiting[standing.slot] = standing
+            assert self._p.terms.batches is not None
+            return {"batch": (standing.slot - self._p.terms.first) // self._p.terms.batches.slots}
+        return _included(receipts[-1])
+
+    # --- in batches -------------------------------------------------------------------------------------------------
+
+    def post_until(self, time: int | None) -> None:
+        """Post every whole batch that is due by `time`; None: all that waits."""
+        terms = self._p.terms
+        while self._batches is not None and (slots := batch_slots(terms, self._posted)):
+            last_settled = self._recorder.state.last_settled
+            if last_settled is None or slots[-1] > last_settled or (time is not None and posted_at(terms, self._posted) > time):
+                return
+            self._post(self._batches, [self._waiting.pop(slot) for slot in slots])
+
+    def _post(self, contract: Contract, slots: list[BatchSlot]) -> None:
+        terms, index, step = self._p.terms, self._posted, self._recorder.step
+        time = posted_at(terms, index)
+        self._pay_in(time, shortfall_nano(make_run_batch(terms, self._words, slots, bytes(32)), self._paid_in))
+        part: dict[str, Any] = {"batch": index, "first": slots[0].slot, "last": slots[-1].slot}
+        made: list[MadeBatch] = []
+
+        def decide() -> Decision:
+            made.append(make_run_batch(terms, self._words, slots, bytes.fromhex(self._recorder.head)))
+            signatures = self._signatures(slots, made[0], contract)
+            raw = post_transaction(terms, made[0], contract, self._operator, signatures)
+            return part | _posted(made[0], signatures) | {"transactions": [{"raw": raw.hex(), "time": time}]}, None
+
+        entry = step(BATCH_POSTED, None, decide)
+        if not made:
+            made.append(make_run_batch(terms, self._words, slots, bytes.fromhex(entry.public["journal_head"])))
+        again = _posted(made[0], bytes.fromhex(entry.public["signatures"]))
+        if again != {name: entry.public[name] for name in again}:
+            raise JournalError(f"batch {index}: the settled slots do not make the batch recorded", thing=entry.seq)
+        receipt = self._spend(entry, f"batch {index}")[-1]
+        step(BATCH_INCLUDED, None, lambda: (part | _included(receipt), None))
+        self._words, self._posted = made[0].afterwards, index + 1
+
+    def _signatures(self, slots: list[BatchSlot], made: MadeBatch, contract: Contract) -> bytes:
+        """Of all oracles that signed this batch, joined as the registry takes them."""
+        terms, digest = self._p.terms, batch_digest(self._p.terms, made, contract)
+        signed = self._p.path.sign_batch(slots, made, contract)
+        good = {address: one for address, one in signed if recover_address(digest, one) == address and address in terms.oracles}
+        return join_signatures(list(good.items()))
+
+
+def _posted(made: MadeBatch, signatures: bytes) -> dict[str, Any]:
+    names = ("steps_root", "state_root", "facts_root")
+    roots = roots_of(made.batch, root_of_state(made.before))
+    return {name: root.hex() for name, root in zip(names, roots, strict=True)} | {
+        "journal_head": made.batch.journal_head.hex(),
+        "signatures": signatures.hex(),
+    }
+
+
+def _included(receipt: Receipt) -> dict[str, Any]:
+    return {"transaction": receipt.transaction_hash.hex(), "gas": receipt.gas_used, "block": receipt.block_number}
