@@ -217,7 +217,7 @@ def _claim_gas(world: World, body: IssuingBody) -> dict[str, int]:
     seller, buyer = keys.member(1), keys.member(2)
     done = deliver(world, {1: 5_000})
     move_on(world, 4)
-    arguments = (done.slot, done.settled.as_arguments(), *done.shown(1).as_arguments())
+    arguments = (done.slot, done.settled.as_arguments(), done.shown(1).as_arguments())
     minted = contract.act(chain, seller, "claim", *arguments, timestamp=now).gas_used
     quotes = create(chain, keys.admin, "SignedQuotes", world.addresses.currency, timestamp=now)
     for key in (seller, buyer):

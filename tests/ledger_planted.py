@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from unittest import mock
 
 import pytest
@@ -21,6 +22,7 @@ from ledger_world import ROOT
 from walras.ledger import abi
 
 CONTRACTS = ROOT / "src" / "walras" / "ledger" / "contracts"
+KEPT = ROOT / ".tools" / "variants"  # compiling one takes longer than finding its bug
 
 
 def compile_variant(contract: str, correct: str, wrong: str, source: str) -> bytes:
@@ -31,11 +33,24 @@ def compile_variant(contract: str, correct: str, wrong: str, source: str) -> byt
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     text = (CONTRACTS / f"{source}.sol").read_text()
     assert text.count(correct) == 1, f"{correct!r} occurs {text.count(correct)} times"
-    order = {"sources": {f"{source}.sol": text.replace(correct, wrong)}, "contracts": [contract]}
-    command = [str(node), str(ROOT / "tools" / "compile_variant.mjs")]
-    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return bytes.fromhex(json.loads(done.stdout)[contract].removeprefix("0x"))
+    order = json.dumps({"sources": {f"{source}.sol": text.replace(correct, wrong)}, "contracts": [contract]})
+    kept = KEPT / f"{compiled_from(order)}.hex"
+    if not kept.exists():
+        command = [str(node), str(ROOT / "tools" / "compile_variant.mjs")]
+        done = subprocess.run(command, input=order, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr
+        KEPT.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.loads(done.stdout)[contract].removeprefix("0x"))
+        unfinished.replace(kept)
+    return bytes.fromhex(kept.read_text())
+
+
+def compiled_from(order: str) -> str:
+    """A name for what comes out: the hash of all that goes in, the pinned packages included."""
+    tools = [ROOT / "tools" / "compile_variant.mjs", ROOT / "package-lock.json"]
+    parts = [path.read_bytes() for path in (*tools, *sorted(CONTRACTS.glob("*.sol")))]
+    return sha256(b"\0".join([order.encode(), *parts])).hexdigest()
 
 
 @contextmanager

@@ -12,16 +12,16 @@ from e2e.nodes import child, free_port
 from e2e.runs import EXAMPLES
 from keys_world import Keyring, make_keyring
 from tpm_world import Emulated, emulated, need_tpm
-from walras.commands.enrol import key_command, revoke_command
+from walras.commands.enrol import key_command, revoke_command, seal_command
 
 COMMUNITY = EXAMPLES / "rural1.toml"
 
 
 @pytest.fixture
-def tpms() -> Iterator[tuple[Emulated, Emulated]]:
+def tpms() -> Iterator[tuple[Emulated, Emulated, Emulated]]:
     need_tpm()
-    with emulated() as meter, emulated() as gateway:
-        yield meter, gateway
+    with emulated() as meter, emulated() as gateway, emulated() as oracle:
+        yield meter, gateway, oracle
 
 
 def start(folder: Path, ring: Keyring, gateway_place: str) -> tuple[list[subprocess.Popen[str]], list[str]]:
@@ -32,7 +32,7 @@ def start(folder: Path, ring: Keyring, gateway_place: str) -> tuple[list[subproc
     nodes = []
     for number, port in enumerate(ports[1:]):
         key_command(f"secret:{folder / f'store-{number}'}", True, None, None)
-        own = ["--key", str(ring.oracle_key(number)), "--secret", str(folder / f"store-{number}")]
+        own = ["--key", f"{ring.oracle_key(number)}{'.sealed' if number == 0 else ''}", "--secret", str(folder / f"store-{number}")]
         where = ["--listen", f"127.0.0.1:{port}", "--store", str(folder / f"oracle-{number}.sqlite"), "--clock", clock]
         nodes.append(child("", 0, ["oracle", str(COMMUNITY), str(number), "--roll", str(ring.roll), *own, *where]))
     key_command(f"secret:{folder / 'store-g'}", True, None, None)
@@ -51,10 +51,12 @@ def done(*command: str, seconds: int = 900) -> str:
 
 @pytest.mark.nightly
 def test_a_day_on_keys_of_their_own_is_traded_settled_audited_and_billed(
-    tpms: tuple[Emulated, Emulated], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tpms: tuple[Emulated, Emulated, Emulated], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    meter, gateway = tpms
+    meter, gateway, oracle = tpms
     ring = make_keyring(tmp_path, COMMUNITY, meter, gateway)
+    seal_command(f"secret:{ring.oracle_key(0)}", oracle.place, "0,4,7", tmp_path / "oracle-0.sealed")
+    ring.oracle_key(0).unlink()
     begin = f"{ring.community.grid.origin:%Y-%m-%dT%H:%M:%SZ}"
     revoke_command(COMMUNITY, "", str(tmp_path / "operator.pem"), tmp_path / "status.jwt", begin, 4_000, None)
     ring.roll.write_text('status = "status.jwt"\n' + ring.roll.read_text())

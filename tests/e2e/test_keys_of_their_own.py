@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -12,6 +13,7 @@ from e2e.runs import EXAMPLES
 from keys_world import Keyring, make_keyring
 from tpm_world import Emulated, emulated, need_tpm
 from walras.commands.enrol import revoke_command
+from walras.commands.meter import meter_command
 from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import InputError, MeteringError
@@ -23,6 +25,7 @@ from walras.service.appointment import appointed_exchange, appointment, make_gat
 from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
+from walras.service.oracle_node import OracleNode
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.meters import make_meters, run_seed
 from walras.study.runner import Appointed, Options, Run
@@ -51,7 +54,7 @@ def loop() -> Iterator[Loop]:
     living.stop()
 
 
-def start_nodes(loop: Loop, ring: Keyring, gateway_key: KeyStore, folder: Path) -> Nodes:
+def start_nodes(loop: Loop, ring: Keyring, gateway_key: KeyStore, folder: Path, made: list[OracleNode] | None = None) -> Nodes:
     a = appointment(ring.community, ring.roll)
     clock = FileClock(folder / "clock")
     peers = []
@@ -60,6 +63,8 @@ def start_nodes(loop: Loop, ring: Keyring, gateway_key: KeyStore, folder: Path) 
         async def oracle(ready: Ready, number: int = number) -> None:
             own = key_of(read_secret(ring.oracle_key(number), "test"))
             node = make_oracle(a, number, own, None, folder / f"oracle-{number}.sqlite", bytes(32), clock)
+            if made is not None:
+                made.append(node)
             await node.run("127.0.0.1", 0, ready)
 
         peers.append(Peer(f"oracle-{number}", "127.0.0.1", loop.serve(oracle)))
@@ -152,6 +157,37 @@ def test_a_revoked_meter_is_refused_from_the_next_batch_on_and_stays_so(
         send(4)
     for key in (gateway_key, meter):
         key.close()  # type: ignore[attr-defined]
+
+
+def test_a_device_with_a_tpm_sends_by_itself_and_the_oracle_holds_its_reading(
+    loop: Loop, ring: Keyring, tpms: tuple[Emulated, Emulated], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway_key = open_key(tpms[1].place)
+    made: list[OracleNode] = []
+    nodes = start_nodes(loop, ring, gateway_key, tmp_path, made)
+    FileClock(tmp_path / "clock").move(ring.community.grid.end(3))
+    lines = tmp_path / "readings"
+    lines.write_text("2 250 0\n\n3 0 120\n")
+    address = f"127.0.0.1:{nodes.gateway.port}"
+    meter_command(lines, tpms[0].place, address, None)
+    lines.write_text("3 1 0")
+    with pytest.raises(MeteringError, match="refused 1 of 1"):
+        meter_command(lines, str(ring.folder / "exchange.pem"), address, None)
+    assert [line.split(": ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("slot")] == [
+        "taken",
+        "taken",
+        "UNKNOWN_DEVICE",
+    ]
+    end = monotonic() + 20
+    while monotonic() < end and not all(loop.do(lambda n=node: n._store.readings("slot >= ?", (2,))) for node in made):
+        pass
+    for node in made:
+        held = loop.do(lambda n=node: n._store.readings("slot >= ?", (2,)))
+        assert [taken.slot for taken in held] == [2, 3]  # type: ignore[attr-defined]
+    lines.write_text("2 250\nx y z\n")
+    with pytest.raises(InputError, match="2 faults"):
+        meter_command(lines, tpms[0].place, address, None)
+    gateway_key.close()  # type: ignore[attr-defined]
 
 
 def test_what_the_roll_does_not_appoint_is_refused_by_name(ring: Keyring, tpms: tuple[Emulated, Emulated], tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from walras.study.runner import PUBLIC
 from walras.tariffs.bill import ACCOUNTS
 
 ORDERS = {"pro_rata": 100, "last_in_first_out": 50, "cheapest": 100}
+BY_DAY = ["pro_rata", "last_in_first_out", pytest.param("cheapest", marks=pytest.mark.nightly)]
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", BY_DAY)
 def test_the_limits_hold_and_no_more_is_taken_than_they_need(order: str) -> None:
     run = rural1_curtailed(order, ORDERS[order])
     report = Audit(run / PUBLIC).run()
@@ -44,7 +45,7 @@ def test_the_limits_hold_and_no_more_is_taken_than_they_need(order: str) -> None
     assert hit >= 4
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", BY_DAY)
 def test_the_order_is_kept_and_the_grid_operator_pays_what_it_says(order: str) -> None:
     entries = read_public_record(rural1_curtailed(order, ORDERS[order]) / PUBLIC)
     terms, _ = opened_terms(entries)

@@ -14,8 +14,8 @@ from walras.errors import LedgerError
 from walras.ledger import Chain, LedgerKeys
 from walras.ledger.calls import Contract, create
 from walras.ledger.credentials import DeviceStatus, device_counts, device_record, device_signed, enter_device, registry_id
-from walras.ledger.identifiers import point_of
-from walras.metering.identity import ORDER, Key, derive_key, key_id, sign
+from walras.ledger.identifiers import create_identifier, deploy_registry, identifier_of, point_of, resolve
+from walras.metering.identity import ORDER, Key, derive_key, did_of, key_id, sign
 from walras.metering.reading import sign_reading, signed_part
 from walras.service.keys import open_tpm_key
 
@@ -71,6 +71,24 @@ def test_a_reading_signed_in_a_tpm_is_verified_by_the_contract_and_a_changed_one
     assert [signed(at=world.now + at) for at in (-1, 0, 1_000, 1_001)] == [False, True, True, False]
     devices.act(chain, ISSUER, "setStatus", registry_id(tpm_key.public_key()), DeviceStatus.REVOKED, timestamp=world.now)
     assert not signed()
+
+
+def test_an_identifier_speaks_by_its_tpms_key_until_the_device_is_lost_and_another_key_takes_its_place(
+    chain: Chain, tpm_key: Key
+) -> None:
+    world = World(chain, members=2)
+    owner, lost = KEYS.member(0), world.now + 100
+    identifiers = deploy_registry(chain, KEYS.admin, 86_400, timestamp=world.now)
+    did = create_identifier(chain, identifiers, owner, tpm_key.public_key(), None, timestamp=world.now)
+    (method,) = resolve(chain, identifiers, did).document()["verificationMethod"]
+    assert f"did:key:{method['publicKeyMultibase']}" == did_of(tpm_key.public_key())
+    identifier = identifier_of(identifiers, did)
+    identifiers.act(chain, owner, "revokeKey", identifier, timestamp=lost)
+    assert resolve(chain, identifiers, did).document()["verificationMethod"] == []
+    identifiers.act(chain, owner, "rotate", identifier, *point_of(in_memory().public_key()), timestamp=lost + 50)
+    found = resolve(chain, identifiers, did)
+    spoke = [found.key_at(time) for time in (lost - 1, lost + 10, lost + 60)]
+    assert spoke == [tpm_key.public_key(), None, in_memory().public_key()]
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("anvil", PRECOMPILED_GAS), ("embedded", PLAIN_GAS)])

@@ -14,7 +14,7 @@ from sd_jwt.verifier import SDJWTVerifier
 
 from metering_world import KEYS, SEED, STRANGER
 from walras.errors import InputError, MeteringError
-from walras.metering.credential import MeterCredential
+from walras.metering.credential import KeyAttestation, MeterCredential
 from walras.metering.disclosure import (
     CLAIMS,
     Disclosed,
@@ -149,6 +149,15 @@ def _pem() -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return ISSUER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_a_member_shows_that_the_key_was_attested_without_showing_which_key_or_whose() -> None:
+    attested = replace(CREDENTIAL, attestation=KeyAttestation("meter 1.4", bytes(range(32))))
+    issued = issue_disclosable(ISSUER, attested, HOLDER.public_key(), SALTS)
+    seen = shown(present(issued, HOLDER, ["attestation"], "aggregator", "n-1", NOW))
+    assert seen.claims == {"attestation": {"firmware": "meter 1.4", "measurement": bytes(range(32)).hex()}}  # type: ignore[union-attr]
+    assert shown(presented("attestation")).claims == {"attestation": None}  # type: ignore[union-attr]
+    assert len(issued.split("~")) == len(ISSUED.split("~"))  # who does not show it does not tell either
 
 
 def test_the_digest_is_that_of_the_standards_example() -> None:

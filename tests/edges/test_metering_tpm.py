@@ -14,7 +14,9 @@ import pytest
 
 from metering_world import RULES
 from tpm_world import FIRMWARE, Emulated, emulated, maker, need_tpm
-from walras.errors import MeteringError
+from walras.commands.enrol import seal_command
+from walras.commands.secrets import read_secret
+from walras.errors import InputError, MeteringError
 from walras.metering import (
     Refusal,
     admit,
@@ -26,7 +28,7 @@ from walras.metering import (
     sign_parcel,
     sign_reading,
 )
-from walras.metering.identity import derive_key, did_of, key_id, sign, verify
+from walras.metering.identity import derive_key, did_of, key_id, lower_s, sign, verify
 from walras.metering.tpm import (
     Attested,
     EnrolmentRefusal,
@@ -39,6 +41,7 @@ from walras.metering.tpm import (
     check_evidence,
     check_offer,
     read_public,
+    read_signature,
 )
 from walras.service.keys import open_keys, open_tpm_key
 from walras.service.tpm_device import ATTESTATION_KEY, FIRST_COUNTER, Tpm, TpmKey
@@ -111,6 +114,7 @@ def test_key_and_counter_are_found_again_after_a_power_cut_and_the_counter_goes_
             tpm.start()
             following = device.next_counter()  # over a connection that was lost
             assert following > last
+            assert verify(device.public_key(), sign(device, b"between two cuts"), b"between two cuts")
             last = following
         assert verify(device.public_key(), sign(device, b"after"), b"after")
         device.close()
@@ -320,6 +324,38 @@ def test_what_cannot_be_reached_says_so_and_names_the_way_out(monkeypatch: pytes
         Tpm("swtpm:host=127.0.0.1,port=1")
 
 
+def test_a_sealed_secret_is_given_out_by_that_tpm_under_that_firmware_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_tpm()
+    secret, sealed = tmp_path / "secret", tmp_path / "sealed"
+    secret.write_text("5a" * 32)
+    with emulated() as tpm:
+        seal_command(f"secret:{secret}", tpm.place, "0,4,7", sealed)
+        tpm.kill()
+        tpm.start()
+        assert read_secret(sealed, "test") == b"\x5a" * 32
+        assert b"\x5a" * 8 not in sealed.read_bytes()
+        assert b"5a5a" not in sealed.read_bytes()
+        with emulated(maker().make_another()) as other:
+            moved = tmp_path / "moved"
+            moved.write_bytes(sealed.read_bytes().replace(str(tpm.port).encode(), str(other.port).encode()))
+            with pytest.raises(MeteringError, match="does not give the secret out"):
+                read_secret(moved, "test")
+        device = open_tpm_key(tpm.place)
+        lib = device._lib
+        measured = lib.TPML_DIGEST_VALUES([lib.TPMT_HA(hashAlg=lib.TPM2_ALG.SHA256, digest=lib.TPMU_HA(sha256=b"\x66" * 32))])
+        device._tpm.do(lambda esys: esys.pcr_extend(lib.ESYS_TR.PCR4, measured))
+        device.close()
+        with pytest.raises(MeteringError, match="other firmware"):
+            read_secret(sealed, "test")
+    sealed.write_text("{}")
+    with pytest.raises(InputError, match="walras key --seal"):
+        read_secret(sealed, "test")
+    with pytest.raises(InputError, match="3 faults"):
+        seal_command("key.pem", "here", None, tmp_path / "other")
+
+
 def test_a_tpm_without_a_makers_certificate_can_sign_but_is_not_enrolled(tmp_path: Path) -> None:
     need_tpm()
     (tmp_path / "blank").mkdir()
@@ -343,3 +379,25 @@ def test_the_attestation_key_signs_nothing_that_looks_like_a_statement_of_the_tp
     with pytest.raises(MeteringError):
         device._tpm.do(misuse)
     assert evidence.quoted.attest.startswith(b"\xffTCG")
+
+
+def test_what_the_attestation_key_does_sign_from_outside_is_no_statement_of_the_tpm(device: TpmKey) -> None:
+    offer, evidence = answered(device)
+    lib = device._lib
+
+    def signed(attest: bytes) -> Statement:
+        """A restricted key signs a digest that its TPM made, of anything that does not begin as the TPM's own statements do."""
+
+        def by_ticket(esys: Any) -> Statement:
+            digest, ticket = esys.hash(attest, lib.TPM2_ALG.SHA256, lib.ESYS_TR.OWNER)
+            scheme = lib.TPMT_SIG_SCHEME(scheme=lib.TPM2_ALG.NULL)
+            made = esys.sign(device._tpm.handle(ATTESTATION_KEY), digest, scheme, ticket)
+            return Statement(attest, bytes(made.marshal()))
+
+        return device._tpm.do(by_ticket)
+
+    with pytest.raises(MeteringError):
+        signed(evidence.quoted.attest)
+    forged = signed(b"\xffTCH" + evidence.quoted.attest[4:])
+    assert verify(offer.attestation_key, lower_s(read_signature(forged.signature)), forged.attest)
+    assert judged(offer, replace(evidence, quoted=forged)) is EnrolmentRefusal.MALFORMED

@@ -95,7 +95,7 @@ def test_the_controller_reaches_the_least_cost_when_forecasts_are_right(seed: in
         grid = int(net[t]) + action
         cost += grid * int(buy[t] if grid > 0 else sell[t])
     cost -= terminal * soc * 1e-6
-    least = least_cost(fleet, net, buy, sell, terminal)
+    least = plan_cost(fleet, 0, net, buy, sell, terminal)
     assert cost >= least - 1e-6 * abs(least) - 1
     whole_wh_a_slot = 4 * int(max(np.abs(buy).max(), np.abs(sell).max())) * horizon
     ties = 4 * int(np.abs(net).sum() + battery[0] // 10**6 * horizon)
@@ -122,19 +122,15 @@ def test_value_tables_fall_and_end_at_the_capacity(seed: int) -> None:
         assert (np.diff(table.edge[a : a + c]) > 0).all()
 
 
-def least_cost(fleet: BatteryFleet, net: Int64, buy: Int64, sell: Int64, terminal: float) -> float:
-    """From the values at any prices."""
-    _, (x, v) = general_values(net, buy.astype(float), sell.astype(float), row(fleet), terminal, 0)
-    return -float(np.interp(float(fleet.initial_uwh[0]), x, v))
-
-
 @settings(max_examples=40, deadline=None)
 @given(SEEDS)
-def test_values_at_any_prices_equal_the_merge_where_prices_keep_convexity(seed: int) -> None:
+def test_the_slow_twin_equals_the_merge_where_prices_keep_convexity(seed: int) -> None:
     rng = np.random.default_rng(seed)
     fleet, days = random_battery(rng), random_days(rng, int(rng.integers(1, 97)))
     exact = plan_cost(fleet, 0, *days, 150_000.0)
-    assert abs(least_cost(fleet, *days, 150_000.0) - exact) <= 1e-9 * max(abs(exact), float(np.abs(days[0] * days[1]).sum()), 1.0)
+    _, (x, v) = general_values(days[0], days[1].astype(float), days[2].astype(float), row(fleet), 150_000.0, 0)
+    slow = -float(np.interp(float(fleet.initial_uwh[0]), x, v))
+    assert abs(slow - exact) <= 1e-9 * max(abs(exact), float(np.abs(days[0] * days[1]).sum()), 1.0)
 
 
 def mixed_integer_program(fleet: BatteryFleet, net: Int64, buy: Int64, sell: Int64, terminal: float) -> float:
@@ -168,7 +164,7 @@ def mixed_integer_program(fleet: BatteryFleet, net: Int64, buy: Int64, sell: Int
 def test_least_cost_at_any_prices_equals_a_mixed_integer_program(seed: int) -> None:
     rng = np.random.default_rng(seed)
     fleet, days = random_battery(rng), wild_days(rng, int(rng.integers(1, 13)))
-    ours, theirs = least_cost(fleet, *days, 100_000.0), mixed_integer_program(fleet, *days, 100_000.0)
+    ours, theirs = plan_cost(fleet, 0, *days, 100_000.0), mixed_integer_program(fleet, *days, 100_000.0)
     assert abs(ours - theirs) <= 2e-6 * max(abs(theirs), float(np.abs(days[0] * days[1]).sum()), 1.0)
 
 
@@ -192,7 +188,7 @@ def test_levels_come_near_the_exact_cost_from_above_as_they_get_finer() -> None:
     rng = np.random.default_rng(11)
     fleet = fleet_from_records([Battery(8_000, 4_000, 0.95, 0.95, 4_000)], [0], 15)
     for days in (random_days(rng, 48), wild_days(rng, 48), wild_days(rng, 48)):
-        exact = least_cost(fleet, *days, 0.0)
+        exact = plan_cost(fleet, 0, *days, 0.0)
         errors = [level_costs(fleet, *days, n)[n // 2] - exact for n in (41, 161, 641)]
         assert errors[0] > errors[1] > errors[2] >= -1e-9 * abs(exact)
         assert errors[2] < 0.02 * abs(exact)
@@ -208,7 +204,7 @@ def test_a_full_battery_cannot_earn_at_a_negative_price_by_wasting_energy() -> N
     assert table.slope.tolist() == [0, -200]
     assert table.edge.tolist() == [500_000_000, 1_000_000_000]
     # from full: giving 500 Wh costs 50,000, then taking 1000 Wh (500 fit) earns 100,000
-    assert least_cost(fleet, net, price, price, 0.0) == pytest.approx(-50_000)
+    assert plan_cost(fleet, 0, net, price, price, 0.0) == pytest.approx(-50_000)
     # a linear program burns energy by giving and taking at once: 100,000 and more
     assert linear_program(fleet, net, price, price, 0.0) <= -100_000 + 1e-6
 

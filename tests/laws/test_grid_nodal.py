@@ -15,6 +15,8 @@ from walras.grid.feeder import FeederSlot, add_supplier, group_orders
 from walras.grid.nodal import NODAL, clear
 from walras.grid.nodal_check import check_nodal
 from walras.grid.optimum import dispatch
+from walras.grid.point import PlaceRows, Work
+from walras.grid.rows import HIGH_VOLTAGE, LINE_LIMIT, LOW_VOLTAGE, TRANSFORMER_LIMIT, LimitRows
 from walras.market.conventions import Conventions
 from walras.market.laws import assert_laws
 from walras.market.orders import BUY, Orders, make_orders
@@ -40,14 +42,12 @@ def test_the_laws_of_every_mechanism_hold(tables: Tables, seed: int, ties: bool,
     assert_laws(NODAL, book, Conventions(tie=tie, seed=7), slot)  # type: ignore[arg-type]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(random_tables(max_buses=8), st.integers(0, 2**32))
-def test_negative_prices_and_must_run_clear_within_the_limits(tables: Tables, seed: int) -> None:
+def test_negative_prices_and_must_run_keep_every_point_of_the_certificate(tables: Tables, seed: int) -> None:
     slot = FeederSlot(tight(tables, 0.5, 0.05), HOUR)
     book = random_book(slot.network, seed, 20, 20.0, low=-100_000)
-    clearing = clear(book, Conventions(), slot)
-    findings = check_nodal(book, clearing, slot, Conventions())
-    assert [finding for finding in findings if finding.law in ("balance", "limits", "split", "multipliers")] == []
+    assert check_nodal(book, clear(book, Conventions(), slot), slot, Conventions()) == []
 
 
 def welfare(slot: FeederSlot, book: Orders, extra_kw: float, node: int) -> float:
@@ -63,19 +63,19 @@ def welfare(slot: FeederSlot, book: Orders, extra_kw: float, node: int) -> float
     return float(value[np.abs(groups.price) < MAX_PRICE_MICRO_PER_KWH].sum())
 
 
-CASES = {  # voltage band, factors on the ratings of lines and transformer, share of sellers, the supplier's two prices
-    "nothing binds": ({}, 1.0, 1.0, 0.5, (180_000, 120_000)),
-    "high voltage": ({"v_max_pu": 1.035}, 10.0, 10.0, 1.0, (310_000, 290_000)),
-    "low voltage": ({"v_min_pu": 1.0}, 10.0, 10.0, 0.0, (75_000, 70_000)),
-    "line": ({}, 0.12, 10.0, 0.2, (75_000, 70_000)),
-    "transformer": ({}, 10.0, 0.12, 0.2, (75_000, 70_000)),
+CASES = {  # the limit, voltage band, factors on ratings of lines and transformer, share of sellers, the supplier's two prices
+    "nothing binds": (None, {}, 1.0, 1.0, 0.5, (180_000, 120_000)),
+    "high voltage": (HIGH_VOLTAGE, {"v_max_pu": 1.035}, 10.0, 10.0, 1.0, (310_000, 290_000)),
+    "low voltage": (LOW_VOLTAGE, {"v_min_pu": 1.0}, 10.0, 10.0, 0.0, (75_000, 70_000)),
+    "line": (LINE_LIMIT, {}, 0.12, 10.0, 0.2, (75_000, 70_000)),
+    "transformer": (TRANSFORMER_LIMIT, {}, 10.0, 0.12, 0.2, (75_000, 70_000)),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_price_of_a_node_is_the_finite_difference_of_welfare(case: str) -> None:
     """Where a limit gives way to another just there, the two one-sided slopes differ and the price lies between them."""
-    band, line, transformer, sellers, (import_price, export_price) = CASES[case]
+    kind, band, line, transformer, sellers, (import_price, export_price) = CASES[case]
     network = feeder(slack_v_pu=1.02).network(**band)
     rating = network.branch_rating * np.where(network.branch_kind == 0, line, transformer)
     slot = FeederSlot(dataclasses.replace(network, branch_rating=rating), HOUR)
@@ -87,12 +87,14 @@ def test_the_price_of_a_node_is_the_finite_difference_of_welfare(case: str) -> N
         book = make_orders(side, rng.integers(100, 2500, 40), price, node=node)
         book = add_supplier(book, network, import_price, export_price, participant=9)
         found, now = dispatch(slot, group_orders(book, network)), welfare(slot, book, 0.0, 2)
-        assert case == "nothing binds" or found.multiplier.max(initial=0) > 0
+        assert kind is None or found.multiplier[found.limit_kind == kind].max(initial=0) > 0
         for bus in range(2, 7):
             given, taken = (welfare(slot, book, sign * step, bus) for sign in (-1.0, 1.0))
             slopes = sorted([(given - now) / step, (now - taken) / step])
             assert slopes[0] - 10 <= found.node_price()[bus] <= slopes[1] + 10, (seed, bus)  # 10 micro = 0.001 ct/kWh
-            smooth += slopes[1] - slopes[0] < 500
+            if slopes[1] - slopes[0] < 20:
+                assert abs((given - taken) / (2 * step) - found.node_price()[bus]) <= 10, (seed, bus)
+                smooth += 1
     assert smooth >= 5
 
 
@@ -113,26 +115,34 @@ def test_without_impedance_worth_speaking_of_it_trades_what_the_uniform_auction_
 
 
 @pytest.mark.parametrize("part", [0.02, 1e-5])
-def test_a_window_of_the_book_gives_the_optimum_of_the_whole_book(part: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the first window is far too narrow: what turns out wrong comes in."""
+def test_a_quadratic_step_over_some_columns_and_limits_is_that_over_all(part: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the first window is far too narrow and every limit is left out at first: what turns out wrong comes in."""
     network = feeder(slack_v_pu=1.02).network(v_max_pu=1.03)
     slot = FeederSlot(network, HOUR)
-    bound = 0
     for seed in range(4):
         rng = np.random.default_rng(seed)
         side = np.where(rng.random(300) < 0.8, -1, 1)
-        book = make_orders(side, rng.integers(10, 400, 300), rng.integers(80_000, 300_000, 300), node=rng.integers(2, 7, 300))
+        price = rng.integers(8, 30, 300) * 10_000
+        book = make_orders(side, rng.integers(10, 400, 300), price, node=rng.integers(2, 7, 300))
         groups = group_orders(add_supplier(book, network, 310_000, 290_000, participant=9), network)
-        whole = dispatch(slot, groups)
+        work = optimum.Work(slot, groups)
+        rows = work.rows(LimitRows([HIGH_VOLTAGE] * 5, [2, 3, 4, 5, 6], [0.0] * 5))
+        guess = np.append(-250_000.0, np.zeros(5))
+
+        def step(work: Work = work, rows: PlaceRows = rows, guess: np.ndarray = guess) -> tuple[np.ndarray, np.ndarray]:
+            return optimum._quadratic(work, rows, guess, rows.price(guess), 1.0, optimum.penalty_of(work.groups))[:2]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optimum, "ROOM_KW", np.inf)
+            whole, priced = step()
         with monkeypatch.context() as patch:
             patch.setattr(optimum, "WINDOW_FROM", 50)
             patch.setattr(optimum, "WINDOW_PART", part)
-            windowed = dispatch(slot, groups)
-        worth = groups.side * groups.price
-        assert float(worth @ windowed.fill_kw) == pytest.approx(float(worth @ whole.fill_kw), rel=1e-9)
-        assert np.abs(windowed.node_price() - whole.node_price()).max() < 1.0
-        bound += bool(whole.multiplier.max(initial=0) > 0)
-    assert bound >= 3
+            patch.setattr(optimum, "ROOM_KW", 0.0)
+            some, found = step()
+        assert priced[1:].min() < -100  # a limit binds in the step, and it was left out at first
+        assert some == pytest.approx(whole, abs=1e-4)
+        assert found == pytest.approx(priced, abs=1.0)
 
 
 def test_the_check_notices_every_kind_of_lie() -> None:

@@ -106,7 +106,7 @@ def test_a_structure_is_read_to_its_last_byte_and_not_one_further(name: str) -> 
 
 @pytest.mark.parametrize("name", READERS)
 @given(noise=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_noise_is_refused_with_an_error_of_ours_or_read(name: str, noise: st.DataObject) -> None:
     read, recording = READERS[name]
     changed = bytearray(recording())
@@ -121,7 +121,7 @@ def test_noise_is_refused_with_an_error_of_ours_or_read(name: str, noise: st.Dat
 
 
 @given(part=st.sampled_from([field.name for field in fields(Offer)]), bit=st.integers(0, 2**20))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_no_bit_of_an_offer_can_be_changed(part: str, bit: int) -> None:
     """Refused; or the attestation key is called otherwise, and then its TPM does not open the challenge."""
     whole = bytearray(getattr(offer(), part))
@@ -133,7 +133,7 @@ def test_no_bit_of_an_offer_can_be_changed(part: str, bit: int) -> None:
 
 
 @given(name=st.sampled_from(STATEMENTS), part=st.sampled_from(["attest", "signature"]), bit=st.integers(0, 2**20))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_no_bit_of_a_statement_can_be_changed(name: str, part: str, bit: int) -> None:
     statement = getattr(evidence(), name)
     whole = bytearray(getattr(statement, part))

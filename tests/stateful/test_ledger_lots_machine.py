@@ -138,7 +138,12 @@ class LotsMachine(RuleBasedStateMachine):
         owner = self.lots[number].owner
         return number, owner if own and owner != MARKET else by
 
-    @rule(to=accounts, count=st.integers(1, 3), passed=st.integers(0, 3), then=st.sampled_from(["give back", "sweep", "hand on"]))
+    @rule(
+        to=accounts,
+        count=st.integers(1, 3),
+        passed=st.integers(0, 3),
+        then=st.sampled_from(["give back", "sweep", "hand on", "offer"]),
+    )
     def hold_a_lot_for_a_while(self, to: int, count: int, passed: int, then: str) -> None:
         """A lot is granted, some or all of its slots pass, and its owner does something with it: what few walks reach."""
         known = self.made
@@ -149,6 +154,8 @@ class LotsMachine(RuleBasedStateMachine):
             return
         if then == "hand on":
             self.move(self.made, to, (to + 1) % MEMBERS)
+        elif then == "offer":
+            self.put_up(self.made, to, 2, 1)  # there is one of it
         elif then == "sweep":
             self.remove(self.made, to)
         else:
@@ -194,7 +201,9 @@ class LotsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lots)
     @rule(data=st.data(), by=accounts, own=st.booleans(), amount=st.sampled_from([1, 1, 1, 0, 2]), price=st.integers(0, 90_000))
     def offer_a_lot(self, data: st.DataObject, by: int, own: bool, amount: int, price: int) -> None:
-        number, by = self.pick(data, by, own)
+        self.put_up(*self.pick(data, by, own), amount, price)
+
+    def put_up(self, number: int, by: int, amount: int, price: int) -> None:
         lot = self.lots[number]
         right = (self.contract.address, number, True)
         done = self.attempt(self.market, self.keys[by], "offer", right, amount, price)
@@ -216,7 +225,25 @@ class LotsMachine(RuleBasedStateMachine):
     def buy(self, data: st.DataObject, by: int, amount: int, rest: int, slack: int) -> None:
         number = data.draw(st.integers(0, len(self.offers) - 1))
         offer = self.offers[number]
-        amount = max(0, offer.amount - offer.sold + rest) if rest >= 0 else amount
+        self.purchase(number, by, max(0, offer.amount - offer.sold + rest) if rest >= 0 else amount, slack)
+
+    @rule(
+        seller=accounts, other=st.integers(1, 2), amount=st.integers(2, 20), price=st.integers(1, 5_000), beyond=st.integers(0, 1)
+    )
+    def sell_in_parts(self, seller: int, other: int, amount: int, price: int, beyond: int) -> None:
+        """Half of an offer, then the rest or one more than that, and what is left is taken back, twice."""
+        known = len(self.offers)
+        self.offer_claims(seller, amount, price)
+        if len(self.offers) == known:
+            return
+        buyer = (seller + other) % MEMBERS
+        self.purchase(known, buyer, amount // 2, 0)
+        self.purchase(known, buyer, amount - amount // 2 + beyond, 0)
+        for _ in range(2):
+            self.reclaim(known, seller)
+
+    def purchase(self, number: int, by: int, amount: int, slack: int) -> None:
+        offer = self.offers[number]
         units = price_units(offer.sold, amount, offer.price, UNIT, up=True)
         limit = max(0, units + slack)
         done = self.attempt(self.market, self.keys[by], "buy", number + 1, amount, limit)
@@ -238,8 +265,10 @@ class LotsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), by=accounts, own=st.booleans())
     def take_back(self, data: st.DataObject, by: int, own: bool) -> None:
         number = data.draw(st.integers(0, len(self.offers) - 1))
+        self.reclaim(number, self.offers[number].seller if own else by)
+
+    def reclaim(self, number: int, by: int) -> None:
         offer = self.offers[number]
-        by = offer.seller if own else by
         lot = self.lots.get(offer.lot)
         done = self.attempt(self.market, self.keys[by], "takeBack", number + 1)
         alive = not offer.lot or (lot is not None and not self.over(lot))

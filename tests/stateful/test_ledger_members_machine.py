@@ -163,6 +163,11 @@ class MembersMachine(RuleBasedStateMachine):
         assert done == (actor == "admin")
         self.admitted = self.admitted or done
 
+    @rule(number=st.integers(0, 2), accounts=st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    def enter_a_meter_for_one_and_another(self, number: int, accounts: tuple[int, int]) -> None:
+        for account in accounts:
+            self.enter_a_meter(number, account, "operator", True)
+
     @rule(number=st.integers(0, 2), account=st.integers(0, 3), actor=by, good=st.sampled_from([True, True, True, False]))
     def enter_a_meter(self, number: int, account: int, actor: str, good: bool) -> None:
         key = meter_key(meter(number).public_key())  # type: ignore[attr-defined]

@@ -202,6 +202,13 @@ class SettlementMachine(RuleBasedStateMachine):
             self.moment(receipt)
             assert receipt.status == int(self.twin.correct(slot, revision, rows)), receipt.refusal
 
+    @rule(back=st.sampled_from([WINDOW - 1, WINDOW]), amount=st.integers(-1, 1))
+    def let_slots_pass_and_correct(self, back: int, amount: int) -> None:
+        """The last slot that can still be corrected, and the one before it."""
+        for _ in range(WINDOW + 1):
+            self.compare_settlement(self.twin.next_slot, [], (0, 1, 2))
+        self.correct(back, 1, amount, amount)
+
     @rule(oracles=st.sampled_from([(), (0,), (0, 1), (2, 3)]), foreign=st.booleans())
     def settle_without_quorum(self, oracles: tuple[int, ...], foreign: bool) -> None:
         """Too few oracles, or enough who signed for another slot."""

@@ -13,7 +13,15 @@ def register(app: App) -> None:
         app.command(command)
 
 
-def key(place: str, *, new: bool = False, passphrase: Path | None = None, registers: str | None = None) -> None:
+def key(
+    place: str,
+    *,
+    new: bool = False,
+    passphrase: Path | None = None,
+    registers: str | None = None,
+    seal: str | None = None,
+    out: Path | None = None,
+) -> None:
     """The name of a key: a DID of a meter, gateway or operator; the addresses of a ledger's actors under a secret.
 
     Parameters
@@ -25,11 +33,18 @@ def key(place: str, *, new: bool = False, passphrase: Path | None = None, regist
     passphrase
         File whose first line encrypts the key's file.
     registers
-        Also print these registers of the TPM as `walras enrol --trust` reads them, such as 0,4,7.
+        Also print these registers of the TPM as `walras enrol --trust` reads them, such as 0,4,7; with `seal` those that count.
+    seal
+        Place of a TPM (`tpm:TCTI`) to seal a `secret:FILE` in, under the registers as they are now.
+    out
+        File for the sealed secret: it can be given wherever the secret could.
     """
-    from walras.commands.enrol import key_command
+    from walras.commands.enrol import key_command, seal_command
 
-    key_command(place, new, passphrase, registers)
+    if seal is None:
+        key_command(place, new, passphrase, registers)
+    else:
+        seal_command(place, seal, registers, out)
 
 
 def enrol(

@@ -1,15 +1,16 @@
-"""The command line of the metering nodes: gateway and oracle. Parses and calls."""
+"""The command line of the metering nodes: gateway, oracle and device. Parses and calls."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 
 def register(app: App) -> None:
     """Add the commands of this file."""
-    for command in (gateway, oracle):
+    for command in (gateway, oracle, meter):
         app.command(command)
 
 
@@ -96,3 +97,24 @@ def oracle(
 
     keys = OracleKeys(key, secret, roll)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
+
+
+def meter(
+    readings: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, key: str, gateway: str, passphrase: Path | None = None
+) -> None:
+    """A device: sign readings with its key, in a file or a TPM, and hand them to a gateway; its counter goes up with each.
+
+    Parameters
+    ----------
+    readings
+        A line a slot: SLOT IMPORT_WH EXPORT_WH; `-` reads standard input.
+    key
+        Place of the device's key: a file (PEM), or `tpm:TCTI`.
+    gateway
+        HOST:PORT of a `walras gateway`.
+    passphrase
+        File whose first line decrypts the key's file.
+    """
+    from walras.commands.meter import meter_command
+
+    meter_command(readings, key, gateway, passphrase)

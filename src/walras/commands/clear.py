@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from walras.errors import Fault, InputError
-from walras.grid.nodal_book import SHELF
+from walras.grid.instruments_book import SHELF
 from walras.market.book import clear_book, describe_mechanisms, parse_book
 
 

@@ -21,8 +21,9 @@ from walras.metering.tpm.endorsement import certificate_fault
 from walras.service.appointment import exchange_credential
 from walras.service.enrolment import attest, credential_of, read_policy
 from walras.service.key_file import make_key
-from walras.service.keys import open_key, open_keys, open_tpm_key
+from walras.service.keys import PREFIX, open_key, open_keys, open_tpm_key
 from walras.service.roll import EXCHANGE
+from walras.service.sealed import seal
 from walras.service.tpm_device import TpmKey
 from walras.study.meters import meter_credential
 
@@ -44,6 +45,21 @@ def key_command(place: str, new: bool, passphrase: Path | None, registers: str |
         print("registers = {" + ", ".join(f'{number} = "{value.hex()}"' for number, value in values) + "}")
         return
     print(did_of(open_key(place, word).public_key()))
+
+
+def seal_command(place: str, seal_in: str, registers: str | None, out: Path | None) -> None:
+    """Seal the secret in a file in a TPM, under the named registers."""
+    faults = [] if place.startswith(SECRET) else [Fault("command line", "PLACE", place, "secret:FILE")]
+    faults += [] if seal_in.startswith(PREFIX) else [Fault("command line", "--seal", seal_in, "tpm:TCTI")]
+    faults += [] if registers else [Fault("command line", "--registers", registers, "numbers with commas between, such as 0,4,7")]
+    if faults or out is None or registers is None:
+        faults += [] if out else [Fault("command line", "--out", None, "a file for the sealed secret")]
+        raise InputError("walras key", faults)
+    secret = read_secret(Path(place.removeprefix(SECRET)), "walras key")
+    content = seal(seal_in.removeprefix(PREFIX), _numbers(registers), secret)
+    with os.fdopen(_new_file(out), "wb") as stream:
+        stream.write(content)
+    print(f"{out}: given out by this TPM under this firmware, and nowhere else; {place} can be destroyed")
 
 
 def enrol_command(
@@ -157,14 +173,18 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
+def _new_file(path: Path) -> int:
+    """A file that was not there, for its owner alone."""
+    try:
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError as cause:
+        raise InputError("walras key", [Fault(str(path), "file", "exists", "a path where nothing is")]) from cause
+
+
 def _show_secret(path: Path, new: bool) -> None:
     """The addresses that follow from a secret; made of the operating system's random numbers where asked."""
     if new:
-        try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError as cause:
-            raise InputError("walras key", [Fault(str(path), "file", "exists", "a path where nothing is")]) from cause
-        with os.fdopen(file, "w", encoding="ascii") as stream:
+        with os.fdopen(_new_file(path), "w", encoding="ascii") as stream:
             stream.write(os.urandom(32).hex() + "\n")
     secret = read_secret(path, "walras key")
     keys = LedgerKeys(secret)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from walras.commands.clear import check_mechanism, read_book_text
 from walras.errors import Fault, InputError
-from walras.grid.nodal_book import SHELF
+from walras.grid.instruments_book import SHELF
 from walras.market.book import parse_book, play_book
 
 

@@ -18,7 +18,11 @@ def read_passphrase(path: Path | None, command: str) -> bytes | None:
 
 
 def read_secret(path: Path, command: str) -> bytes:
-    """32 bytes as 64 hex digits; InputError for anything else."""
+    """32 bytes as 64 hex digits, or sealed in a TPM (`walras key --seal`); InputError for anything else."""
+    if path.is_file() and (content := path.read_bytes()).startswith(b"{"):
+        from walras.service.sealed import unseal
+
+        return unseal(path, content)
     text = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
     try:
         secret = bytes.fromhex(text)

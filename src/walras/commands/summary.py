@@ -123,5 +123,6 @@ def _by_place(terms: Terms, nano: Int64, taken_wh: Int64) -> list[tuple[str, str
     if nano[cheap] < 0:
         rows.append(("good places get", f"most {who(cheap)}: {format_money(-int(nano[cheap]), terms.currency)}"))
     if taken_wh[held] > 0:
-        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}"))
+        lost = format_money(int(taken_wh[held]) * int(terms.feed_in_micro[held]), terms.currency)
+        rows.append(("most taken back", f"{format_energy(int(taken_wh[held]), 1)} at {who(held)}: {lost} at its feed-in rate"))
     return rows

@@ -68,8 +68,8 @@ PARTS = ("energy", "losses", "voltage", "congestion", "emissions", "reserve")
 def feeder_slot(extra: Mapping[str, object], orders: Orders) -> FeederSlot:
     """The conditions of the slot from the parts of a book; InputError with every fault."""
     faults: list[Fault] = []
-    network = _network(extra.get("network"), faults)
-    hours = _number("book", "hours", extra.get("hours", 0.25), faults)
+    network = read_network(extra.get("network"), faults)
+    hours = read_number("book", "hours", extra.get("hours", 0.25), faults)
     limits = _table("limits", extra.get("limits", {}), ("import_kw", "export_kw"), faults)
     wanted = ("emission_cap_g", "import_g_per_kwh", "reserve_up_kw", "reserve_down_kw")
     requirements = _table("requirements", extra.get("requirements", {}), wanted, faults)
@@ -102,7 +102,7 @@ def feeder_slot(extra: Mapping[str, object], orders: Orders) -> FeederSlot:
     )
 
 
-def _network(given: object, faults: list[Fault]) -> Network | None:
+def read_network(given: object, faults: list[Fault]) -> Network | None:
     if not isinstance(given, Mapping):
         faults.append(
             Fault("book", "network", "missing" if given is None else given, "the feeder: root, buses, lines, transformers")
@@ -117,12 +117,12 @@ def _network(given: object, faults: list[Fault]) -> Network | None:
     if not isinstance(buses, Mapping) or not buses:
         faults.append(Fault("network", "buses", buses, "an object: name to nominal kV"))
     else:
-        buses = {name: _number(f"bus {name}", "kv", kv, faults) for name, kv in buses.items()}
+        buses = {name: read_number(f"bus {name}", "kv", kv, faults) for name, kv in buses.items()}
     if not isinstance(root, str):
         faults.append(Fault("network", "root", root, "the name of a bus"))
     lines = _records("lines", given.get("lines", []), Line, faults)
     transformers = _records("transformers", given.get("transformers", []), Transformer, faults)
-    options = {n: _number("network", n, given[n], faults) for n in ("slack_v_pu", "v_min_pu", "v_max_pu") if n in given}
+    options = {n: read_number("network", n, given[n], faults) for n in ("slack_v_pu", "v_min_pu", "v_max_pu") if n in given}
     if len(faults) > before:
         return None
     try:
@@ -147,7 +147,7 @@ def _records(part: str, given: object, kind: type[Any], faults: list[Fault]) -> 
         wrong += [Fault(where, str(name), row[name], "one of " + ", ".join(names)) for name in row if name not in names]
         wrong += [Fault(where, field.name, row[field.name], "a text") for field in fields(kind) if _is_wrong_text(field, row)]
         for name in (field.name for field in fields(kind) if field.name in row and not _is_text(field)):
-            _number(where, name, row[name], wrong)
+            read_number(where, name, row[name], wrong)
         faults += wrong
         if not wrong:
             made.append(kind(**row))
@@ -186,10 +186,10 @@ def _table(where: str, given: object, names: Sequence[str], faults: list[Fault])
         faults.append(Fault("book", where, given, "an object with " + ", ".join(names)))
         return {}
     faults += [Fault(where, str(name), given[name], "one of " + ", ".join(names)) for name in given if name not in names]
-    return {name: _number(where, name, given[name], faults) for name in names if name in given}
+    return {name: read_number(where, name, given[name], faults) for name in names if name in given}
 
 
-def _number(where: str, name: str, value: object, faults: list[Fault]) -> float:
+def read_number(where: str, name: str, value: object, faults: list[Fault]) -> float:
     low, high = RANGES.get(name, (-LARGEST, LARGEST))
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         faults.append(Fault(where, name, value, f"a number from {low:g} to {high:g}"))
@@ -204,20 +204,21 @@ def _from_book(mechanism: Mechanism) -> Mechanism:
         slot = network if isinstance(network, FeederSlot) else feeder_slot(extra, orders)
         return mechanism.clear(orders, conventions, slot)
 
-    return replace(mechanism, clear=clear, extra=EXTRA, order_extra=ORDER, report=_describe)
+    return replace(mechanism, clear=clear, extra=EXTRA, order_extra=ORDER, report=describe_nodal)
 
 
-def _describe(clearing: Clearing, extra: Mapping[str, object]) -> Mapping[str, object]:
+def describe_nodal(clearing: Clearing, extra: Mapping[str, object]) -> Mapping[str, object]:
     """Prices by node with their parts, losses, and every limit in play with what it is worth."""
-    network = _network(extra.get("network"), [])
+    network = read_network(extra.get("network"), [])
     prices, evidence = clearing.node_price_micro_per_kwh, clearing.certificate
-    if network is None or prices is None:
+    if network is None:
         return {}
     parts = {name: evidence[f"{name}_micro_per_kwh"] for name in PARTS if f"{name}_micro_per_kwh" in evidence}
     nodes = [
         {"bus": name, "price_micro_per_kwh": int(prices[bus])}
         | {f"{part}_micro_per_kwh": int(value if isinstance(value, int) else value[bus]) for part, value in parts.items()}
-        for bus, name in enumerate(network.bus_names)
+        for bus, name in enumerate(network.bus_names if prices is not None else ())
+        if prices is not None
     ]
     columns = [
         np.asarray(evidence[n]).tolist() for n in ("limit_kind", "limit_index", "limit_price_micro_per_hour", "limit_short_ppm")

@@ -11,14 +11,14 @@ Transformers are the pi equivalent used by power-grid-model and by pandapower wi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 
 from walras.errors import Fault, GridError, InputError
-from walras.grid.network import BASE_KVA, LINE, TRANSFORMER, Float, Network
+from walras.grid.network import BASE_KVA, LINE, TRANSFORMER, Float, Int, Network
 
 BASE_MVA = BASE_KVA / 1e3
 
@@ -120,20 +120,7 @@ def build_network(
         raise InputError("network tables", faults)
     index = {name: i for i, name in enumerate(buses)}
     kv = np.array([float(value) for value in buses.values()])
-    branches: list[Line | Transformer] = [*lines, *transformers]
-    zero = [branch.name for branch in branches if _is_zero(branch)]
-    edges = [_line_edge(line, index, kv, frequency_hz) for line in lines if not _is_zero(line)]
-    edges += [_transformer_edge(trafo, index, kv) for trafo in transformers if not _is_zero(trafo)]
-    problems = [f"zero impedance: {name} (fuse its two buses into one)" for name in zero]
-    merged, merge_problems = _merge_parallel(edges)
-    ordered, tree_problems = _order_outward(merged, list(buses), index[root], bool(zero))
-    problems += merge_problems + tree_problems
-    if problems:
-        raise GridError(
-            "not a radial network:\n" + "\n".join(f"  {problem}" for problem in problems),
-            thing=tuple(problems),
-            way_out="open a switch in each loop, leave out or connect the islands, fuse buses joined by zero impedance",
-        )
+    ordered = _tree(lines, transformers, index, kv, index[root], frequency_hz)
     xy = np.full((len(index), 2), np.nan)
     for name, position in (positions or {}).items():
         if name in index:
@@ -147,18 +134,47 @@ def build_network(
         root=index[root],
         slack_v_pu=float(slack_v_pu),
         branch_names=tuple(edge.name for edge in ordered),
-        branch_from=np.array([edge.a for edge in ordered], dtype=np.int64),
-        branch_to=np.array([edge.b for edge in ordered], dtype=np.int64),
-        branch_kind=np.array([edge.kind for edge in ordered], dtype=np.int64),
-        branch_r=np.array([edge.z.real for edge in ordered], dtype=np.float64),
-        branch_x=np.array([edge.z.imag for edge in ordered], dtype=np.float64),
-        branch_g=np.array([edge.y_shunt.real for edge in ordered], dtype=np.float64),
-        branch_b=np.array([edge.y_shunt.imag for edge in ordered], dtype=np.float64),
-        branch_tap=np.array([abs(edge.ratio) for edge in ordered], dtype=np.float64),
-        branch_shift_rad=np.array([math.atan2(edge.ratio.imag, edge.ratio.real) for edge in ordered], dtype=np.float64),
-        branch_rating=np.array([edge.rating for edge in ordered], dtype=np.float64),
-        branch_length_km=np.array([edge.length_km for edge in ordered], dtype=np.float64),
+        branch_from=_whole(edge.a for edge in ordered),
+        branch_to=_whole(edge.b for edge in ordered),
+        branch_kind=_whole(edge.kind for edge in ordered),
+        branch_r=_real(edge.z.real for edge in ordered),
+        branch_x=_real(edge.z.imag for edge in ordered),
+        branch_g=_real(edge.y_shunt.real for edge in ordered),
+        branch_b=_real(edge.y_shunt.imag for edge in ordered),
+        branch_tap=_real(abs(edge.ratio) for edge in ordered),
+        branch_shift_rad=_real(math.atan2(edge.ratio.imag, edge.ratio.real) for edge in ordered),
+        branch_rating=_real(edge.rating for edge in ordered),
+        branch_length_km=_real(edge.length_km for edge in ordered),
     )
+
+
+def _tree(
+    lines: Sequence[Line], transformers: Sequence[Transformer], index: Mapping[str, int], kv: Float, root: int, frequency_hz: float
+) -> list[_Edge]:
+    """The branches from the root outward; raises GridError with all that keeps them from being a tree."""
+    branches: list[Line | Transformer] = [*lines, *transformers]
+    zero = [branch.name for branch in branches if _is_zero(branch)]
+    edges = [_line_edge(line, index, kv, frequency_hz) for line in lines if not _is_zero(line)]
+    edges += [_transformer_edge(trafo, index, kv) for trafo in transformers if not _is_zero(trafo)]
+    problems = [f"zero impedance: {name} (fuse its two buses into one)" for name in zero]
+    merged, merge_problems = _merge_parallel(edges)
+    ordered, tree_problems = _order_outward(merged, list(index), root, bool(zero))
+    problems += merge_problems + tree_problems
+    if problems:
+        raise GridError(
+            "not a radial network:\n" + "\n".join(f"  {problem}" for problem in problems),
+            thing=tuple(problems),
+            way_out="open a switch in each loop, leave out or connect the islands, fuse buses joined by zero impedance",
+        )
+    return ordered
+
+
+def _whole(values: Iterable[int]) -> Int:
+    return np.array(list(values), dtype=np.int64)
+
+
+def _real(values: Iterable[float]) -> Float:
+    return np.array(list(values), dtype=np.float64)
 
 
 def _per_bus(value: float | Mapping[str, float], buses: Mapping[str, float], default: float) -> Float:

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 
 from walras.metering.identity import PublicKey, key_id
 from walras.metering.merkle import SHA256_RFC6962, Proof
-from walras.metering.reading import MAX_BYTES, read_payload, split_reading
+from walras.metering.reading import MAX_BYTES, Quality, read_payload, split_reading
 from walras.metering.vault import SALT_BYTES
 
 FIRST_SUBSTITUTE_QUALITY = 16
 
 _UNSIGNED_HEAD = b"\x82\x50"
 _UNSIGNED_KEY_END = 18
+_EDITED_HEAD = b"\x84\x50"
+_EDITED_QUALITY = int(Quality.EDITED)
+MAX_EDITED_BYTES = 327
+"""Head and key id 18, at most 51 of payload, a reason, 257 of name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,11 @@ def reading_of(leaf: bytes) -> bytes:
 
 
 def read_leaf(salted: bytes) -> LeafReading | None:
-    """The reading in a salted leaf, signed or not; None where it is not the canonical encoding of one. No signature is checked."""
+    """The reading in a salted leaf, signed, unsigned, or edited by a named person; None where it is not the canonical encoding of
+    one. No signature is checked, nor whether the name is well-formed text."""
     leaf = reading_of(salted)
+    if leaf[:2] == _EDITED_HEAD:
+        return _edited(leaf)
     signed = split_reading(leaf)
     if signed is not None:
         kid, slot, import_wh, export_wh, _, quality = signed
@@ -90,6 +97,26 @@ def read_leaf(salted: bytes) -> LeafReading | None:
     if numbers is None or numbers[5] != len(leaf):
         return None
     slot, import_wh, export_wh, _, quality, _ = numbers
+    return LeafReading(leaf[2:_UNSIGNED_KEY_END], slot, import_wh, export_wh, quality, False)
+
+
+def _edited(leaf: bytes) -> LeafReading | None:
+    """[key id, payload, reason, name] as `metering.correction.encode_correction` writes it."""
+    numbers = read_payload(leaf, _UNSIGNED_KEY_END) if len(leaf) <= MAX_EDITED_BYTES else None
+    if numbers is None or numbers[4] != _EDITED_QUALITY:
+        return None
+    slot, import_wh, export_wh, _, quality, at = numbers
+    if len(leaf) < at + 2 or leaf[at] > 23:
+        return None
+    head, body = leaf[at + 1], leaf[at + 2 :]
+    if head == 0x78 and body and body[0] >= 24:
+        size, body = body[0], body[1:]
+    elif 0x61 <= head <= 0x77:
+        size = head - 0x60
+    else:
+        return None
+    if len(body) != size:
+        return None
     return LeafReading(leaf[2:_UNSIGNED_KEY_END], slot, import_wh, export_wh, quality, False)
 
 

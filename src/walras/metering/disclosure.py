@@ -1,9 +1,9 @@
 """Selective disclosure: a member shows of a meter's credential what a verifier needs, and nothing else.
 
 SD-JWT (RFC 9901) with key binding. The issuer signs the digests of salted claims; the holder hands over the disclosures of the
-claims they choose, and signs the presentation for one verifier (`audience`) and one occasion (`nonce`). The device's identity
-and its node, owner, technology and powers are all behind digests; what always shows is the issuer, the validity and the
-calibration's end.
+claims they choose, and signs the presentation for one verifier (`audience`) and one occasion (`nonce`). The device's identity,
+its node, owner, technology, powers and attestation are all behind digests; what always shows is the issuer, the validity and
+the calibration's end.
 
 Salts come in as an argument (16 bytes or more each, secret to issuer and holder, never used twice): `salts_from` derives them.
 """
@@ -27,8 +27,8 @@ from walras.metering.status_list import StatusList
 
 TYPE = "dc+sd-jwt"
 BINDING_TYPE = "kb+jwt"
-CLAIMS = ("device", "member", "node", "technology", "max_import_w", "max_export_w")
-"""What can be disclosed one by one."""
+CLAIMS = ("device", "member", "node", "technology", "max_import_w", "max_export_w", "attestation")
+"""What can be disclosed one by one. `attestation` is null for a key that was not attested: its digest is there all the same."""
 
 BINDING_MAX_AGE_S = 300
 
@@ -59,7 +59,7 @@ def issue_disclosable(issuer: Key, credential: MeterCredential, holder: PublicKe
     short = [name for name in CLAIMS if len(salts.get(name, b"")) < 16]
     if short or len({salts[name] for name in CLAIMS}) != len(CLAIMS):
         raise InputError("disclosure", [Fault("salts", "names", short, "a different salt of 16 bytes or more for each claim")])
-    disclosures = [b64(json_bytes([b64(salts[name]), name, getattr(credential, name)])) for name in CLAIMS]
+    disclosures = [b64(json_bytes([b64(salts[name]), name, _value(credential, name)])) for name in CLAIMS]
     did = did_of(issuer.public_key())
     claims: dict[str, object] = {
         "iss": did,
@@ -73,6 +73,13 @@ def issue_disclosable(issuer: Key, credential: MeterCredential, holder: PublicKe
         "_sd": sorted(_digest(disclosure) for disclosure in disclosures),
     }
     return "~".join([sign_jwt(issuer, TYPE, claims), *disclosures, ""])
+
+
+def _value(credential: MeterCredential, name: str) -> object:
+    attested = credential.attestation
+    if name != "attestation":
+        return getattr(credential, name)
+    return None if attested is None else {"firmware": attested.firmware, "measurement": attested.measurement.hex()}
 
 
 def present(issued: str, holder: Key, disclose: Collection[str], audience: str, nonce: str, now: datetime) -> str:

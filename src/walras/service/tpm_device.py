@@ -46,7 +46,7 @@ class Tpm:
 
     def __init__(self, tcti: str) -> None:
         """Connect; MeteringError where the library or the TPM is missing."""
-        self._lib = _library()
+        self.library = _library()
         self._tcti = tcti
         self._handles: dict[int, Any] = {}
         self._esys = self._open()
@@ -60,14 +60,14 @@ class Tpm:
         try:
             try:
                 return action(self._esys)
-            except self._lib.TSS2_Exception as lost:
+            except self.library.TSS2_Exception as lost:
                 if lost.rc & _LAYER_MASK != _TCTI_LAYER:
                     raise
             self._esys.close()
             self._handles.clear()
             self._esys = self._open()
             return action(self._esys)
-        except self._lib.TSS2_Exception as cause:
+        except self.library.TSS2_Exception as cause:
             raise MeteringError(f"TPM {self._tcti}: {cause}", thing=self._tcti) from cause
 
     def handle(self, number: int) -> Any | None:
@@ -75,7 +75,7 @@ class Tpm:
         if number not in self._handles:
             try:
                 self._handles[number] = self._esys.tr_from_tpmpublic(number)
-            except self._lib.TSS2_Exception as cause:
+            except self.library.TSS2_Exception as cause:
                 if cause.rc not in _NOT_THERE:
                     raise
                 return None
@@ -87,14 +87,14 @@ class Tpm:
 
     def _open(self) -> Any:
         try:
-            esys = self._lib.ESAPI(self._tcti)
+            esys = self.library.ESAPI(self._tcti)
             try:
                 esys.get_random(1)
-            except self._lib.TSS2_Exception as asleep:
+            except self.library.TSS2_Exception as asleep:
                 if asleep.rc != _NOT_STARTED:
                     raise
-                esys.startup(self._lib.TPM2_SU.CLEAR)
-        except (self._lib.TSS2_Exception, TypeError, ValueError) as cause:
+                esys.startup(self.library.TPM2_SU.CLEAR)
+        except (self.library.TSS2_Exception, TypeError, ValueError) as cause:
             way_out = "tpm:device:/dev/tpmrm0 is a built-in TPM, tpm:swtpm:host=127.0.0.1,port=2321 an emulated one"
             raise MeteringError(f"TPM {self._tcti} cannot be reached: {cause}", thing=self._tcti, way_out=way_out) from cause
         return esys
@@ -107,7 +107,7 @@ class TpmKey:
         """Find or make key and counter; InputError for a number beyond the range, MeteringError for what the TPM refuses."""
         if not 0 <= number < MOST_KEYS:
             raise InputError("TPM key", [Fault("key", "number", number, f"0 to {MOST_KEYS - 1}")])
-        self._tpm, self._lib = tpm, tpm._lib
+        self._tpm, self._lib = tpm, tpm.library
         self._key, self._index = FIRST_KEY + number, FIRST_COUNTER + number
         self._public = read_public(tpm.do(lambda esys: self._signing_area(self._key, restricted=False)))
         tpm.do(lambda esys: self._made_counter())
