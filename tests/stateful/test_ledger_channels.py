@@ -241,7 +241,9 @@ class ChannelMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), by=st.sampled_from(["first", "second", "stranger"]))
     def show(self, data: st.DataObject, by: str) -> None:
-        balance = data.draw(st.sampled_from(self.held))
+        self.show_one(data.draw(st.sampled_from(self.held)), by)
+
+    def show_one(self, balance: ChannelBalance, by: str) -> None:
         key = {"first": self.channels.first, "second": self.channels.second, "stranger": stranger()}[by]
         arguments = self.channels.signed(balance).as_arguments()
         if self.shown is None:
@@ -262,6 +264,15 @@ class ChannelMachine(RuleBasedStateMachine):
         done = self.attempt(stranger(), "finish", self.held[0].channel)
         assert done == (self.shown is not None and not self.paid and self.channels.world.now >= self.closes_at)
         self.paid = self.paid or done
+
+    @rule(by=st.sampled_from(["first", "second", "stranger"]), wait=st.sampled_from([PERIOD // 2, PERIOD]), late=st.booleans())
+    def show_sign_on_and_challenge(self, by: str, wait: int, late: bool) -> None:
+        """One balance is shown, a later one is signed and shown by a stranger, in time or not; then somebody wants to be paid."""
+        self.show_one(self.held[-1], by)
+        self.sign_on(1, 1)
+        self.channels.world.now += wait if late else 0
+        self.show_one(self.held[-1], "stranger")
+        self.finish(0 if late else wait)
 
     @rule(data=st.data())
     def close_together(self, data: st.DataObject) -> None:

@@ -234,7 +234,15 @@ class SettlementMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.twin.requests)
     @rule(data=st.data(), wait=st.sampled_from([0, DELAY_S // 2, DELAY_S, 2 * DELAY_S]))
     def withdraw(self, data: st.DataObject, wait: int) -> None:
-        account = data.draw(st.sampled_from(sorted(self.twin.requests)))
+        self.fetch(data.draw(st.sampled_from(sorted(self.twin.requests))), wait)
+
+    @rule(account=accounts, units=st.integers(1, 3), wait=st.sampled_from([0, DELAY_S // 2, DELAY_S]))
+    def ask_wait_and_fetch_twice(self, account: int, units: int, wait: int) -> None:
+        self.request_withdrawal(account, units * UNIT)
+        self.fetch(account, wait)
+        self.fetch(account, 0)
+
+    def fetch(self, account: int, wait: int) -> None:
         self.world.now += wait
         receipt = self.world.send(self.world.keys.member(account), "Settlement", "withdraw")
         units = self.twin.withdraw(account, self.moment(receipt))
