@@ -23,6 +23,8 @@ from walras.exchange.journal import read_public_record
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import check_statement, make_statement, opened_terms, settled_slots
 from walras.exchange.wires import location_micro
+from walras.grid.limits import LOADING_TOLERANCE
+from walras.study.feeder_map import feeder_map
 from walras.study.report import make_page
 from walras.study.report_data import read_report
 from walras.study.report_headlines import headlines
@@ -173,6 +175,21 @@ def test_the_report_shows_the_prices_at_the_nodes_and_their_parts() -> None:
     assert "The wires took back" in page
     assert "stays with the grid operator" not in page, "rent goes to the members"
     assert 'id="nodes"' not in make_page(read_report(rural1_day()))
+
+
+def test_a_branch_at_its_limit_is_not_drawn_as_overloaded() -> None:
+    data = read_report(rural1_on_wires())
+    network, loading = data.network, np.full(data.network.branches, 0.5)
+
+    def names(highest: float) -> set[str]:
+        loading[0] = highest
+        drawn = feeder_map(network, loading, np.ones(network.buses), [""] * network.buses)
+        return {trace["name"] for trace in drawn["data"] if "name" in trace}
+
+    at_it = names(1 + LOADING_TOLERANCE / 2)
+    assert "75 to 100 %" in at_it
+    assert "overloaded" not in at_it, "a limit is held to within the tolerance"
+    assert "overloaded" in names(1 + 2 * LOADING_TOLERANCE)
 
 
 def test_summary_and_report_say_which_gain_they_mean(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from walras.grid.rows import EMISSIONS_CAP, RESERVE_DOWN, RESERVE_UP
 from walras.grid.shadow import LimitWorth
 from walras.study.report import make_page
 from walras.study.report_data import read_report
+from walras.study.report_wires import dearest_bus, node_prices, parts_at
 from walras.study.required import required_lines
 from walras.study.runner import PUBLIC
 from walras.units import format_money
@@ -163,6 +164,21 @@ def test_summary_and_report_say_that_what_does_not_go_back_is_paid_for_reserve(c
     page = make_page(read_report(rural1_required()))
     assert f"; {held} to those who held reserve." in page
     assert "stays with the grid operator" not in page
+
+
+def test_a_cap_that_nothing_keeps_is_emissions_and_not_congestion_in_the_price() -> None:
+    data = read_report(rural1_required())
+    bus = dearest_bus(data)
+    parts = parts_at(data, bus)
+    assert sum(parts.values()) == pytest.approx(node_prices(data)[:, bus] / 1e4)
+    seen = 0
+    for row, slot in enumerate(data.wires):
+        kinds = np.asarray(slot.clearing.certificate["limit_kind"])
+        if EMISSIONS_CAP in kinds and (kinds >= EMISSIONS_CAP).all():
+            assert parts["congestion"][row] == 0
+            assert parts["emissions"][row] > 0
+            seen += parts["emissions"][row] > 90
+    assert seen >= 3, "no slot in which the scarcity price stands in for the cap"
 
 
 def test_hours_without_reserve_are_said_for_each_direction_and_are_not_added_up() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from walras.grid import Network
+from walras.grid.limits import LOADING_TOLERANCE
 from walras.units import Float64
 
 Figure = dict[str, Any]
@@ -24,10 +25,10 @@ LOADING_BANDS: tuple[tuple[float, str, str], ...] = (
     (0.25, "$load1", "up to 25 %"),
     (0.50, "$load2", "25 to 50 %"),
     (0.75, "$load3", "50 to 75 %"),
-    (1.00, "$load4", "75 to 100 %"),
+    (1.00 + LOADING_TOLERANCE, "$load4", "75 to 100 %"),
     (np.inf, "$load5", "overloaded"),
 )
-"""Upper end of each band of loading (fraction of the rating), its colour, its name."""
+"""Upper end of each band of loading (fraction of the rating), its colour, its name. Overloaded is what breaks a limit."""
 
 VOLTAGE_COLOURS = [[0.0, "#2166ac"], [0.25, "#67a9cf"], [0.5, "#f7f7f7"], [0.75, "#ef8a62"], [1.0, "#b2182b"]]
 """From the lowest allowed voltage over nominal to the highest: diverging, told apart without red and green."""

@@ -225,7 +225,8 @@ def wires(data: ReportData, h: Headlines) -> str:
     words = (
         "An AC power flow of what the meters measured, in every slot. A trade is a contract, not another current: the wires feel "
         f"the market only where batteries act differently{kept}. The transformer brought in {ins:,.0f} kWh and took out "
-        f"{outs:,.0f} kWh, without the market {ins0:,.0f} and {outs0:,.0f} kWh; losses were {losses:.1f} kWh, without it {losses0:.1f} kWh."
+        f"{outs:,.0f} kWh, without the market {ins0:,.0f} and {outs0:,.0f} kWh; losses were {losses:.1f} kWh, without it "
+        f"{losses0:.1f} kWh."
     )
     places = "at the place that the grid's data give" if known_positions(network) is not None else "on the ring of its depth"
     map_words = (

@@ -7,6 +7,7 @@ the map shows the day on which most was taken back, or else on which prices diff
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from html import escape
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from walras.grid import LIMIT_NAMES, limit_worths
-from walras.grid.rows import IMPORT_LIMIT
+from walras.grid.rows import EMISSIONS_CAP, EXPORT_LIMIT, IMPORT_LIMIT
 from walras.grid.shadow import LimitWorth
 from walras.study.feeder_map import LOADING_BANDS, fit_positions, known_positions, radial_layout
 from walras.study.report_data import ReportData
@@ -63,8 +64,8 @@ def root_prices(data: ReportData) -> Int64:
 def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
     """Each part of the price at `bus` that is anywhere not zero, [slots] ct/kWh; they add up to the price.
 
-    `energy` is the worth at the root; what limits of import and export make of it is congestion, as those of the wires are. Where
-    the scarcity price stands in for a penalty, the other parts shrink alike.
+    `energy` is the worth at the root; what limits of import and export make of it is congestion, as those of the wires are, and
+    what a cap does that nothing keeps is emissions. Where the scarcity price stands in for a penalty, the other parts shrink alike.
     """
     root, cleared = root_prices(data), _cleared_prices(data)[:, bus]
     beyond = cleared - root
@@ -72,14 +73,23 @@ def parts_at(data: ReportData, bus: int) -> dict[str, Float64]:
     found = {}
     energy = np.array([slot.clearing.certificate["energy_micro_per_kwh"] for slot in data.wires], dtype=np.int64)
     at_root = energy - root_prices(data)
+    by_cap = np.array([_by_the_cap(slot.clearing.certificate) for slot in data.wires])
+    moved = {"energy": -at_root, "congestion": np.where(by_cap, 0, at_root), "emissions": np.where(by_cap, at_root, 0)}
     for name, _, _ in PARTS:
         columns = [slot.clearing.certificate.get(f"{name}_micro_per_kwh", 0) for slot in data.wires]
         whole = np.array([c if isinstance(c, int) else c[bus] for c in columns], dtype=np.int64)
-        whole = whole + {"energy": -at_root, "congestion": at_root}.get(name, 0)
+        whole = whole + moved.get(name, 0)
         values = whole * (1.0 if name == "energy" else billed) / MICRO_PER_CT
         if values.any() or name == "energy":
             found[name] = values
     return found
+
+
+def _by_the_cap(certificate: Mapping[str, Any]) -> bool:
+    """Whether a cap on emissions, and no limit of import or export, makes energy dearer than at the root."""
+    kind, price = (np.asarray(certificate[f"limit_{name}"]) for name in ("kind", "price_micro_per_hour"))
+    priced = set(kind[price != 0].tolist())
+    return EMISSIONS_CAP in priced and not priced & {IMPORT_LIMIT, EXPORT_LIMIT}
 
 
 def dearest_bus(data: ReportData) -> int:
