@@ -83,6 +83,12 @@ def test_a_fault_of_a_right_or_of_relief_is_named(part: str, row: object, said: 
         clear_book(book() | {part: [row]}, "uniform", SHELF)
 
 
+def test_faults_of_rights_and_of_relief_are_named_together() -> None:
+    with pytest.raises(InputError, match="2 faults") as caught:
+        clear_book(book() | {"rights": "all", "relief": "all"}, "nodal", SHELF)
+    assert [fault.field for fault in caught.value.faults] == ["rights", "relief"]
+
+
 def test_parts_that_are_no_list_are_named() -> None:
     with pytest.raises(InputError, match="a list of objects"):
         clear_book(book() | {"rights": "all"}, "nodal", SHELF)

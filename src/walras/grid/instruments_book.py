@@ -47,7 +47,7 @@ LIMITS = ("limit_kind", "limit_index", "limit_price_micro_per_hour", "limit_shor
 def _nodal(orders: Orders, conventions: Conventions, network: object | None = None, *, extra: Mapping[str, object]) -> Clearing:
     """Nodal clearing; the worth of relief by limit and bus is added where the book asks for it."""
     slot = feeder_slot(extra, orders)
-    rights, relief = (_rows(extra, name, slot.network) for name in ("rights", "relief"))
+    rights, relief = _instruments(extra, slot.network)
     done = NODAL_SHELF["nodal"].clear(orders, conventions, slot, extra=extra)
     more: dict[str, Any] = {}
     if relief:
@@ -62,7 +62,7 @@ def _describe_nodal(clearing: Clearing, extra: Mapping[str, object]) -> Mapping[
     said = dict(describe_nodal(clearing, extra))
     network = read_network(extra.get("network"), [])
     assert network is not None
-    rights, relief = (_rows(extra, name, network) for name in ("rights", "relief"))
+    rights, relief = _instruments(extra, network)
     if rights:
         held = make_rights(network, range(len(rights)), *_columns(rights))
         done = settle_rights(held, scarcity_price(clearing), congestion_rent(clearing))
@@ -122,6 +122,20 @@ def _describe_redispatch(clearing: Clearing, extra: Mapping[str, object]) -> Map
         "losses_wh": clearing.losses_wh,
         "limits": limits,
     }
+
+
+def _instruments(extra: Mapping[str, object], network: Network) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rights and relief of a book; InputError with the faults of both."""
+    faults: list[Fault] = []
+    found: list[list[dict[str, Any]]] = []
+    for part in ("rights", "relief"):
+        try:
+            found.append(_rows(extra, part, network))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError("book", faults)
+    return found[0], found[1]
 
 
 def _rows(extra: Mapping[str, object], part: str, network: Network) -> list[dict[str, Any]]:
