@@ -162,6 +162,7 @@ def _bare_highs(cost: np.ndarray, rows: np.ndarray, right: np.ndarray, upper: np
     solver = highspy.Highs()
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("presolve", "off")
+    solver.setOptionValue("threads", 1)  # as everywhere in the process: HiGHS has one scheduler
     lower = np.full(m, -highspy.kHighsInf)
     lower[0] = right[0]
     start, index = np.arange(0, m * n, n, dtype=np.int32), np.tile(np.arange(n, dtype=np.int32), m)

@@ -143,13 +143,14 @@ def _free_pair() -> int:
 
 
 def _wait_for(process: subprocess.Popen[str], port: int) -> None:
-    """Until the process listens on the control port: a probe of the command port would count as its one client."""
+    """Until the process listens on both its ports. Nothing is sent: a probe would count as its one client."""
+    wanted = {f"0100007F:{number:04X}" for number in (port, port + 1)}
     end = monotonic() + 10
     while monotonic() < end:
         if process.poll() is not None:
             pytest.fail(f"swtpm ended: {process.communicate()[1]}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port + 1)) == 0:
-                return
+        sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        if wanted <= {fields[1] for fields in sockets if fields[3] == "0A"}:
+            return
         sleep(0.01)
     pytest.fail("swtpm does not listen")

@@ -36,7 +36,7 @@ def start(folder: Path, ring: Keyring, gateway_place: str) -> tuple[list[subproc
         where = ["--listen", f"127.0.0.1:{port}", "--store", str(folder / f"oracle-{number}.sqlite"), "--clock", clock]
         nodes.append(child("", 0, ["oracle", str(COMMUNITY), str(number), "--roll", str(ring.roll), *own, *where]))
     key_command(f"secret:{folder / 'store-g'}", True, None, None)
-    own = ["--key", gateway_place, "--secret", str(folder / "store-g"), "--store", str(folder / "gateway.sqlite")]
+    own = ["--key", gateway_place, "--secret", str(folder / "store-g"), "--store", str(folder / "gateway.sqlite"), "--clock", clock]
     where = ["--listen", f"127.0.0.1:{ports[0]}", "--oracles", peers]
     nodes.append(child("", 0, ["gateway", str(COMMUNITY), "--roll", str(ring.roll), *own, *where]))
     return nodes, ["--gateway", f"127.0.0.1:{ports[0]}", "--oracles", peers, "--clock", clock]

@@ -22,7 +22,7 @@ from walras.ledger.keys import key_of
 from walras.metering import KeyAttestation, Refusal, did_of, key_id, read_credential, sign_reading
 from walras.metering.identity import KeyStore, PrivateKey
 from walras.service.appointment import appointed_exchange, appointment, make_gateway, make_oracle
-from walras.service.clocks import FileClock
+from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
 from walras.service.oracle_node import OracleNode
@@ -70,7 +70,7 @@ def start_nodes(loop: Loop, ring: Keyring, gateway_key: KeyStore, folder: Path, 
         peers.append(Peer(f"oracle-{number}", "127.0.0.1", loop.serve(oracle)))
 
     async def gateway(ready: Ready) -> None:
-        node = make_gateway(a, gateway_key, folder / "gateway.sqlite", bytes(32), peers, PLENTY, lambda: 0)
+        node = make_gateway(a, gateway_key, folder / "gateway.sqlite", bytes(32), peers, PLENTY, lambda: 0, clock)
         await node.run("127.0.0.1", 0, 0.01, ready)
 
     where = Peer("gateway", "127.0.0.1", loop.serve(gateway))
@@ -133,7 +133,7 @@ def test_a_revoked_meter_is_refused_from_the_next_batch_on_and_stays_so(
     clock = FileClock(tmp_path / "clock")
     node = make_oracle(a, 0, key_of(read_secret(ring.oracle_key(0), "test")), None, tmp_path / "o.sqlite", bytes(32), clock)
     gateway_key, meter = open_key(tpms[1].place), open_key(tpms[0].place)
-    gateway = make_gateway(a, gateway_key, tmp_path / "g.sqlite", bytes(32), [], PLENTY, lambda: 0)
+    gateway = make_gateway(a, gateway_key, tmp_path / "g.sqlite", bytes(32), [], PLENTY, lambda: 0, clock)
 
     def send(slot: int) -> dict[int, int]:
         clock.move(community.grid.end(slot))
@@ -194,7 +194,7 @@ def test_what_the_roll_does_not_appoint_is_refused_by_name(ring: Keyring, tpms: 
     a = appointment(ring.community, ring.roll)
     stranger = open_key(str(ring.folder / "exchange.pem"))
     with pytest.raises(InputError, match="the roll appoints"):
-        make_gateway(a, stranger, tmp_path / "g.sqlite", bytes(32), [], PLENTY, lambda: 0)
+        make_gateway(a, stranger, tmp_path / "g.sqlite", bytes(32), [], PLENTY, lambda: 0, wall_clock)
     with pytest.raises(InputError, match=r"that of --secret"):
         appointed_exchange(ring.community, ring.roll, ring.keys, bytes(32), None)
     with pytest.raises(InputError, match="its own"):

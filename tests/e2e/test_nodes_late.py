@@ -137,7 +137,10 @@ def test_an_oracle_hears_late_readings_in_the_window_only_and_says_each_word_onc
             asked(Right.COMMIT, wrong)
     node: OracleNode = made[0]
     assert node_late(loop, node, last)[0].encoded == readings[last][0]
+    assert loop.do(lambda: node._store.of_member(0)) == [readings[last][0]]
+    assert len(loop.do(lambda: node._store.of_member(1))) == 3 + 1  # type: ignore[arg-type]
     assert loop.do(lambda: node._store.forget_member(0)) == 1
+    assert loop.do(lambda: node._store.of_member(0)) == []
     assert readings[last][0] not in {taken.encoded for taken in node_late(loop, node, last)}
 
 

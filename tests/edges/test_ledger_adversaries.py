@@ -308,7 +308,7 @@ def test_a_fill_within_a_fill_is_refused_whoever_calls_back(bazaar: Bazaar) -> N
     fill(world.chain, bazaar.quotes, taker, quote, signature, 4, timestamp=world.now)
     assert bazaar.called_back(bazaar.right)
     bazaar.right.act(world.chain, taker, "behave", True, ANYBODY, b"", timestamp=world.now)
-    assert bazaar.quotes.view(world.chain, "filledOf", quote_digest(bazaar.quotes, quote))[0] == 8
+    assert bazaar.quotes.view(world.chain, "filledOf", quote.as_arguments())[0] == 8
 
 
 def test_a_right_that_says_it_moved_and_did_not_is_not_paid_for(bazaar: Bazaar) -> None:

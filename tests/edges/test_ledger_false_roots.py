@@ -16,6 +16,7 @@ from walras.ledger.false_roots import Falsehood, Forged, MeterTwice, WrongSlot, 
 from walras.ledger.leaf_proofs import ShownLeaf, meter_key, shown_leaf
 from walras.ledger.oracle_bond import SignedRoot, stake_of
 from walras.metering import sign_reading, tree_over
+from walras.metering.correction import Correction, Reason, encode_correction
 from walras.metering.slot_readings import encode_substitute
 
 STAKE, SHARE_BP, SLOT = 1_000_000, 1_000, 9
@@ -57,6 +58,12 @@ def oracles(request: pytest.FixtureRequest) -> Iterator[Oracles]:
         yield Oracles(World(chain, members=4))
 
 
+def edited(account: int, slot: int) -> bytes:
+    """A value that a person answers for, in the place of what the meter of `account` measured."""
+    kid = meter_key(meter(account).public_key()).key_id
+    return salted(encode_correction(kid, slot, Correction(account, (0, 0), (0, 7), Reason.METER_FAULT, "A. Clerk")))
+
+
 def refused(name: str) -> object:
     return pytest.raises(LedgerError, match=rf"refused: {name}\(")
 
@@ -79,7 +86,7 @@ def test_each_kind_of_false_root_is_found_and_costs_stake_and_seat(oracles: Orac
     cases: list[tuple[type, tuple[bytes, ...]]] = [
         (WrongSlot, (*HONEST[:2], reading(2, SLOT - 1, 5), HONEST[3])),
         (Forged, (HONEST[0], forged(HONEST[1]), *HONEST[2:])),
-        (MeterTwice, (*HONEST, reading(0, SLOT, 31))),
+        (MeterTwice, (*HONEST, edited(0, SLOT))),
     ]
     for oracle, (kind, leaves) in enumerate(cases):
         found = find_falsehood(SLOT, leaves, KEYS)

@@ -174,13 +174,20 @@ def test_the_surplus_is_congestion_rent_plus_loss_rent_plus_fees_as_settled(
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", range(9), ids=LIMIT_NAMES)
 def test_random_trees_have_the_welfare_and_the_prices_of_ipopt(kind: int) -> None:
-    """Where a step of the book ends just there prices are not unique, and IPOPT lies somewhere between: at most one in five."""
+    """Where it converges (18 of 20 at least). Where a step of the book ends just there prices are not unique, and IPOPT lies
+    somewhere between: at most one in five.
+    """
     pytest.importorskip("casadi", reason="casadi is not installed (extra: oracles)")
-    equal = 0
+    converged = equal = 0
     for seed in range(20):
         slot, book = _binding(kind, seed)
         welfare, ours = _welfare(slot, book)
-        theirs = ipopt_problem(slot, group_orders(book, slot))()
+        try:
+            theirs = ipopt_problem(slot, group_orders(book, slot))()
+        except RuntimeError:  # it says so where it does not converge
+            continue
+        converged += 1
         assert welfare == pytest.approx(theirs.welfare, rel=1e-6, abs=50.0), seed
         equal += bool(np.abs(ours.node_price() - theirs.node_price)[1:].max() < 0.001 * CENT)  # at the root IPOPT's is inside
-    assert equal >= 16
+    assert converged >= 18
+    assert equal >= 0.8 * converged

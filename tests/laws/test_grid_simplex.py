@@ -52,6 +52,7 @@ class Program:
         total, inf = n + m + 1, highspy.kHighsInf
         solver = highspy.Highs()
         solver.setOptionValue("output_flag", False)
+        solver.setOptionValue("threads", 1)
         lower = np.full(m, -inf)
         lower[0] = self.right[0]
         start, index = np.arange(0, m * total, total, dtype=np.int32), np.tile(np.arange(total, dtype=np.int32), m)

@@ -198,8 +198,8 @@ def test_quotes_move_right_and_money_together_and_never_beyond_what_was_signed()
 
 
 PLANTED = {
-    "a quote without end": ("filledOf[digest] = filled + amount;", ""),
-    "both alternatives": ("if (known == bytes32(0)) quoteAt[quote.maker][quote.nonce] = digest;", ""),
+    "a quote without end": ("Use(bytes16(digest), filled + amount)", "Use(bytes16(digest), filled)"),
+    "both alternatives": ("= Use(bytes16(digest), filled + amount)", "= Use(0, filled + amount)"),
     "held a second too long": ("if (block.timestamp >= quote.expiry)", "if (block.timestamp > quote.expiry)"),
     "anybody for the named": ("quote.taker != address(0) && quote.taker != msg.sender", "false"),
     "a floor that holds nothing": ("quote.nonce < nonceFloorOf[quote.maker] || ", ""),

@@ -37,7 +37,7 @@ NO_ROOM = -1
 @njit(cache=True)
 def narrowest(capacity: float) -> float:
     """Width in uWh of a piece that is dropped: 0.01, or what edges are rounded to where the battery is beyond 100 kWh."""
-    return 0.01 if capacity <= 1e11 else 1e-13 * capacity
+    return max(0.01, 1e-13 * capacity)
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""What stored energy is worth: exact dynamic programming over concave piecewise-linear value functions.
+"""What stored energy is worth: exact dynamic programming over piecewise-linear value functions.
 
 One battery behind one meter, over a horizon of slots with a forecast net load, an import price and an export price for each
 slot. V_t(s) is the least negative cost from slot t to the end when s is stored now:
@@ -6,14 +6,13 @@ slot. V_t(s) is the least negative cost from slot t to the end when s is stored 
     V_t(s) = max over actions b of  - cost_t(net_t + b) + V_{t+1}(s + stored_change(b)),
     cost_t(x) = buy_t * x for x > 0 (import), sell_t * x for x < 0 (export)
 
-The cost of a slot is convex piecewise linear in the energy released from the store, so V_t is concave piecewise linear for
-every t, and this maximum is a merge: the slopes of V_{t+1} and the (at most three) slopes of the slot, sorted, then cut
-back to the capacity at both ends. That is exact, needs no solver and no levels, and takes microseconds a battery-day.
-(Sup-convolution of concave functions: Rockafellar, Convex Analysis, 1970, section 16.)
+Where the cost of a slot is convex in the energy released from the store and V_{t+1} concave, V_t is concave, and this maximum is a
+merge (`battery_merge`): the slopes of V_{t+1} and the (at most three) slopes of the slot, sorted, then cut back to the capacity
+at both ends. That is exact, needs no solver and no levels, and takes microseconds a battery-day.
 
 It needs 0 <= sell_t wherever there is surplus, 0 <= buy_t wherever there is demand, and sell_t <= buy_t. Where a price breaks
-this (a negative price makes it pay to waste energy, which a real battery cannot do by charging and discharging at once), the
-battery's whole horizon is planned by `battery_general` instead: exact too, for values that need not be concave.
+this (a negative price makes it pay to waste energy, which a real battery cannot do by charging and discharging at once), the slot
+is one step of `battery_general`: exact too, for values that need not be concave. As soon as they are again, slots are merged.
 
 The value at the end of the horizon is linear: `terminal` micro-units for each kWh stored. `default_terminal` gives the cheapest
 import price of the horizon after discharge losses: never so much that filling up from the grid for the end would pay.

@@ -113,7 +113,7 @@ def fill(
 
 def filled_of(chain: Chain, contract: Contract, quote: Quote) -> int:
     """Units filled of this quote so far."""
-    return int(contract.view(chain, "filledOf", quote_digest(contract, quote))[0])
+    return int(contract.view(chain, "filledOf", quote.as_arguments())[0])
 
 
 def cancel(chain: Chain, contract: Contract, maker: SigningKey, nonce: int, *, timestamp: int) -> Receipt:

@@ -188,7 +188,7 @@ def _stores(run: Path) -> list[Path]:
 def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
     store = ReadingStore(path, master, {})
     try:
-        return [taken.encoded.hex() for taken in store.readings("member = ?", (account,))]
+        return [encoded.hex() for encoded in store.of_member(account)]
     finally:
         store.close()
 

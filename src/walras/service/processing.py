@@ -58,9 +58,10 @@ CATALOGUE: dict[str, dict[str, Held] | Held] = {
         "entries.seq": _TECHNICAL,
         "entries.line": _PUBLIC,
         "entries.private": Held(
-            "member's id and credential; net energy and stored energy by slot; signed readings and their salts",
+            "member's id and credential; net energy and stored energy by slot; signed readings, late ones too, and their salts; "
+            "salts of committed days",
             "members",
-            ("settlement", "billing", "supply", "balance", "forecast", "research"),
+            ("settlement", "billing", "operation", "supply", "balance", "forecast", "proof", "research"),
             "who holds the master key",
             "ChaCha20-Poly1305, a key a member; salted digests",
             "`walras forget RUN MEMBER`, `walras forget RUN --older-than DAYS`",

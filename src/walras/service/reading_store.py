@@ -101,6 +101,17 @@ class ReadingStore:
         )
         return [self._opened(row) for row in rows.fetchall()]
 
+    def of_member(self, member: int) -> list[bytes]:
+        """Everything kept of one member: readings on time and late, by device and counter."""
+        rows = [
+            row
+            for table in ("reading", "late")
+            for row in self._db.execute(
+                f"select key_id, counter, slot, member, record from {table} where member = ? order by key_id, counter", (member,)
+            )
+        ]
+        return [self._opened(row).encoded for row in rows]
+
     def _sealed(self, taken: Taken) -> tuple[bytes, int, int, int, bytes]:
         member = self._members[taken.key_id]
         place = Place(member, "reading " + taken.key_id.hex(), taken.counter)

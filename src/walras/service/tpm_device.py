@@ -1,11 +1,11 @@
 """A device's TPM 2.0: meter key, attestation key and counter live in it. The one file that imports `tpm2_pytss`.
 
 Kept here: no key is ever read out (all are made in the TPM, FIXEDTPM); everything that must survive a restart is in the TPM's
-own memory (persistent handles, an NV counter), so the device keeps no state of its own. A lost connection is opened again
-once: to sign twice is harmless, to count twice leaves out a number. The counter is *orderly* (TPMA_NV_ORDERLY): its steps are
-kept in the TPM's RAM, which spares the memory, and after a power cut it goes on above any number that it can have given. The
-keys are exempt from the TPM's lockout (NO_DA), which counts every power cut as a guess at a password: a few would silence a
-meter that has none.
+own memory (persistent handles, an NV counter), so the device keeps no state of its own. A lost connection is opened again and
+the command given once more: to sign twice is harmless, to count twice leaves out a number. The counter is *orderly*
+(TPMA_NV_ORDERLY): its steps are kept in the TPM's RAM, which spares the memory, and after a power cut it goes on above any
+number that it can have given. The keys are exempt from the TPM's lockout (NO_DA), which counts a power cut after a signature as a
+guess at a password: a few would silence a meter that has none.
 
 `tpm2_pytss` (BSD 2-clause) needs the system's libtss2; it is the optional extra `walras[tpm]`.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from walras.errors import Fault, InputError, MeteringError
@@ -32,6 +33,8 @@ FIRST_KEY = 0x81017000
 FIRST_COUNTER = 0x01807000
 MOST_KEYS = 0x7FF
 """Persistent handles and NV indexes of the owner's range (TCG Registry of Reserved Handles): key `number` and its counter."""
+
+PATIENCE_S, PAUSE_S = 5.0, 0.02
 
 _NOT_STARTED = 0x100
 _TCTI_LAYER = 0x0A0000
@@ -65,7 +68,7 @@ class Tpm:
                     raise
             self._esys.close()
             self._handles.clear()
-            self._esys = self._open()
+            self._esys = self._reopened()
             return action(self._esys)
         except self.library.TSS2_Exception as cause:
             raise MeteringError(f"TPM {self._tcti}: {cause}", thing=self._tcti) from cause
@@ -85,6 +88,17 @@ class Tpm:
         """What stands at a handle has changed: ask again."""
         self._handles.pop(number, None)
 
+    def _reopened(self) -> Any:
+        """Connect again; a TPM that lost its supply takes a moment to come back."""
+        end = monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._open()
+            except MeteringError:
+                if monotonic() > end:
+                    raise
+            sleep(PAUSE_S)
+
     def _open(self) -> Any:
         try:
             esys = self.library.ESAPI(self._tcti)
@@ -92,6 +106,7 @@ class Tpm:
                 esys.get_random(1)
             except self.library.TSS2_Exception as asleep:
                 if asleep.rc != _NOT_STARTED:
+                    esys.close()  # an emulated TPM serves one connection at a time
                     raise
                 esys.startup(self.library.TPM2_SU.CLEAR)
         except (self.library.TSS2_Exception, TypeError, ValueError) as cause:

@@ -32,11 +32,17 @@ contract SignedQuotes is AtomicDelivery, EIP712 {
     );
     bytes32 public constant RIGHT_TYPEHASH = keccak256("Right(address token,uint256 id,bool isLot)");
 
-    bytes32 private constant CANCELLED = bytes32(uint256(1));
+    /// @notice What a nonce was used for. Both in one word, so that a first fill writes one.
+    struct Use {
+        bytes16 quote; // head of its digest; 1: cancelled; 0: free
+        uint128 filled;
+    }
 
-    /// @notice The digest of the quote a nonce belongs to; 1: cancelled; 0: free.
-    mapping(address maker => mapping(uint64 nonce => bytes32)) public quoteAt;
-    mapping(bytes32 digest => uint128) public filledOf;
+    bytes16 private constant CANCELLED = bytes16(uint128(1));
+
+    /// @dev Half a digest is enough here: two quotes with one head are found with 2^64 work by their maker alone, who then shares
+    /// one amount between them; every fill needs the maker's signature over the whole digest.
+    mapping(address maker => mapping(uint64 nonce => Use)) public useOf;
     /// @notice Nonces below it are cancelled.
     mapping(address maker => uint64) public nonceFloorOf;
 
@@ -69,15 +75,14 @@ contract SignedQuotes is AtomicDelivery, EIP712 {
         if (quote.taker != address(0) && quote.taker != msg.sender) revert NotForYou(quote.taker, msg.sender);
         if (quote.maker == msg.sender) revert WithYourself();
         bytes32 digest = digestOf(quote);
-        bytes32 known = quoteAt[quote.maker][quote.nonce];
-        if (quote.nonce < nonceFloorOf[quote.maker] || (known != bytes32(0) && known != digest)) {
+        Use memory known = useOf[quote.maker][quote.nonce];
+        if (quote.nonce < nonceFloorOf[quote.maker] || (known.quote != 0 && known.quote != bytes16(digest))) {
             revert NonceUsed(quote.maker, quote.nonce);
         }
-        uint128 filled = filledOf[digest];
+        uint128 filled = known.filled;
         if (amount > quote.amount - filled) revert Overfilled(filled, amount, quote.amount);
         if (!SignatureChecker.isValidSignatureNowCalldata(quote.maker, digest, signature)) revert WrongSignature(quote.maker);
-        if (known == bytes32(0)) quoteAt[quote.maker][quote.nonce] = digest;
-        filledOf[digest] = filled + amount;
+        useOf[quote.maker][quote.nonce] = Use(bytes16(digest), filled + amount);
         tokenUnits = _price(filled, amount, quote.priceNano, quote.makerSells);
         emit Filled(digest, quote.maker, msg.sender, amount, tokenUnits, quote.nonce);
         (address seller, address buyer) = quote.makerSells ? (quote.maker, msg.sender) : (msg.sender, quote.maker);
@@ -87,7 +92,7 @@ contract SignedQuotes is AtomicDelivery, EIP712 {
 
     /// @notice Take back whatever the caller signed under `nonce`, also what is left of a part-filled quote.
     function cancel(uint64 nonce) external {
-        quoteAt[msg.sender][nonce] = CANCELLED;
+        useOf[msg.sender][nonce].quote = CANCELLED;
         emit Cancelled(msg.sender, nonce);
     }
 
@@ -97,6 +102,12 @@ contract SignedQuotes is AtomicDelivery, EIP712 {
         if (nonceFloor <= present) revert NotRaised(present, nonceFloor);
         nonceFloorOf[msg.sender] = nonceFloor;
         emit FloorRaised(msg.sender, nonceFloor);
+    }
+
+    /// @notice How much of `quote` was filled; 0 too where its nonce was cancelled or used for another.
+    function filledOf(Quote calldata quote) external view returns (uint128) {
+        Use memory known = useOf[quote.maker][quote.nonce];
+        return known.quote == bytes16(digestOf(quote)) ? known.filled : 0;
     }
 
     /// @notice What the maker signs (EIP-712).
