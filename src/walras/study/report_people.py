@@ -168,7 +168,7 @@ def trust(data: ReportData) -> str:
     """What was signed, attested and paid, and how to check it."""
     t, n = data.trust, data.terms.members
     gas, many = t.batch_gas or t.gas, bool(t.batch_gas)
-    done = f"{t.settled:,} slots in {len(gas):,} batches" if many else f"{t.settled:,} slots"
+    done = f"{t.settled:,} slots in {len(gas):,} batch{'es' * (len(gas) != 1)}" if many else f"{t.settled:,} slots"
     substituted = t.readings - t.admitted
     refused = ", ".join(f"{count:,} {escape(reason.replace('_', ' '))}" for reason, count in t.refused.items()) or "none"
     mean = sum(gas) // len(gas)
