@@ -76,7 +76,8 @@ def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:
     used = sum(public["gas"] for public in batches)
     slots = sum(public["last"] - public["first"] + 1 for public in batches)
     alone = direct_gas([terms.accounts] * slots)
-    return "gas", f"{used:,} for {len(batches)} batches of {slots} slots; slot by slot it would be about {alone:,}"
+    many = "1 batch" if len(batches) == 1 else f"{len(batches)} batches"
+    return "gas", f"{used:,} for {many} of {slots} slots; slot by slot it would be about {alone:,}"
 
 
 def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[tuple[str, str]]:

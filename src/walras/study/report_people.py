@@ -179,13 +179,10 @@ def _not_fed_in(data: ReportData) -> str:
 
 def trust(data: ReportData) -> str:
     """What was signed, attested and paid, and how to check it."""
-    t, n = data.trust, data.terms.members
-    gas, many = t.batch_gas or t.gas, bool(t.batch_gas)
-    done = f"{t.settled:,} slots in {len(gas):,} batches" if many else f"{t.settled:,} slots"
+    t = data.trust
+    done = _settled(data)
     substituted = t.readings - t.admitted
     refused = ", ".join(f"{count:,} {escape(reason.replace('_', ' '))}" for reason, count in t.refused.items()) or "none"
-    mean = sum(gas) // len(gas)
-    later = gas[1:] or gas
     rows = [
         ["sealed orders, all opened later", f"{t.commitments:,}"],
         ["signed readings admitted", f"{t.admitted:,} of {t.readings:,}"],
@@ -198,9 +195,7 @@ def trust(data: ReportData) -> str:
         ],
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
-        ["gas of a batch" if many else "gas of a settled slot", f"{mean:,} on average, {min(later):,} to {max(gas):,}"],
-        ["gas for each member and slot", f"{sum(gas) / t.settled / n:,.0f}"],
-        ["gas of all settlements", f"{sum(gas):,}"],
+        *_gas(data),
         ["paid into escrow", money(t.deposits_nano, data)],
         ["settlement contract", f"<code>{escape(t.contract)}</code>, chain {t.chain_id}"],
         ["journal entries", f"{t.entries:,}"],
@@ -213,6 +208,33 @@ hashes; the first command checks all of it and runs the contract again, the seco
 <pre>walras audit RUN
 walras bill RUN {example}</pre>
 {table(["what", "how much"], rows, words=True)}</section>"""
+
+
+def _settled(data: ReportData) -> str:
+    """How many slots, and of those settled in batches how many are on the chain yet."""
+    t = data.trust
+    if data.terms.batches is None:
+        return f"{t.settled:,} slots"
+    batches = f"{len(t.batch_gas):,} batch{'es' * (len(t.batch_gas) != 1)}"
+    if t.batched == t.settled:
+        return f"{t.settled:,} slots in {batches}"
+    return f"{t.settled:,} slots, {t.batched:,} of them in {batches},"
+
+
+def _gas(data: ReportData) -> list[list[str]]:
+    """What the chain was paid for settlement: of every slot, or of the batches posted so far."""
+    t, many = data.trust, data.terms.batches is not None
+    gas, slots = (t.batch_gas, t.batched) if many else (t.gas, t.settled)
+    if not gas:
+        return [["gas of all settlements", "none yet: no batch is full"]]
+    return [
+        [
+            "gas of a batch" if many else "gas of a settled slot",
+            f"{sum(gas) // len(gas):,} on average, {min(gas[1:] or gas):,} to {max(gas):,}",
+        ],
+        ["gas for each member and slot", f"{sum(gas) / slots / data.terms.members:,.0f}"],
+        ["gas of all settlements", f"{sum(gas):,}"],
+    ]
 
 
 def method(data: ReportData) -> str:
