@@ -16,7 +16,7 @@ from walras.study.report_data import ReportData, World
 from walras.study.report_headlines import Headlines, kind_of
 from walras.study.report_html import amount, figure, linked, money, table
 from walras.tariffs.bill import ACCOUNTS
-from walras.units import Int64, checked_sum
+from walras.units import NANO, Int64, checked_sum, format_energy
 
 ACCOUNT_NAMES = {
     "supplier": "Supplier",
@@ -37,7 +37,8 @@ def members(data: ReportData, h: Headlines) -> str:
     elif h.worse_off == 0:
         title = f"No member is worse off, and {gaining} of {data.terms.members} gain"
     else:
-        title = f"{h.worse_off} of {data.terms.members} members are worse off, the worst by {money(-h.least_gain_nano, data, 4)}"
+        verb, worst = "is" if h.worse_off == 1 else "are", _exactly(-h.least_gain_nano, data)
+        title = f"{h.worse_off} of {data.terms.members} members {verb} worse off, the worst by {worst}"
     if data.worse == 0:
         slots = f"In none of the {pairs:,} member-slots did anyone pay more than the same metered energy costs on the own contract."
     else:
@@ -81,8 +82,13 @@ def _gains_title(data: ReportData) -> str:
 def _most(nano: Int64, data: ReportData, count: int = 8) -> str:
     """The members with the largest positive amounts, in words."""
     order = [int(m) for m in np.argsort(-nano, kind="stable") if nano[m] > 0]
-    listed = [f"{escape(data.community.members[m].id)} {money(int(nano[m]), data, 4)}" for m in order[:count]]
+    listed = [f"{escape(data.community.members[m].id)} {_exactly(int(nano[m]), data)}" for m in order[:count]]
     return ", ".join(listed) + (f" and {len(order) - count} more" if len(order) > count else "")
+
+
+def _exactly(nano: int, data: ReportData) -> str:
+    """Money to cents, below one unit to hundredths of a cent."""
+    return money(nano, data, 2 if abs(nano) >= NANO else 4)
 
 
 def _kinds_table(data: ReportData, kinds: Sequence[str]) -> str:
@@ -156,12 +162,19 @@ def money_section(data: ReportData, h: Headlines) -> str:
         )
     words = (
         f"Money moves, none is made: {'; '.join([*givers, *takers]) or 'nobody receives less or more'}. A neighbour's kWh "
-        f"bears the reduced fees and levies of the local tariff, and the supplier neither sells it nor pays feed-in for it.{stored}"
+        f"bears the reduced fees and levies of the local tariff, and the supplier neither sells it nor pays feed-in for it."
+        f"{_not_fed_in(data)}{stored}"
     )
     return f"""<section id="money"><p class="eyebrow">Money</p><h2>{title}, and this is where it comes from</h2><p>{words}</p>
 {table([f"who receives, {escape(data.terms.currency)}", "without the market", "with it", "change"], rows, last_is_sum=True)}
 <p class="note under">Lines are rounded to cents for reading, the last is the sum of the exact figures. Negative: the
 account pays.</p></section>"""
+
+
+def _not_fed_in(data: ReportData) -> str:
+    """What the wires took back is another reason why the supplier pays less."""
+    taken = sum(int(slot.curtailed_wh.sum()) for slot in data.wires)
+    return f" Nor does the supplier pay feed-in for {format_energy(taken, 1)} that the wires took back." if taken else ""
 
 
 def trust(data: ReportData) -> str:
