@@ -77,3 +77,15 @@ def test_a_comparison_fits_80_columns(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "over limits" in printed
     assert printed.count("uniform ") >= 3
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(("held", "given"), [(None, "no file"), ("abc", "3 characters")])
+def test_a_key_that_cannot_be_used_is_named_by_the_option_that_was_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: str | None, given: str
+) -> None:
+    key = tmp_path / "key.hex"
+    if held is not None:
+        key.write_text(held)
+    words = ("watchtower", str(tmp_path), "--chain", "http://127.0.0.1:1", "--key", str(key), "--once")
+    assert code_of(monkeypatch, *words) == 2
+    assert f"--key = '{given}'" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def oracle_command(
     if keys.roll is not None and (keys.key is None or held is None):
         raise InputError("walras oracle", [], way_out="with --roll an oracle has a --key and a --secret of its own")
     a = appointment(load_community(community), keys.roll)
-    own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle"))
+    own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle", "--key"))
     now = _clock(clock)
     host, port = parse_address(listen)
     with ThreadPoolExecutor(2) as pool:

@@ -17,8 +17,8 @@ def read_passphrase(path: Path | None, command: str) -> bytes | None:
     return lines[0]
 
 
-def read_secret(path: Path, command: str) -> bytes:
-    """32 bytes as 64 hex digits, or sealed in a TPM (`walras key --seal`); InputError for anything else."""
+def read_secret(path: Path, command: str, option: str = "--secret") -> bytes:
+    """32 bytes as 64 hex digits, or sealed in a TPM (`walras key --seal`); InputError, naming `option`, for anything else."""
     if path.is_file() and (content := path.read_bytes()).startswith(b"{"):
         from walras.service.sealed import unseal
 
@@ -29,5 +29,6 @@ def read_secret(path: Path, command: str) -> bytes:
     except ValueError:
         secret = b""
     if len(secret) != 32:
-        raise InputError(command, [Fault(str(path), "--secret", f"{len(text)} characters", "a file with 64 hex digits")])
+        given = f"{len(text)} characters" if path.is_file() else "no file"
+        raise InputError(command, [Fault(str(path), option, given, "a file with 64 hex digits")])
     return secret

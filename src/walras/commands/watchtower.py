@@ -121,7 +121,7 @@ class Tower:
 def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *, once: bool, every_s: float) -> None:
     """Look once, or for ever; LedgerError after a single look that found what nobody can prove."""
     console = Console(soft_wrap=True, highlight=False)
-    signer = key_of(read_secret(key, "walras watchtower"))
+    signer = key_of(read_secret(key, "walras watchtower", "--key"))
     tower = Tower(record, JsonRpcChain(chain), signer, watched)
     console.print(f"watching; proofs are paid by {signer.address}")
     said: Sequence[str] = ()
