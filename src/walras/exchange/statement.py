@@ -149,7 +149,7 @@ def make_statement(entries: list[Entry], member: str) -> Statement:
     terms, members = opened_terms(entries)
     if member not in members:
         known = ", ".join(list(members)[:8]) + (f" … ({len(members)} in all)" if len(members) > 8 else "")
-        raise InputError("bill", [Fault("run", "member", member, f"one of {known}")])
+        raise InputError("member", [Fault("run", "member", member, f"one of {known}")])
     account = members[member]
     layout = terms.layout()
     energy = dict.fromkeys(ENERGY_COLUMNS, 0)
