@@ -76,8 +76,9 @@ def test_a_forgotten_member_is_in_no_byte_of_any_store_and_the_audit_still_holds
     assert MEMBER not in member_ids(entries[0])
     for neighbour in member_ids(entries[0]):
         assert check_statement(make_statement(entries, neighbour), public) >= 96
-    with pytest.raises(InputError, match="one of"):
+    with pytest.raises(InputError, match="one of") as caught:
         make_statement(entries, MEMBER)
+    assert caught.value.way_out.startswith("1 forgotten")
     journal.close()
     load_community(run / COMMUNITY)
 
