@@ -1,4 +1,4 @@
-"""A community of which everybody has a key of their own: one meter and the gateway in TPMs, all others in files."""
+"""A community of which everybody has a key of their own: all in files, or one meter and the gateway in TPMs."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def trust_file(folder: Path) -> Path:
     return path
 
 
-def make_keyring(folder: Path, community_path: Path, meter: Emulated, gateway: Emulated) -> Keyring:
-    """As an operator would: every key made where it stays, the meter in the TPM attested, the roll written."""
+def make_keyring(folder: Path, community_path: Path, meter: Emulated | None = None, gateway: Emulated | None = None) -> Keyring:
+    """As an operator would: every key made where it stays, the first meter's in a TPM attested, the roll written."""
     community = load_community(community_path)
     ring = Keyring(folder, community_path, community)
-    trust = trust_file(folder)
+    trust = None if meter is None else trust_file(folder)
     places: dict[str, str] = {}
     operator = folder / "operator.pem"
     make_key(operator)
     names = [member.id for member in community.members]
     for name in [*names, "transformer", "exchange"]:
-        places[name] = meter.place if name == names[0] else f"{name}.pem"
-        attested = name == names[0]
+        attested = meter is not None and name == names[0]
+        places[name] = meter.place if meter is not None and attested else f"{name}.pem"
         if not attested:
             make_key(folder / places[name])
         place = places[name] if attested else str(folder / places[name])
@@ -81,12 +81,16 @@ def make_keyring(folder: Path, community_path: Path, meter: Emulated, gateway: E
         key_command(f"secret:{ring.oracle_key(number)}", True, None, None)
         oracles.append(key_of(read_secret(ring.oracle_key(number), "test")).address)
     owners = {name: key_of((1000 + row).to_bytes(32, "big")).address for row, name in enumerate([*names, *SYSTEM_ACCOUNTS])}
-    gateway_key = open_key(gateway.place)
+    gateway_place = str(folder / "gateway.pem") if gateway is None else gateway.place
+    if gateway is None:
+        make_key(Path(gateway_place))
+    gateway_key = open_key(gateway_place)
     ring.roll.write_text(
         f'operator = "{did_of(open_key(str(operator)).public_key())}"\n'
         f'gateway = "{did_of(gateway_key.public_key())}"\n'
         f'admin = "{LedgerKeys(read_secret(ring.secret, "test")).admin.address}"\n'
         f"oracles = {oracles}\n[accounts]\n" + "".join(f'{name} = "{address}"\n' for name, address in owners.items())
     )
-    gateway_key.close()  # type: ignore[attr-defined]
+    if gateway is not None:
+        gateway_key.close()  # type: ignore[attr-defined]
     return ring

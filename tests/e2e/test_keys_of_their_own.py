@@ -179,7 +179,7 @@ def test_a_device_with_a_tpm_sends_by_itself_and_the_oracle_holds_its_reading(
         "UNKNOWN_DEVICE",
     ]
     end = monotonic() + 20
-    while monotonic() < end and not all(loop.do(lambda n=node: n._store.readings("slot >= ?", (2,))) for node in made):
+    while monotonic() < end and not all(len(loop.do(lambda n=node: n._store.readings("slot >= ?", (2,)))) == 2 for node in made):
         pass
     for node in made:
         held = loop.do(lambda n=node: n._store.readings("slot >= ?", (2,)))

@@ -73,7 +73,7 @@ def test_with_one_oracle_away_a_quorum_corrects(loop: Loop, tmp_path: Path) -> N
     a = appointment(load_community(rural1_committed() / COMMUNITY))
     oracles = [oracle_in(loop, a, number, tmp_path) for number in range(3)]
     away = Peer("oracle-3", "127.0.0.1", 1)
-    nodes = Nodes(gateway_in(loop, a, [*oracles, away], tmp_path), (*oracles, away), patience_s=0.3)
+    nodes = Nodes(gateway_in(loop, a, [*oracles, away], tmp_path), (*oracles, away), patience_s=1.5)
     lines = lines_over(nodes, tmp_path, 6)
     corrected = [line for line in lines if SLOT_CORRECTED.encode() in line]
     assert corrected

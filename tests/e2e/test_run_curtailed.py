@@ -120,7 +120,10 @@ def test_summary_report_and_limits_say_that_an_order_and_no_price_decided(capsys
     printed = capsys.readouterr().out
     assert "last in first out" in printed
     assert "50 % of what owners lose" in printed
-    assert "What the wires cannot carry is taken back last in first out" in make_page(read_report(run))
+    page = make_page(read_report(run))
+    assert "What the wires cannot carry is taken back last in first out" in page
+    assert "Node prices" not in page
+    assert '<a href="#nodal">Curtailment</a>' in page
     with pytest.raises(InputError, match="so none has a price"):
         limits_command(run, None)
 
@@ -129,3 +132,10 @@ def test_what_needs_prices_is_refused_beside_an_order(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 faults") as caught:
         load_community(with_wires(tmp_path, 'limits = "curtailed"\nrelief = "batteries"\nreserve_up_kw = 2'))
     assert {fault.field for fault in caught.value.faults} == {"relief", "reserve_up_kw"}
+
+
+@pytest.mark.parametrize("limits", ["nodal", "watched"])
+def test_an_order_without_curtailment_is_refused(limits: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 faults") as caught:
+        load_community(with_wires(tmp_path, f'limits = "{limits}"\ncurtailment = "cheapest"\ncurtailment_paid_percent = 90'))
+    assert {fault.field for fault in caught.value.faults} == {"curtailment", "curtailment_paid_percent"}

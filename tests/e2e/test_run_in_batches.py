@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from e2e.runs import EXAMPLES, forge, rural1_day, rural1_late, with_late_readings
 from ledger_world import anvil, rpc
 from walras.commands.bill import bill_command
+from walras.commands.report import report_command
+from walras.commands.summary import summary_table
 from walras.community import load_community
 from walras.errors import AuditError, InputError, JournalError
 from walras.exchange.audit import Audit
@@ -26,7 +31,9 @@ from walras.exchange.statement import opened_terms, settled_slots
 from walras.ledger import JsonRpcChain
 from walras.ledger.batches import read_post
 from walras.ledger.calls import Contract
+from walras.ledger.costs import direct_gas
 from walras.study.meters import run_seed
+from walras.study.report import write_report
 from walras.study.runner import PUBLIC, Options, Run, ledger_keys
 
 PUBLISH = ["calldata", pytest.param("committee", marks=pytest.mark.nightly)]
@@ -223,3 +230,40 @@ def test_a_bill_and_its_proofs_hold_in_a_batched_run(capsys: pytest.CaptureFixtu
         bill_command(run, member, None)
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
+
+
+def test_the_report_counts_the_receipts_of_the_batches_and_the_slots_beside_them(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    report_command(in_batches(), page, "2", "3000", 96, None)
+    text = re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style).*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.S))
+    gas = [entry["gas"] for entry in entries(in_batches(), "batch_included")]
+    slot_by_slot = direct_gas([opened_terms(read_public_record(in_batches() / PUBLIC))[0].accounts] * 96)
+    assert "96 slots in 5 batches settled" in text
+    assert "in batches of 20 slots, as in this run" in text
+    assert re.search(rf"as in this run\s+5\s+{sum(gas):,}\s", text)
+    assert re.search(rf"slot by slot\s+96\s+{slot_by_slot:,}\s", text)
+    assert f"{sum(gas) // 5:,} on average, {min(gas[1:]):,} to {max(gas):,}" in text
+    assert f"{sum(gas) * 2 * 3000 / 1e9:.2f} EUR" in text
+    assert f"takes {slot_by_slot / sum(gas):.1f} times the gas of batches" in text
+
+
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        (5, ["5 slots, 0 of them in 0 batches, settled", "No batch is on the chain yet", "none yet: no batch is full"]),
+        (30, ["30 slots, 20 of them in 1 batch, settled", "for the 20 slots posted so far", f"{direct_gas([18] * 20):,}"]),
+    ],
+)
+def test_a_report_in_the_middle_compares_the_slots_that_are_on_the_chain(tmp_path: Path, slots: int, said: list[str]) -> None:
+    for _ in islice(Run(batched(tmp_path), tmp_path / "run", Options()), slots):
+        pass
+    write_report(tmp_path / "run", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [words for words in said if words not in text] == []
+
+
+def test_the_summary_says_what_a_batch_used_and_what_slots_would_have() -> None:
+    with_width = Console(width=200, record=True, file=StringIO())
+    summary_table(with_width, in_batches())
+    used = sum(entry["gas"] for entry in entries(in_batches(), "batch_included"))
+    assert f"{used:,} for 5 batches of 96 slots; slot by slot it would be about" in with_width.export_text()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from e2e.runs import EXAMPLES, add, forge, rural1_day, rural1_on_wires
 from walras.commands.limits import limits_command
+from walras.commands.summary import summary_table
 from walras.errors import AuditError, InputError, JournalError
 from walras.exchange.audit import Audit
 from walras.exchange.curtailment import limits_broken, recorded_wires
@@ -23,7 +25,9 @@ from walras.exchange.statement import check_statement, make_statement, opened_te
 from walras.exchange.wires import location_micro
 from walras.study.report import make_page
 from walras.study.report_data import read_report
+from walras.study.report_headlines import headlines
 from walras.study.runner import PUBLIC, Options, Run, open_journal
+from walras.units import format_money
 
 
 def overloads(run: Path) -> int:
@@ -167,7 +171,23 @@ def test_the_report_shows_the_prices_at_the_nodes_and_their_parts() -> None:
     assert 'id="nodes"' in page
     assert 'id="split"' in page
     assert "The wires took back" in page
+    assert "stays with the grid operator" not in page, "rent goes to the members"
     assert 'id="nodes"' not in make_page(read_report(rural1_day()))
+
+
+def test_summary_and_report_say_which_gain_they_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    data = read_report(rural1_on_wires())
+    found = headlines(data)
+    same = format_money(found.same_gain_nano, "EUR")
+    summary_table(Console(soft_wrap=True, highlight=False), rural1_on_wires())
+    assert f"{same} on the same metered energy" in capsys.readouterr().out
+    page = make_page(data)
+    assert found.gain_nano < 0 < found.same_gain_nano, "the two differ, as feed-in was taken back"
+    assert f"more may be fed in; on the same metered energy members gain {same}" in page
+    assert "and where feed-in is taken back to keep the limits" in page
+    plain = make_page(read_report(rural1_day()))
+    assert "more may be fed in" not in plain
+    assert "taken back" not in plain
 
 
 def test_the_metered_flow_is_held_to_what_the_grid_above_allows_too() -> None:

@@ -18,11 +18,15 @@ from walras.exchange.curtailment import WiresSlot, recorded_wires, reserve_nano
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
+from walras.grid import LIMIT_NAMES
 from walras.grid.nodal_check import PARTS
 from walras.grid.rows import EMISSIONS_CAP, RESERVE_DOWN, RESERVE_UP
+from walras.grid.shadow import LimitWorth
 from walras.study.report import make_page
 from walras.study.report_data import read_report
+from walras.study.required import required_lines
 from walras.study.runner import PUBLIC
+from walras.units import format_money
 
 
 def slots() -> list[tuple[Terms, SettledSlot, WiresSlot]]:
@@ -143,6 +147,33 @@ def test_the_report_says_what_was_required() -> None:
     page = make_page(read_report(rural1_required()))
     assert "t of CO2 with the import, under a cap of 0.5 kg of CO2 an hour" in page
     assert "5 kW up and 15 kW down" in page
+
+
+def test_summary_and_report_say_that_what_does_not_go_back_is_paid_for_reserve(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    sums = dict.fromkeys(("locational", "rent_returned", "reserve"), 0)
+    for _, s, _ in slots():
+        for name in sums:
+            sums[name] += int(s.accounts.bills.nano[:, s.accounts.bills.items.index(name)].sum())
+    held = format_money(-sums["reserve"], "EUR")
+    assert sum(sums.values()) == 0
+    summary_table(Console(soft_wrap=True, highlight=False), rural1_required())
+    assert f"{held} to them for reserve" in capsys.readouterr().out
+    page = make_page(read_report(rural1_required()))
+    assert f"; {held} to those who held reserve." in page
+    assert "stays with the grid operator" not in page
+
+
+def test_hours_without_reserve_are_said_for_each_direction_and_are_not_added_up() -> None:
+    def short(kind: int, hours: float) -> LimitWorth:
+        return LimitWorth(LIMIT_NAMES[kind], "", "kW", 0.0, hours, 0, 0)
+
+    wires = slots()[0][0].wires
+    assert wires is not None
+    worths = [short(RESERVE_UP, 4.0), short(RESERVE_DOWN, 3.5)]
+    found = required_lines(wires, [slot for _, _, slot in slots()], worths, "EUR")
+    assert found[-1].endswith("out of what members offer; up not held in 4 hours; down not held in 3.5 hours")
 
 
 @pytest.mark.parametrize(

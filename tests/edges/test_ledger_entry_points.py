@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,9 @@ from walras.ledger.additions import Powers, plan_additions
 from walras.ledger.calls import Contract, create
 from walras.ledger.credentials import GateList
 from walras.ledger.keys import SigningKey
+from walras.ledger.lots import Lot, grant
+from walras.ledger.offers import put_up
+from walras.ledger.quotes import Quote, Right, sign_quote
 from walras.ledger.shelf import SHELF, AdditionTerms, Site, chosen
 
 ERC1155 = "safeBatchTransferFrom safeTransferFrom setApprovalForAll"
@@ -187,6 +190,15 @@ class Bastion:
     def _at(self, name: str, address: str) -> Contract:
         return Contract(name.partition(":")[0], self.chain.chain_id, address)
 
+    def lot_for_sale(self, market: str) -> Right:
+        """A fresh lot of member 1, which `market` may move."""
+        lots, siege = self.contracts["DeliveryLots"], self.siege
+        seller = siege.keys.member(1)
+        siege.do(lots, siege.keys.admin, "setCapacity", 1, 10**6)
+        number = grant(self.chain, lots, siege.keys.admin, seller.address, Lot(1, 5, 1, 1), timestamp=siege.now)
+        siege.do(lots, seller, "setApprovalForAll", self.contracts[market].address, True)
+        return Right(lots.address, number, True)
+
     def tried(self, contract: str, function: str, key: SigningKey, level: int) -> Revert | None:
         """What becomes of a call with sample arguments; nothing is kept."""
         arguments = [sample(kind, level) for kind in artifact(contract).functions[function].inputs]
@@ -255,17 +267,48 @@ def test_a_stranger_is_refused_by_name_wherever_it_knocks(bastion: Bastion, stra
     assert wrong == []
 
 
-OPENINGS: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "Settlement": ("depositMany", ([0], [400])),
-    "BatchSettlement": ("deposit", (0, 400)),
-    "OracleBond": ("bond", ("0x" + "11" * 20, 400)),
-    "PaymentChannels": ("open", ("0x" + "11" * 20, 3_600, 400)),
-    "SealedAuction": ("payIn", (400,)),
-    "EnergyPool": ("payIn", (400,)),
+def quoted(bastion: Bastion, units: int) -> tuple[Any, ...]:
+    """A lot for `units`, signed for by member 1, which whoever calls may fill."""
+    contract, keys, now = bastion.contracts["SignedQuotes"], bastion.siege.keys, bastion.siege.now
+    lot = bastion.lot_for_sale("SignedQuotes")
+    quote = Quote(keys.member(1).address, True, lot, 1, units * NANO_PER_UNIT, lot.token_id, now + 10_000)
+    return quote.as_arguments(), sign_quote(contract, quote, keys.member(1)), 1
+
+
+def put_in_escrow(bastion: Bastion, units: int) -> tuple[Any, ...]:
+    """A lot of member 1 for `units`, in the market's escrow."""
+    contract, siege = bastion.contracts["RightsMarket"], bastion.siege
+    lot = bastion.lot_for_sale("RightsMarket")
+    number = put_up(siege.chain, contract, siege.keys.member(1), lot, 1, units * NANO_PER_UNIT, timestamp=siege.now)
+    return number, 1, units
+
+
+def promised(bastion: Bastion, units: int) -> tuple[Any, ...]:
+    """One slot of 1 kWh by the currency, at a reward of `units`."""
+    siege = bastion.siege
+    return ((siege.token, 5, 1, NANO_PER_UNIT, units, 50, siege.now + 10_000, bytes(32)),)
+
+
+NANO_PER_UNIT = 1_000  # the hostile currency has six decimals
+Opening = Callable[[Bastion, int], tuple[Any, ...]]
+OPENINGS: dict[str, tuple[str, Opening]] = {
+    "Settlement": ("depositMany", lambda _, units: ([0], [units])),
+    "BatchSettlement": ("deposit", lambda _, units: (0, units)),
+    "OracleBond": ("bond", lambda _, units: ("0x" + "11" * 20, units)),
+    "PaymentChannels": ("open", lambda _, units: ("0x" + "11" * 20, 3_600, units)),
+    "SealedAuction": ("payIn", lambda _, units: (units,)),
+    "EnergyPool": ("payIn", lambda _, units: (units,)),
+    "Disputes": ("addBond", lambda _, units: (units,)),
+    "FlexibilityBond": ("offer", promised),
+    "RightsMarket": ("buy", put_in_escrow),
+    "SignedQuotes": ("fill", quoted),
 }
+TO_THE_SELLER = {"RightsMarket", "SignedQuotes"}
+"""Their money goes from buyer to seller and never stays."""
 INSIDE = {
     "BatchSettlement.requestWithdrawal": "asks back nothing: a record of the caller's own",
     "Settlement.requestWithdrawal": "asks back nothing: a record of the caller's own",
+    "SignedQuotes.cancel": "the caller's own quotes",
 }
 
 
@@ -273,6 +316,7 @@ INSIDE = {
 def test_a_currency_that_calls_back_gets_into_no_function_while_money_moves(bastion: Bastion, contract: str) -> None:
     siege, target = bastion.siege, bastion.contracts[contract]
     opening, arguments = OPENINGS[contract]
+    payee = siege.keys.member(1).address if contract in TO_THE_SELLER else target.address
     guard = next(key for key, error in artifact("Settlement").errors.items() if error.name == "ReentrancyGuardReentrantCall")
     siege.hostile("mint", siege.token, 10**9)
     siege.hostile("doCall", siege.token, hostile_code().call("approve", target.address, 10**9))
@@ -281,30 +325,32 @@ def test_a_currency_that_calls_back_gets_into_no_function_while_money_moves(bast
         if kind == "standard":
             continue
         data = [sample(one, 0) for one in artifact(contract).functions[function].inputs]
+        given = arguments(bastion, 400)
         siege.armed(target, function, *data)
-        before = siege.look("balanceOf", target.address)
-        siege.as_token(target, opening, *arguments)
+        before = siege.look("balanceOf", payee)
+        siege.as_token(target, opening, *given)
         assert siege.look("tried"), name
         through, answer = siege.look("gotThrough"), bytes(siege.look("answer"))  # type: ignore[call-overload]
         if kind == "guarded":
             assert answer[:4] == guard, f"{name} answered {read_revert(answer)}"
         assert not through or name in INSIDE, f"{name} lets the currency in while it moves money"
-        assert siege.look("balanceOf", target.address) == before + 400  # type: ignore[operator]
+        assert siege.look("balanceOf", payee) == before + 400  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("contract", OPENINGS)
 def test_of_dust_nothing_is_made_and_a_single_unit_counts_as_one(bastion: Bastion, contract: str) -> None:
     siege, target = bastion.siege, bastion.contracts[contract]
     opening, arguments = OPENINGS[contract]
+    payee = siege.keys.member(1).address if contract in TO_THE_SELLER else target.address
     siege.hostile("mint", siege.token, 10**9)
     siege.hostile("doCall", siege.token, hostile_code().call("approve", target.address, 10**9))
     siege.hostile("arm", "0x" + "00" * 20, b"", 0)
     for units in (0, 1):
-        dust = tuple([units] if isinstance(one, list) and one == [400] else units if one == 400 else one for one in arguments)
-        before = siege.look("balanceOf", target.address)
+        dust = arguments(bastion, units)
+        before = siege.look("balanceOf", payee)
         call = hostile_code().call("doCall", target.address, artifact(contract).call(opening, *dust))
         nonce = siege.chain.nonce(siege.keys.admin.address)
         signed = sign_transaction(siege.keys.admin, Transaction(siege.chain.chain_id, nonce, siege.token, call, 8_000_000))
         receipt = siege.chain.send(signed, timestamp=siege.now)
         assert units == 0 or receipt.refusal is None, receipt.refusal
-        assert siege.look("balanceOf", target.address) == before + units  # type: ignore[operator]
+        assert siege.look("balanceOf", payee) == before + units  # type: ignore[operator]

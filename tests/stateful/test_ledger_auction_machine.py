@@ -132,7 +132,10 @@ class AuctionMachine(RuleBasedStateMachine):
     def reveal(self, data: st.DataObject, by: int, own: int, off: int) -> None:
         number = data.draw(st.integers(0, len(self.orders) - 1))
         order = self.orders[number]
-        by = order.account if own else by
+        self.open_order(number, order.account if own else by, off)
+
+    def open_order(self, number: int, by: int, off: int = 0) -> None:
+        order = self.orders[number]
         arguments = (self.slot, number, order.quantity, order.price + off, self.salt(number))
         done = self.attempt(self.keys[by], "reveal", *arguments)
         in_time = self.commits_end <= self.world.now < self.reveals_end
@@ -171,6 +174,18 @@ class AuctionMachine(RuleBasedStateMachine):
         done = self.attempt(stranger(), "submitClearing", self.slot, price + price_off, pack_fills(orders, fills))
         assert done == (self.world.now >= self.reveals_end and not self.cleared and not off)
         self.cleared = self.cleared or done
+
+    @precondition(lambda self: self.slot < 0 or self.world.now >= self.reveals_end)
+    @rule(bid=st.integers(1, 9), ask=st.integers(1, 9), fill_off=st.integers(0, 1))
+    def a_whole_auction(self, bid: int, ask: int, fill_off: int) -> None:
+        """Two orders that trade, sealed, opened and cleared; or the first of them filled by one watt-hour more."""
+        self.open_the_next(3 * BOND)
+        self.commit(0, bid, 9)
+        self.commit(1, -ask, 5)
+        self.world.now = max(self.world.now, self.commits_end)
+        for number, order in enumerate(self.orders):
+            self.open_order(number, order.account)
+        self.submit(0, fill_off, True)
 
     @invariant()
     def every_token_is_somebodys(self) -> None:

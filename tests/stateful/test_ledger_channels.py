@@ -265,11 +265,16 @@ class ChannelMachine(RuleBasedStateMachine):
         assert done == (self.shown is not None and not self.paid and self.channels.world.now >= self.closes_at)
         self.paid = self.paid or done
 
-    @rule(by=st.sampled_from(["first", "second", "stranger"]), wait=st.sampled_from([PERIOD // 2, PERIOD]), late=st.booleans())
-    def show_sign_on_and_challenge(self, by: str, wait: int, late: bool) -> None:
+    @rule(
+        by=st.sampled_from(["first", "second", "stranger"]),
+        wait=st.sampled_from([PERIOD // 2, PERIOD]),
+        late=st.booleans(),
+        ws=st.sampled_from([1, 400, -400]),
+    )
+    def show_sign_on_and_challenge(self, by: str, wait: int, late: bool, ws: int) -> None:
         """One balance is shown, a later one is signed and shown by a stranger, in time or not; then somebody wants to be paid."""
         self.show_one(self.held[-1], by)
-        self.sign_on(1, 1)
+        self.sign_on(ws, 600_000)  # 400 Ws are more than either put in
         self.channels.world.now += wait if late else 0
         self.show_one(self.held[-1], "stranger")
         self.finish(0 if late else wait)
@@ -307,7 +312,7 @@ def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None
         ("if (block.timestamp < closesAt) revert ChallengeOpen", "if (block.timestamp + 2000 < closesAt) revert ChallengeOpen"),
         ("if (block.timestamp >= closesAt) revert ChallengeOver", "if (block.timestamp >= closesAt + 2000) revert ChallengeOver"),
         ("        if (units * nanoPerTokenUnit > paymentNano) --units;\n", ""),
-        ("if (units > int256(uint256(channel.firstDeposit)) ||", "if (units > int256(uint256(channel.firstDeposit)) + 1 ||"),
+        ("if (units > int256(uint256(channel.firstDeposit)) ||", "if (units > int256(uint256(channel.firstDeposit)) + 1000 ||"),
         ("        _checkParty(balance.channel, channel);\n", ""),
     ],
     ids=[

@@ -16,7 +16,7 @@ from walras.exchange.terms import Terms
 from walras.grid import limit_worths
 from walras.ledger.costs import direct_gas
 from walras.study.required import required_lines
-from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED
+from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE
 from walras.units import Int64, checked_sum, format_energy, format_money, format_price
 
 
@@ -52,7 +52,7 @@ def summary_table(console: Console, run: Path) -> None:
         ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(paid // traded if traded else 0)} on average"),
         ("taken from / given to the grid", f"{format_energy(imported, 1)} / {format_energy(exported, 1)} at the meters"),
         ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
-        ("gain of the members together", format_money(alone - pays, terms.currency)),
+        ("gain of the members together", f"{format_money(alone - pays, terms.currency)} on the same metered energy"),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
         *(
             [("charged for the network", f"{format_money(network, terms.currency)} by capacity and losses")]
@@ -76,7 +76,8 @@ def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:
     used = sum(public["gas"] for public in batches)
     slots = sum(public["last"] - public["first"] + 1 for public in batches)
     alone = direct_gas([terms.accounts] * slots)
-    return "gas", f"{used:,} for {len(batches)} batches of {slots} slots; slot by slot it would be about {alone:,}"
+    many = "1 batch" if len(batches) == 1 else f"{len(batches)} batches"
+    return "gas", f"{used:,} for {many} of {slots} slots; slot by slot it would be about {alone:,}"
 
 
 def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[tuple[str, str]]:
@@ -96,9 +97,10 @@ def _on_wires(terms: Terms, slots: list[tuple[WiresSlot, SettledSlot]]) -> list[
         ]
     charged = format_money(checked_sum(added[LOCATIONAL]), terms.currency)
     back = format_money(-checked_sum(added[RENT_RETURNED]), terms.currency)
+    held = f"; {format_money(-checked_sum(added[RESERVE]), terms.currency)} to them for reserve" if RESERVE in added else ""
     rows = [
         ("taken back by the wires", f"{format_energy(int(taken.sum()), 1)} that members would have fed in"),
-        ("locational charges", f"{charged}; back to members {back}"),
+        ("locational charges", f"{charged}; back to members {back}{held}"),
     ]
     worths = limit_worths(terms.wires.network, (wires.clearing for wires, _ in slots), terms.grid.hours)
     for line in required_lines(terms.wires, [wires for wires, _ in slots], worths, terms.currency):

@@ -128,6 +128,9 @@ def read_wires(table: Table) -> WiresRules:
     for name in WITH_PRICES if rules.limits == "curtailed" else ():
         if table.has(name):
             table.fault(name, table.values[name], 'limits = "nodal": by an order, limits have no prices')
+    for name in () if rules.limits == "curtailed" else ("curtailment", "curtailment_paid_percent"):
+        if table.has(name):
+            table.fault(name, table.values[name], 'limits = "curtailed" beside it: nothing else takes back by an order')
     if table.has(intensity) and not table.has(cap):
         table.fault(intensity, table.values[intensity], f"{cap} beside it: an intensity alone limits nothing")
     table.close()

@@ -124,7 +124,8 @@ def _map(data: ReportData) -> dict[str, Any]:
 def _body(data: ReportData, costs: CostTerms, which: str, volumes: list[int]) -> str:
     h = headlines(data)
     shown = [pair for pair in SECTIONS if pair[0] != "nodal" or data.wires]
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in shown)
+    by_order = {} if not data.wires or nodal.priced(data) else {"nodal": "Curtailment"}
+    links = "".join(f'<li><a href="#{name}">{by_order.get(name, title)}</a></li>' for name, title in shown)
     parts = [
         sections.head(data, h),
         f'<nav aria-label="sections"><ul>{links}</ul></nav><main>',

@@ -16,9 +16,12 @@ from walras.units import checked_sum
 
 def chain_costs(data: ReportData, terms: CostTerms) -> str:
     """Direct and batched settlement of this run at the gas and coin price of `terms`."""
-    direct, batched, estimate = _costs(data, terms)
-    members, slots = data.terms.members, data.trust.settled
-    used = data.terms.batches
+    used, members = data.terms.batches, data.terms.members
+    slots = data.trust.settled if used is None else data.trust.batched
+    if used is not None and not slots:
+        return f"""<section id="chain"><p class="eyebrow">Chain</p><h2>No batch is on the chain yet</h2>
+<p>{data.trust.settled:,} slots are settled; a batch takes {used.slots}. Its cost stands here once it is posted.</p></section>"""
+    direct, batched, estimate = _costs(data, terms, slots)
     size = terms.batch_slots if used is None else used.slots
     gain = checked_sum(data.gain_nano)
     fewer = f"{direct.gas / batched.gas:.1f} times the gas" if direct.gas >= batched.gas else "less gas"
@@ -35,10 +38,12 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
         line("slot by slot" + (here if used is None else ""), direct),
         line(f"in batches of {size} slots" + (here if used is not None else ""), batched),
     ]
+    until = "" if slots == data.trust.settled else f" for the {slots:,} slots posted so far"
     origin = (
         "Slot by slot: the receipts of this run. In batches: counted from receipts of the same positions on a node"
         if used is None
-        else f"In batches: the receipts of this run, published by {used.publish} (estimate with calldata: {estimate.gas:,} gas). "
+        else f"In batches: the receipts of this run{until}, published by {used.publish} "
+        f"(estimate with calldata: {estimate.gas:,} gas). "
         "Slot by slot: counted from receipts of the same positions on a node"
     )
     per_gwei = price_of_gas(batched.gas, CostTerms(WEI_PER_GWEI, terms.coin_nano, terms.batch_slots))
@@ -53,9 +58,9 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
 <p class="note under">{origin}; every position is published, and anybody can prove a wrong one.</p></section>"""
 
 
-def _costs(data: ReportData, terms: CostTerms) -> tuple[Cost, Cost, Cost]:
-    """Direct, batched, and batched by the estimate alone."""
-    slots, batches = [data.terms.accounts] * data.trust.settled, data.terms.batches
+def _costs(data: ReportData, terms: CostTerms, settled: int) -> tuple[Cost, Cost, Cost]:
+    """Direct, batched, and batched by the estimate alone, of `settled` slots: in batches, those that are posted."""
+    slots, batches = [data.terms.accounts] * settled, data.terms.batches
     if batches is None:
         direct, batched = settlement_costs(slots, terms, data.trust.gas)
         return direct, batched, batched

@@ -70,6 +70,7 @@ class Trust:
     deposits_nano: int = 0
     gas: list[int] = field(default_factory=list)
     batch_gas: list[int] = field(default_factory=list)
+    batched: int = 0
     settled: int = 0
 
 
@@ -273,6 +274,7 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
             trust.gas += [p["gas"]] if "gas" in p else []
         elif entry.kind == BATCH_INCLUDED:
             trust.batch_gas.append(p["gas"])
+            trust.batched += p["last"] - p["first"] + 1
         yield entry
 
 

@@ -16,7 +16,7 @@ from walras.study.report_data import ReportData, World
 from walras.study.report_headlines import Headlines, kind_of
 from walras.study.report_html import amount, figure, linked, money, table
 from walras.tariffs.bill import ACCOUNTS
-from walras.units import Int64, checked_sum
+from walras.units import NANO, Int64, checked_sum, format_energy
 
 ACCOUNT_NAMES = {
     "supplier": "Supplier",
@@ -37,7 +37,8 @@ def members(data: ReportData, h: Headlines) -> str:
     elif h.worse_off == 0:
         title = f"No member is worse off, and {gaining} of {data.terms.members} gain"
     else:
-        title = f"{h.worse_off} of {data.terms.members} members are worse off, the worst by {money(-h.least_gain_nano, data, 4)}"
+        verb, worst = "is" if h.worse_off == 1 else "are", _exactly(-h.least_gain_nano, data)
+        title = f"{h.worse_off} of {data.terms.members} members {verb} worse off, the worst by {worst}"
     if data.worse == 0:
         slots = f"In none of the {pairs:,} member-slots did anyone pay more than the same metered energy costs on the own contract."
     else:
@@ -81,8 +82,13 @@ def _gains_title(data: ReportData) -> str:
 def _most(nano: Int64, data: ReportData, count: int = 8) -> str:
     """The members with the largest positive amounts, in words."""
     order = [int(m) for m in np.argsort(-nano, kind="stable") if nano[m] > 0]
-    listed = [f"{escape(data.community.members[m].id)} {money(int(nano[m]), data, 4)}" for m in order[:count]]
+    listed = [f"{escape(data.community.members[m].id)} {_exactly(int(nano[m]), data)}" for m in order[:count]]
     return ", ".join(listed) + (f" and {len(order) - count} more" if len(order) > count else "")
+
+
+def _exactly(nano: int, data: ReportData) -> str:
+    """Money to cents, below one unit to hundredths of a cent."""
+    return money(nano, data, 2 if abs(nano) >= NANO else 4)
 
 
 def _kinds_table(data: ReportData, kinds: Sequence[str]) -> str:
@@ -156,7 +162,8 @@ def money_section(data: ReportData, h: Headlines) -> str:
         )
     words = (
         f"Money moves, none is made: {'; '.join([*givers, *takers]) or 'nobody receives less or more'}. A neighbour's kWh "
-        f"bears the reduced fees and levies of the local tariff, and the supplier neither sells it nor pays feed-in for it.{stored}"
+        f"bears the reduced fees and levies of the local tariff, and the supplier neither sells it nor pays feed-in for it."
+        f"{_not_fed_in(data)}{stored}"
     )
     return f"""<section id="money"><p class="eyebrow">Money</p><h2>{title}, and this is where it comes from</h2><p>{words}</p>
 {table([f"who receives, {escape(data.terms.currency)}", "without the market", "with it", "change"], rows, last_is_sum=True)}
@@ -164,15 +171,18 @@ def money_section(data: ReportData, h: Headlines) -> str:
 account pays.</p></section>"""
 
 
+def _not_fed_in(data: ReportData) -> str:
+    """What the wires took back is another reason why the supplier pays less."""
+    taken = sum(int(slot.curtailed_wh.sum()) for slot in data.wires)
+    return f" Nor does the supplier pay feed-in for {format_energy(taken, 1)} that the wires took back." if taken else ""
+
+
 def trust(data: ReportData) -> str:
     """What was signed, attested and paid, and how to check it."""
-    t, n = data.trust, data.terms.members
-    gas, many = t.batch_gas or t.gas, bool(t.batch_gas)
-    done = f"{t.settled:,} slots in {len(gas):,} batches" if many else f"{t.settled:,} slots"
+    t = data.trust
+    done = _settled(data)
     substituted = t.readings - t.admitted
     refused = ", ".join(f"{count:,} {escape(reason.replace('_', ' '))}" for reason, count in t.refused.items()) or "none"
-    mean = sum(gas) // len(gas)
-    later = gas[1:] or gas
     rows = [
         ["sealed orders, all opened later", f"{t.commitments:,}"],
         ["signed readings admitted", f"{t.admitted:,} of {t.readings:,}"],
@@ -185,9 +195,7 @@ def trust(data: ReportData) -> str:
         ],
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
-        ["gas of a batch" if many else "gas of a settled slot", f"{mean:,} on average, {min(later):,} to {max(gas):,}"],
-        ["gas for each member and slot", f"{sum(gas) / t.settled / n:,.0f}"],
-        ["gas of all settlements", f"{sum(gas):,}"],
+        *_gas(data),
         ["paid into escrow", money(t.deposits_nano, data)],
         ["settlement contract", f"<code>{escape(t.contract)}</code>, chain {t.chain_id}"],
         ["journal entries", f"{t.entries:,}"],
@@ -200,6 +208,33 @@ hashes; the first command checks all of it and runs the contract again, the seco
 <pre>walras audit RUN
 walras bill RUN {example}</pre>
 {table(["what", "how much"], rows, words=True)}</section>"""
+
+
+def _settled(data: ReportData) -> str:
+    """How many slots, and of those settled in batches how many are on the chain yet."""
+    t = data.trust
+    if data.terms.batches is None:
+        return f"{t.settled:,} slots"
+    batches = f"{len(t.batch_gas):,} batch{'es' * (len(t.batch_gas) != 1)}"
+    if t.batched == t.settled:
+        return f"{t.settled:,} slots in {batches}"
+    return f"{t.settled:,} slots, {t.batched:,} of them in {batches},"
+
+
+def _gas(data: ReportData) -> list[list[str]]:
+    """What the chain was paid for settlement: of every slot, or of the batches posted so far."""
+    t, many = data.trust, data.terms.batches is not None
+    gas, slots = (t.batch_gas, t.batched) if many else (t.gas, t.settled)
+    if not gas:
+        return [["gas of all settlements", "none yet: no batch is full"]]
+    return [
+        [
+            "gas of a batch" if many else "gas of a settled slot",
+            f"{sum(gas) // len(gas):,} on average, {min(gas[1:] or gas):,} to {max(gas):,}",
+        ],
+        ["gas for each member and slot", f"{sum(gas) / slots / data.terms.members:,.0f}"],
+        ["gas of all settlements", f"{sum(gas):,}"],
+    ]
 
 
 def method(data: ReportData) -> str:

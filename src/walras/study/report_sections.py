@@ -75,7 +75,7 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
             f"buyers pay {format_price(h.bought_micro)} with local fees, not {format_price(h.retail_micro)} at retail; sellers "
             f"would get {format_price(h.feed_in_micro)} as feed-in"
         )
-    worse = "no member is worse off" if h.worse_off == 0 else f'<span class="bad">{h.worse_off} members are worse off</span>'
+    worse = "no member is worse off" if h.worse_off == 0 else f'<span class="bad">{_worse(h.worse_off)}</span>'
     gain = money(h.gain_nano, data).replace(f" {data.terms.currency}", f" <small>{escape(data.terms.currency)}</small>")
     imports, exports = h.peak_import_kw.with_market or 0.0, h.peak_export_kw.with_market or 0.0
     if exports > imports:
@@ -100,7 +100,7 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
             f"{percent(share)} of all that members take",
         ),
         _card("Average price", price, between),
-        _card("Members gain together", gain, f"{per_member} a member; {worse}"),
+        _card("Members gain together", gain, f"{per_member} a member; {worse}{_if_taken_back(data, h)}"),
         _card("Wire limits broken", f'<span class="{mood}">{h.broken}</span>', f"{limits}; without the market {h.broken_without}"),
         _card(
             "Self-consumption",
@@ -119,6 +119,26 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
             f"{data.trust.trades:,} trades, {data.trust.admitted:,} signed readings",
         ),
     ]
+
+
+def _worse(count: int) -> str:
+    """Who loses, in words.
+
+    >>> _worse(1)
+    '1 member is worse off'
+    """
+    return "1 member is worse off" if count == 1 else f"{count} members are worse off"
+
+
+def _if_taken_back(data: ReportData, h: Headlines) -> str:
+    """Where the wires took feed-in back, the two worlds do not feed in the same: the gain on the same metered energy beside it."""
+    taken = sum(int(slot.curtailed_wh.sum()) for slot in data.wires)
+    if not taken:
+        return ""
+    return (
+        f". Without the market nobody keeps the limits and {format_energy(taken, 1)} more may be fed in; on the same metered "
+        f"energy members gain {money(h.same_gain_nano, data)}"
+    )
 
 
 def day(data: ReportData, h: Headlines, minutes: int) -> str:
@@ -201,10 +221,11 @@ def wires(data: ReportData, h: Headlines) -> str:
         for world in (data.with_market, data.without)
         for sign in (1, -1)
     )
+    kept = "" if data.terms.wires is None else " and where feed-in is taken back to keep the limits"
     words = (
         "An AC power flow of what the meters measured, in every slot. A trade is a contract, not another current: the wires feel "
-        f"the market only where batteries act differently. The transformer brought in {ins:,.0f} kWh and took out {outs:,.0f} kWh, "
-        f"without the market {ins0:,.0f} and {outs0:,.0f} kWh; losses were {losses:.1f} kWh, without it {losses0:.1f} kWh."
+        f"the market only where batteries act differently{kept}. The transformer brought in {ins:,.0f} kWh and took out "
+        f"{outs:,.0f} kWh, without the market {ins0:,.0f} and {outs0:,.0f} kWh; losses were {losses:.1f} kWh, without it {losses0:.1f} kWh."
     )
     places = "at the place that the grid's data give" if known_positions(network) is not None else "on the ring of its depth"
     map_words = (

@@ -21,7 +21,7 @@ from walras.study.report_data import ReportData
 from walras.study.report_figures import Axis, Figure, time_layout, time_line
 from walras.study.report_html import figure, money, table
 from walras.study.required import required_lines
-from walras.tariffs.bill import CURTAILMENT, LOCATIONAL
+from walras.tariffs.bill import CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE
 from walras.units import Float64, Int64, format_energy
 
 MICRO_PER_CT = 10_000
@@ -30,7 +30,7 @@ NODE_COLOURS = [[0.0, "#2166ac"], [0.5, "#f7f7f7"], [1.0, "#b2182b"]]
 
 PARTS = (
     ("energy", "energy", "$load"),
-    ("losses", "losses", "$muted"),
+    ("losses", "losses", "$limit"),
     ("voltage", "voltage", "$battery"),
     ("congestion", "congestion", "$warm"),
     ("emissions", "emissions", "$solar"),
@@ -195,7 +195,15 @@ def price_map(data: ReportData) -> Figure:
             "hovermode": "closest",
             "margin": {"l": 4, "r": 4, "t": 60, "b": 10},
             "sliders": [
-                {"active": start, "steps": steps, "currentvalue": {"prefix": "hour from "}, "pad": {"t": 10}, "tickcolor": "$muted"}
+                {
+                    "x": 0.03,
+                    "len": 0.94,
+                    "active": start,
+                    "steps": steps,
+                    "currentvalue": {"prefix": "hour from "},
+                    "pad": {"t": 10},
+                    "tickcolor": "$muted",
+                }
             ],
         },
     }
@@ -230,15 +238,11 @@ def section(data: ReportData) -> str:
         if total
         else "The wires carried everything"
     )
-    located = data.items.index(LOCATIONAL)
-    paid = data.with_market.items_nano.sum(axis=0)
     words = (
         "At delivery the feeder's controller clears what everybody is about to feed in on the wires: what cannot be carried is "
         "taken back where its owner loses least by it, and every node gets a price: the trade price, plus marginal losses, plus "
         "what the limits that bind are worth there. Bills carry the difference to the trade price as a locational charge, "
-        f"{money(int(paid[located]), data)} in all; {money(-int(paid[located + 1]), data)} of it went back to the members in "
-        "proportion to what their meters turned"
-        + ("." if not int(paid[located : located + 2].sum()) else ", the rest stays with the grid operator.")
+        f"{_where_it_went(data)}."
     )
     map_title = f"The feeder on {day.day} {day:%B %Y}, hour by hour"
     map_words = "Dots: buses by the mean price of the hour. Lines: branches by their highest loading in it. Hover for names."
@@ -249,6 +253,19 @@ def section(data: ReportData) -> str:
 {figure("nodes", map_title, map_words, "tall")}
 {figure("split", split_title, split_words)}
 {_limits(worths, data)}{_takers(data, taken.sum(axis=0))}</section>"""
+
+
+def _where_it_went(data: ReportData) -> str:
+    """The sum of the locational charges, and who got it."""
+    sums = dict(zip(data.items, data.with_market.items_nano.sum(axis=0).tolist(), strict=True))
+    located, back, held = sums[LOCATIONAL], -sums[RENT_RETURNED], -sums.get(RESERVE, 0)
+    returned = f"{money(back, data)} of it went back to the members in proportion to what their meters turned"
+    words = [f"{money(located, data)} in all", returned]
+    if held:
+        words.append(f"{money(held, data)} to those who held reserve")
+    if located != back + held:
+        words.append(f"{money(located - back - held, data)} stays with the grid operator")
+    return "; ".join(words)
 
 
 def _by_order(data: ReportData, taken: Int64) -> str:

@@ -24,6 +24,14 @@ def _tonne(cap: LimitWorth, currency: str) -> str:
     return format_money(round(1_000 * KG_PER_TONNE * cap.worth_micro / cap.bound_hours), currency)
 
 
+def _not_held(worths: Sequence[LimitWorth]) -> list[tuple[str, float]]:
+    """Hours in which reserve up, and reserve down, could not be held; a slot short of both counts in both."""
+    return [
+        (word, sum(w.broken_hours for w in worths if w.kind == LIMIT_NAMES[kind]))
+        for word, kind in (("up", RESERVE_UP), ("down", RESERVE_DOWN))
+    ]
+
+
 def required_lines(wires: Wires, slots: Sequence[WiresSlot], worths: Sequence[LimitWorth], currency: str) -> list[str]:
     """One sentence for each thing required; none where the community requires nothing beside its wires."""
     required, lines = wires.required, []
@@ -43,7 +51,6 @@ def required_lines(wires: Wires, slots: Sequence[WiresSlot], worths: Sequence[Li
         ]
     if required is not None and wires.holds_reserve:
         up, down = required.reserve_up_w / 1e3, required.reserve_down_w / 1e3
-        missed = sum(w.broken_hours for w in worths if w.kind in (LIMIT_NAMES[RESERVE_UP], LIMIT_NAMES[RESERVE_DOWN]))
-        beyond = f", not held in {missed:g} hours" if missed else ""
-        lines.append(f"reserve: {up:g} kW up and {down:g} kW down, out of what members offer{beyond}")
+        short = [f"{word} not held in {hours:g} hours" for word, hours in _not_held(worths) if hours]
+        lines.append("; ".join([f"reserve: {up:g} kW up and {down:g} kW down, out of what members offer", *short]))
     return lines
