@@ -21,6 +21,7 @@ from walras.units import Int64
 
 HONEST = Meters.sign
 THIEF = 0
+EXCHANGED = derive_key(bytes(32), "the meter that was hung in place of account 0's")
 STRANGER = derive_key(bytes(32), "a stranger")
 Send = Callable[[Meters, int, int, list[bytes]], list[bytes]]
 """(meters, slot, counter, what honest meters send) -> what is sent in its place."""
@@ -53,6 +54,13 @@ SCENARIOS: dict[str, tuple[Send, dict[str, int], int]] = {
     "backdated": (with_own(lambda m, s, c: [one(m, s - 1, 9, c + 2)]), {}, 12),
     "clock fast": (with_own(lambda m, s, c: [one(m, s + 2, 9, c + 3)]), {"early": 1}, 12),
     "clock slow by hours": (with_own(lambda m, s, c: [one(m, s - 8, 9, c + 4)]), {}, 12),
+    "clock on summer time": (with_own(lambda m, s, c: [one(m, s + 8, 9, c + 5)]), {"early": 1}, 12),
+    "exchanged, and its new key not enrolled": (
+        with_own(lambda m, s, c: [sign_reading(EXCHANGED, s, 9, 0, 1)]),
+        {"unknown_device": 1},
+        12,
+    ),
+    "exchanged, and its counter begun anew": (with_own(lambda m, s, c: [one(m, s, 9, 0)]), {"replayed": 1}, 12),
     "spiking above the connection": (with_own(lambda m, s, c: [one(m, s, 200_000, c + 5)]), {}, 12),
     "negative": (with_own(lambda m, s, c: [one(m, s, 9, c + 6).replace(b"\x02\x09", b"\x02\x28", 1)]), {}, 12),
     "withheld": (with_own(lambda m, s, c: []), {}, 12),

@@ -13,6 +13,7 @@ import pytest
 
 from e2e.runs import EXAMPLES, copy_of, rural1_day
 from walras.commands.rights import consent_command, export_command, forget_command
+from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.errors import InputError, JournalError
 from walras.exchange.audit import Audit
@@ -75,10 +76,18 @@ def test_a_forgotten_member_is_in_no_byte_of_any_store_and_the_audit_still_holds
     assert MEMBER not in member_ids(entries[0])
     for neighbour in member_ids(entries[0]):
         assert check_statement(make_statement(entries, neighbour), public) >= 96
-    with pytest.raises(InputError, match="one of"):
+    with pytest.raises(InputError, match="one of") as caught:
         make_statement(entries, MEMBER)
+    assert caught.value.way_out.startswith("1 forgotten")
     journal.close()
     load_community(run / COMMUNITY)
+
+
+def test_validation_counts_what_was_erased_and_accuses_nobody_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    forget_command(run, MEMBER, None, None)
+    assert validate_command(run, None) == []
+    assert "account 1: 96 readings erased, not looked at" in capsys.readouterr().out
 
 
 def fill_stores(run: Path) -> None:

@@ -44,13 +44,20 @@ class OracleKeys:
     roll: Path | None
 
 
+def _check_own_keys(where: str, roll: Path | None, key: object, secret: Path | None) -> None:
+    """InputError with each that is missing: under a roll nothing of a node follows from the community's seed."""
+    given = {"--key": key, "--secret": secret}
+    faults = [Fault("command line", name, None, "one of the node's own, with --roll") for name in given if given[name] is None]
+    if roll is not None and faults:
+        raise InputError(where, faults, way_out="`walras key PLACE --new` makes a key, `walras key secret:FILE --new` a secret")
+
+
 def gateway_command(
     community: Path, store: Path, listen: str, oracles: str, keys: GatewayKeys, per_second: int, clock: Path | None = None
 ) -> None:
     """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID."""
+    _check_own_keys("walras gateway", keys.roll, keys.key, keys.secret)
     held = None if keys.secret is None else read_secret(keys.secret, "walras gateway")
-    if keys.roll is not None and (keys.key is None or held is None):
-        raise InputError("walras gateway", [], way_out="with --roll the gateway has a --key and a --secret of its own")
     a = appointment(load_community(community), keys.roll)
     own = a.gateway_key if keys.key is None else open_key(keys.key, read_passphrase(keys.passphrase, "walras gateway"))
     rate = RateRule(per_second, burst=10 * per_second)
@@ -63,9 +70,8 @@ def oracle_command(
     community: Path, number: int, store: Path, listen: str, gateway: str | None, clock: Path | None, keys: OracleKeys
 ) -> None:
     """Receive batches, and answer the exchange's signed requests, until stopped. Prints the address and the oracle's account."""
+    _check_own_keys("walras oracle", keys.roll, keys.key, keys.secret)
     held = None if keys.secret is None else read_secret(keys.secret, "walras oracle")
-    if keys.roll is not None and (keys.key is None or held is None):
-        raise InputError("walras oracle", [], way_out="with --roll an oracle has a --key and a --secret of its own")
     a = appointment(load_community(community), keys.roll)
     own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle", "--key"))
     now = _clock(clock)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def write_proof(
     proof = prove_apart(statement, days, keys, engine=engine or available_engines()[0])
     content = {"statement": statement_record(statement), "proof": proof.encode().hex(), "ceremony": manifest().ceremony, **beside}
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    console.print(f"proven: {statement}")
+    console.print(f"proven: {in_words(statement)}")
     console.print(f"proof: {out}")
     _warn(console)
 
@@ -83,12 +84,25 @@ def check_proof_command(path: Path, run: Path | None = None) -> bool:
     except ValueError as cause:
         raise InputError(str(path), [Fault(str(path), "proof", content["proof"][:16], "hex digits")]) from cause
     holds = verify(verifying_key(statement.circuit), decode_proof(data), statement.public)
-    console.print(f"{'holds' if holds else 'does not hold'}: {statement}")
+    console.print(f"{'holds' if holds else 'does not hold'}: {in_words(statement)}")
     if run is not None and holds:
         holds, what = is_published(statement, content.get("published"), run, str(path))
         console.print(what)
     _warn(console)
     return holds
+
+
+def in_words(statement: Statement) -> str:
+    """Its name and what it claims on one line, then each commitment, context or root on a line of its own.
+
+    >>> print(in_words(BelowLimit(2**250, 2**249, 74, 500)).splitlines()[0])
+    BelowLimit slot=74 import_limit_wh=500 export_limit_wh=262144
+    """
+    said = [(field.name, getattr(statement, field.name)) for field in fields(statement)]
+    small = [f"{name}={value}" for name, value in said if isinstance(value, int) and abs(value) < 2**63]
+    large = [f"  {name} {value}" for name, value in said if isinstance(value, int) and abs(value) >= 2**63]
+    listed = [f"  {name} {number}" for name, value in said if isinstance(value, tuple) for pair in value for number in pair]
+    return "\n".join([" ".join([type(statement).__name__, *small]), *large, *listed])
 
 
 def _warn(console: Console) -> None:

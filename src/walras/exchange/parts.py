@@ -18,7 +18,7 @@ from typing import Any
 import cbor2
 import numpy as np
 
-from walras.errors import JournalError
+from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import DAYS_COMMITTED, SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
@@ -42,6 +42,16 @@ def member_ids(opened: Entry) -> dict[str, int]:
     if opened.private is None:
         return {}
     return {json.loads(part)["id"]: account for account, part in enumerate(opened.private.members) if part is not None}
+
+
+def unknown_member(opened: Entry, member: str) -> InputError:
+    """That `member` has no account here: the ids there are, and how many were forgotten and have none any more."""
+    members = list(member_ids(opened))
+    gone = 0 if opened.private is None else sum(part is None for part in opened.private.members)
+    known = ", ".join(members[:8]) + (f" … ({len(members)} in all)" if len(members) > 8 else "")
+    expected = f"one of {known or 'nobody: all are forgotten'}"
+    hint = f"{gone} forgotten: who was has no id in the folder any more" if gone else ""
+    return InputError("member", [Fault("run", "member", member, expected)], way_out=hint)
 
 
 def delivered_private(net_wh: Int64, soc_uwh: Int64, owner: Int64) -> Private:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from walras.errors import AuditError, Fault, InputError, JournalError
+from walras.errors import AuditError, JournalError
 from walras.exchange.accounting import SlotAccounts, bills_without_market, settle_slot
 from walras.exchange.correction import corrections_of, settle_again
 from walras.exchange.curtailment import recorded_wires
 from walras.exchange.fold import RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.network_charges import slot_reactive
-from walras.exchange.parts import leaves_tree, member_ids, salted_leaf
+from walras.exchange.parts import leaves_tree, member_ids, salted_leaf, unknown_member
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms, terms_from_public
@@ -148,8 +148,7 @@ def make_statement(entries: list[Entry], member: str) -> Statement:
     """The statement of `member` from a journal with its private parts; InputError names the members there are."""
     terms, members = opened_terms(entries)
     if member not in members:
-        known = ", ".join(list(members)[:8]) + (f" … ({len(members)} in all)" if len(members) > 8 else "")
-        raise InputError("bill", [Fault("run", "member", member, f"one of {known}")])
+        raise unknown_member(entries[0], member)
     account = members[member]
     layout = terms.layout()
     energy = dict.fromkeys(ENERGY_COLUMNS, 0)

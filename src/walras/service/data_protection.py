@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from walras.errors import Fault, InputError, JournalError
+from walras.errors import JournalError
 from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
 from walras.exchange.fold import RUN_CLOSED
 from walras.exchange.journal import Entry, Journal, write_public_record
-from walras.exchange.parts import member_ids, part_as_json
+from walras.exchange.parts import member_ids, part_as_json, unknown_member
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import make_statement, opened_terms, statement_to_json
 from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
@@ -145,10 +145,11 @@ def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, give
 
 def account_of(entries: list[Entry], member: str) -> int:
     """The account of a member; InputError names those that are known."""
-    members = member_ids(entries[0]) if entries else {}
+    if not entries:
+        raise JournalError("the journal is empty", way_out="`walras run` makes one")
+    members = member_ids(entries[0])
     if member not in members:
-        known = ", ".join(list(members)[:8]) + (f" … ({len(members)} in all)" if len(members) > 8 else "")
-        raise InputError("member", [Fault("run", "member", member, f"one of {known or 'nobody: all are forgotten'}")])
+        raise unknown_member(entries[0], member)
     return members[member]
 
 
