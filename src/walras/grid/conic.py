@@ -23,10 +23,15 @@ from scipy import sparse
 from walras.errors import ClearingError
 from walras.grid.feeder import FeederSlot, Groups
 from walras.grid.network import BASE_KVA, Float
+from walras.grid.optimum import Dispatch
 from walras.grid.point import Work
 
 TIGHT = 1e-5
 """A cone counts as tight when what it invents of losses is below this part of 1 kW in sum."""
+
+
+AGREE = 1e-5
+"""The engines agree when their welfare differs by less than this part of it (and of 0.1 per hour)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +121,36 @@ def dispatch_conic(slot: FeederSlot, groups: Groups) -> ConicOptimum:
     fill = np.clip(x[:orders], 0.0, upper) * BASE_KVA
     welfare = float(np.sum(groups.side * groups.price * fill))
     return ConicOptimum(fill, price[w.place], welfare, invented, invented <= TIGHT)
+
+
+def confirm(slot: FeederSlot, groups: Groups, found: Dispatch) -> int:
+    """How much more welfare the cone program sees than `found` [nano in the slot]: a bound on what any dispatch could add.
+
+    Raises ClearingError where the cone program proves nothing: limits that cannot be kept, cones that are not tight (negative
+    prices with must-run power), or another welfare.
+    """
+    if found.short.any():
+        raise ClearingError(
+            "the cone program has no penalties, and this slot has limits that nothing in the book can keep",
+            thing=slot,
+            way_out="clear with the first engine alone (no convention `engine`): it says what stays broken and by how much",
+        )
+    cone = dispatch_conic(slot, groups)
+    if not cone.exact:
+        raise ClearingError(
+            f"the cone relaxation is not exact here: it invents {cone.invented_kw:.3f} kW of losses",
+            thing=slot,
+            way_out="clear with the first engine alone (no convention `engine`): it is exact in AC at any prices",
+        )
+    welfare = float(np.sum(groups.side * groups.price * found.fill_kw))
+    gap = cone.welfare - welfare
+    if abs(gap) > AGREE * max(abs(welfare), 1e5):
+        raise ClearingError(
+            f"the engines disagree: the cone program finds {cone.welfare:.0f} micro per hour, the first {welfare:.0f}",
+            thing=slot,
+            way_out="keep the book and the feeder: one of the two is wrong",
+        )
+    return round(gap * slot.hours * 1_000)
 
 
 def _flow_rows(matrix: _Matrix, work: Work, at: object, turn: Float) -> list[int]:

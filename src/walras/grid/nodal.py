@@ -17,6 +17,10 @@ Payments  every order trades at its node's price; an ask pays for its carbon, re
 Impossible cases still clear: every limit has a slack at a penalty far beyond the book, and the certificate says what stays
           broken and by how much.
 
+Engine    the optimum is found by successive linear programs; with the convention `engine = "conic"` a cone program (`conic.py`)
+          looks for it as well: its welfare bounds what any dispatch could reach (`welfare_gap_nano`), and what it does not confirm
+          is refused.
+
 Sources: Schweppe, Caramanis, Tabors and Bohn, "Spot Pricing of Electricity", 1988; Papavasiliou, "Analysis of distribution
 locational marginal prices", IEEE Trans. Smart Grid 9(5), 2018. The certificate is what `nodal_check.py` verifies.
 """
@@ -26,6 +30,7 @@ from __future__ import annotations
 import numpy as np
 
 from walras.errors import ClearingError
+from walras.grid.conic import confirm
 from walras.grid.feeder import FeederSlot, Groups, group_orders
 from walras.grid.network import Float, Network
 from walras.grid.nodal_payments import OrderTerms, Scarcity, emitted_mg, order_terms, payments, split_rents
@@ -84,6 +89,7 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     book = terms(orders, conventions)
     matched = _as_matched(orders, book)
     groups = group_orders(matched, network)
+    proven = {} if conventions.engine is None else {"welfare_gap_nano": confirm(network, groups, dispatch(network, groups))}
     optimum, filled, losses = _settle(network, groups)
     energy = _energy_price(optimum, conventions)
     fills = _divide(orders, book, groups, filled, conventions)
@@ -92,7 +98,7 @@ def clear(orders: Orders, conventions: Conventions, network: object | None = Non
     price = _whole_prices(optimum, energy, matched, fills, own)
     pay, held = payments(orders, book, fills, price, own, conventions)
     evidence = _evidence(optimum, energy, price, network, conventions, book)
-    evidence |= _split(evidence, price, scarcity, network)
+    evidence |= _split(evidence, price, scarcity, network) | proven
     if network.requirements.caps_emissions:
         evidence["emitted_mg"] = emitted_mg(orders, fills, network)
         evidence["carbon_price_micro_per_kg"] = scarcity.carbon_micro_per_kg
@@ -247,5 +253,5 @@ NODAL = Mechanism(
     reference="Papavasiliou, Analysis of distribution locational marginal prices, IEEE Trans. Smart Grid 9(5), 2018",
     clear=clear,
     claims=frozenset({Claim.INDIVIDUALLY_RATIONAL, Claim.ORDER_FREE}),
-    conventions=("k", "tie", "seed", "self_trade", "grid_fee_micro_per_kwh"),
+    conventions=("k", "tie", "seed", "self_trade", "grid_fee_micro_per_kwh", "engine"),
 )

@@ -16,6 +16,8 @@ scarcity_price_micro_per_kwh
 grid_fee_micro_per_kwh
                network fee inside the merit order: a bid is matched net of it; the buyer pays price + fee, the fee is part of
                the operator's surplus.
+engine         on the wires only: nothing, or "conic": the optimum is also sought by a second-order cone program, and a clearing
+               that it does not confirm is refused (`grid.conic`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from walras.units import MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH
 PriceBetween = Literal["supporting", "marginal_orders"]
 Tie = Literal["pro_rata", "time", "lot"]
 SelfTrade = Literal["allow", "prevent"]
+Engine = Literal["conic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Conventions:
     lot_wh: int = 1
     scarcity_price_micro_per_kwh: int | None = None
     grid_fee_micro_per_kwh: int = 0
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         faults = conventions_faults(self)
@@ -67,6 +71,8 @@ def conventions_faults(c: Conventions) -> list[Fault]:
     faults += [
         Fault(where, name, value, "one of " + ", ".join(allowed)) for name, value, allowed in choices if value not in allowed
     ]
+    if c.engine is not None and c.engine not in get_args(Engine):
+        faults.append(Fault(where, "engine", c.engine, "conic, or nothing"))
     if not _is_whole(c.seed) or not 0 <= c.seed < 2**64:
         faults.append(Fault(where, "seed", c.seed, "a whole number from 0 to 2**64 - 1"))
     if not _is_whole(c.lot_wh) or not 1 <= c.lot_wh <= MAX_ENERGY_WH:
