@@ -159,7 +159,7 @@ class SettlementMachine(RuleBasedStateMachine):
 
     @rule(
         flow=st.tuples(accounts, accounts, st.integers(-9, 9), st.integers(-9, 9)),
-        fault=st.sampled_from(["payment", "energy", "repeat", "order", "stranger", "slot again", "slot before", "none"]),
+        fault=st.sampled_from(["payment", "payment", "energy", "repeat", "order", "stranger", "slot again", "slot before", "none"]),
         by=st.sampled_from([-1, 1]),
     )
     def settle_with_one_fault(self, flow: tuple[int, int, int, int], fault: str, by: int) -> None:
