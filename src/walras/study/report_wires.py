@@ -130,11 +130,40 @@ def price_map(data: ReportData) -> Figure:
     price = node_prices(data) / MICRO_PER_CT
     means = [price[part].mean(axis=0) for part in hours.values()]
     loads = [data.with_market.flow.loading[part].max(axis=0) for part in hours.values()]
-    low, high = float(min(m.min() for m in means)), float(max(m.max() for m in means))
     places = known_positions(network)
     xy = fit_positions(radial_layout(network) if places is None else places)
     start = int(np.argmax([np.ptp(m) for m in means]))
-    branch_traces = [
+    legend = [
+        {"type": "scatter", "mode": "lines", "x": [None], "y": [None], "name": name, "line": {"color": colour, "width": 4}}
+        for _, colour, name in LOADING_BANDS
+    ]
+    axis: dict[str, Any] = {"visible": False, "fixedrange": True}
+    ends = [[float(xy[:, i].min()) - 0.05, float(xy[:, i].max()) + 0.05] for i in (0, 1)]
+    slider = {
+        "x": 0.03,
+        "len": 0.94,
+        "active": start,
+        "steps": _hour_steps(data, list(hours), means, loads),
+        "currentvalue": {"prefix": "hour from "},
+        "pad": {"t": 10},
+        "tickcolor": "$muted",
+    }
+    return {
+        "data": [*_branch_traces(data, xy, loads[start]), _bus_trace(data, xy, means, loads[start], start), *legend],
+        "layout": {
+            "xaxis": axis | {"range": ends[0]},
+            "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
+            "hovermode": "closest",
+            "margin": {"l": 4, "r": 4, "t": 60, "b": 10},
+            "sliders": [slider],
+        },
+    }
+
+
+def _branch_traces(data: ReportData, xy: Float64, loading: Float64) -> list[dict[str, Any]]:
+    """A line for each branch, coloured by its loading."""
+    ends = zip(data.network.branch_from.tolist(), data.network.branch_to.tolist(), strict=True)
+    return [
         {
             "type": "scatter",
             "mode": "lines",
@@ -142,18 +171,23 @@ def price_map(data: ReportData) -> Figure:
             "y": np.round(xy[[a, b], 1], 4).tolist(),
             "hoverinfo": "skip",
             "showlegend": False,
-            "line": {"color": _band(loads[start][k]), "width": 4},
+            "line": {"color": _band(loading[k]), "width": 4},
         }
-        for k, (a, b) in enumerate(zip(network.branch_from.tolist(), network.branch_to.tolist(), strict=True))
+        for k, (a, b) in enumerate(ends)
     ]
-    middle = (xy[network.branch_from] + xy[network.branch_to]) / 2
-    points = np.vstack([xy, middle])
-    buses = {
+
+
+def _bus_trace(data: ReportData, xy: Float64, means: list[Float64], loading: Float64, start: int) -> dict[str, Any]:
+    """Buses coloured by price, and a place without a mark in the middle of each branch, to hover over."""
+    network = data.network
+    low, high = float(min(m.min() for m in means)), float(max(m.max() for m in means))
+    points = np.vstack([xy, (xy[network.branch_from] + xy[network.branch_to]) / 2])
+    return {
         "type": "scatter",
         "mode": "markers",
         "x": np.round(points[:, 0], 4).tolist(),
         "y": np.round(points[:, 1], 4).tolist(),
-        "text": _labels(data, means[start], loads[start]),
+        "text": _labels(data, means[start], loading),
         "hoverinfo": "text",
         "showlegend": False,
         "marker": {
@@ -175,48 +209,26 @@ def price_map(data: ReportData) -> Figure:
             },
         },
     }
-    legend = [
-        {"type": "scatter", "mode": "lines", "x": [None], "y": [None], "name": name, "line": {"color": colour, "width": 4}}
-        for _, colour, name in LOADING_BANDS
-    ]
-    last = len(branch_traces)
-    steps = [
+
+
+def _hour_steps(data: ReportData, labels: list[str], means: list[Float64], loads: list[Float64]) -> list[dict[str, Any]]:
+    """What the slider changes for each hour: colours of branches and buses, and the texts."""
+    branches = data.network.branches
+    return [
         {
             "label": label[:5],
             "method": "restyle",
             "args": [
                 {
                     "line.color": [*(_band(x) for x in load), "$muted"],
-                    "marker.color": [*([None] * last), _colours(mean, network.branches)],
-                    "text": [*([None] * last), _labels(data, mean, load)],
+                    "marker.color": [*([None] * branches), _colours(mean, branches)],
+                    "text": [*([None] * branches), _labels(data, mean, load)],
                 },
-                list(range(last + 1)),
+                list(range(branches + 1)),
             ],
         }
-        for label, mean, load in zip(hours, means, loads, strict=True)
+        for label, mean, load in zip(labels, means, loads, strict=True)
     ]
-    axis: dict[str, Any] = {"visible": False, "fixedrange": True}
-    ends = [[float(xy[:, i].min()) - 0.05, float(xy[:, i].max()) + 0.05] for i in (0, 1)]
-    return {
-        "data": [*branch_traces, buses, *legend],
-        "layout": {
-            "xaxis": axis | {"range": ends[0]},
-            "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
-            "hovermode": "closest",
-            "margin": {"l": 4, "r": 4, "t": 60, "b": 10},
-            "sliders": [
-                {
-                    "x": 0.03,
-                    "len": 0.94,
-                    "active": start,
-                    "steps": steps,
-                    "currentvalue": {"prefix": "hour from "},
-                    "pad": {"t": 10},
-                    "tickcolor": "$muted",
-                }
-            ],
-        },
-    }
 
 
 def _band(loading: float) -> str:
