@@ -6,13 +6,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (export, forget, consent, validate, dispatch):
-        app.command(command)
+group = App()
 
 
+@group.command
 def export(
     run: Path,
     member: str | None = None,
@@ -44,6 +41,7 @@ def export(
     export_command(run, member, out, purpose, processing_record, secret)
 
 
+@group.command
 def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
 
@@ -63,6 +61,7 @@ def forget(run: Path, member: str | None = None, *, older_than: int | None = Non
     forget_command(run, member, older_than, secret)
 
 
+@group.command
 def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
     """Record that a member agrees to a use of their data, or no longer does.
 
@@ -84,6 +83,7 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
     consent_command(run, member, purpose, withdraw, secret)
 
 
+@group.command
 def validate(run: Path, *, secret: Path | None = None) -> None:
     """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
 
@@ -99,6 +99,7 @@ def validate(run: Path, *, secret: Path | None = None) -> None:
     validate_command(run, secret)
 
 
+@group.command
 def dispatch(run: Path, order: Path, *, secret: Path | None = None, roll: Path | None = None) -> None:
     """Judge and record an order to a member's devices by somebody else: it needs a credential and the owner's consent.
 

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from walras.commands.rights import opened_run
+from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind, consents
@@ -35,9 +34,10 @@ def dispatch_command(
         raise InputError("walras dispatch", [Fault(str(order), "file", "missing", "a signed order")])
     with opened_run(run, secret, "walras dispatch") as (journal, _):
         judged = _judged(journal, run, order.read_bytes(), now or datetime.now(UTC), roll)
-    Console(soft_wrap=True, highlight=False).print(
+    say(
+        screen(),
         f"ordered by {judged.holder}: account {judged.account}, slots {judged.order.first_slot} to {judged.order.last_slot}, "
-        f"{judged.order.power_w:,} W; recorded"
+        f"{judged.order.power_w:,} W; recorded",
     )
     return judged
 
