@@ -2,25 +2,28 @@
 
     python tools/fuzz_contracts.py                        # 10,000 of every machine, two processes, what is missing
     python tools/fuzz_contracts.py settlement pool --sequences 1000 --kept night.jsonl
-    python tools/fuzz_contracts.py settlement --seed 3    # one piece again, here, with all that it says
+    python tools/fuzz_contracts.py settlement --seeds 3   # one piece again, here, with all that it says
 
-A finished piece is a line of the file `--kept` (JSON): machine, seed, sequences, steps, seconds, what was found, and a hash of each
-contract and test file that took part. Started again it does the pieces of which no line tells, or whose parts have changed since.
-A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred times as long. Exit 1 where
-a piece found something.
+A finished piece is a line of the file `--kept` (JSON): machine, seed, sequences, checks, seconds, what was found, and a hash of
+each contract and test file that took part. Started again it does the pieces of which no line tells, or whose parts have changed
+since. A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred times as long. Exit 1
+where a piece found something or is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -58,9 +61,9 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def do_piece(machine: str, seed: int, sequences: int) -> dict[str, Any]:
-    """Run it here; raises what the machine found."""
-    os.environ |= {"WALRAS_NIGHTLY": "1", "WALRAS_SEQUENCES": str(sequences)}
+def do_pieces(machine: str, seeds: list[int], sequences: int) -> Iterator[dict[str, Any]]:
+    """Run them here, one after the other: a line for each. What a machine raises is in its line, and on stderr."""
+    os.environ["WALRAS_NIGHTLY"] = "1"
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
     import hypothesis
 
@@ -68,36 +71,44 @@ def do_piece(machine: str, seed: int, sequences: int) -> dict[str, Any]:
     from walras.ledger.abi import Artifact
 
     module = importlib.import_module(f"stateful.{machines()[machine].stem}")
-    counts, created = {"runs": 0, "steps": 0}, set[str]()
+    created, counts, make = set[str](), Counter[str](), Artifact.creation
 
-    def counted(tested: Any, how: Any) -> None:
+    def creation(self: Artifact, *arguments: Any) -> bytes:
+        created.add(self.name)
+        return make(self, *arguments)
+
+    def run_counted(tested: Any, how: Any) -> None:
         check, end = tested.check_invariants, tested.teardown
 
-        def stepped(self: Any, *arguments: Any) -> None:
-            counts["steps"] += 1
+        def checked(self: Any, *arguments: Any) -> None:
+            counts["checks"] += 1
             check(self, *arguments)
 
         def ended(self: Any) -> None:
             counts["runs"] += 1
             end(self)
 
-        with mock.patch.object(tested, "check_invariants", stepped), mock.patch.object(tested, "teardown", ended):
-            run_machine(hypothesis.seed(seed)(tested), hypothesis.settings(how, database=None, derandomize=False))
+        with mock.patch.object(tested, "check_invariants", checked), mock.patch.object(tested, "teardown", ended):
+            settings = hypothesis.settings(how, max_examples=sequences, database=None, derandomize=False)
+            run_machine(hypothesis.seed(seed)(tested), settings)
 
-    make = Artifact.creation
-
-    def creation(self: Artifact, *arguments: Any) -> bytes:
-        created.add(self.name)
-        return make(self, *arguments)
-
-    started = time.perf_counter()
-    with mock.patch.object(module, "run_machine", counted), mock.patch.object(Artifact, "creation", creation):
-        for test in tests_of(module):
-            test()
-    if counts["runs"] < sequences:
-        raise AssertionError(f"{machine}: {counts['runs']} sequences instead of {sequences}")
-    seconds = round(time.perf_counter() - started, 1)
-    return {"evm": EVM, "sequences": sequences, **counts, "seconds": seconds, "parts": parts_used(created)}
+    gc.freeze()
+    gc.set_threshold(100_000)  # what Hypothesis makes is long-lived: looking through it often finds nothing
+    with mock.patch.object(module, "run_machine", run_counted), mock.patch.object(Artifact, "creation", creation):
+        for seed in seeds:
+            counts.clear()
+            started, found = time.perf_counter(), ""
+            try:
+                for test in tests_of(module):
+                    test()
+            except Exception:  # whatever it is: it goes into the line, and the night goes on
+                found = traceback.format_exc()
+                print(found, file=sys.stderr)
+            told = {"machine": machine, "seed": seed, "commit": commit(), "evm": EVM, "sequences": 0 if found else sequences}
+            more = {"seconds": round(time.perf_counter() - started, 1), "found": found[-6_000:], "parts": parts_used(created)}
+            if not found and counts["runs"] < sequences:
+                raise SystemExit(f"{machine}: {counts['runs']} sequences instead of {sequences}")
+            yield told | counts | more
 
 
 def tests_of(module: ModuleType) -> Iterator[Any]:
@@ -107,16 +118,14 @@ def tests_of(module: ModuleType) -> Iterator[Any]:
             yield test
 
 
-def piece_elsewhere(machine: str, seed: int, sequences: int) -> dict[str, Any]:
-    """The same in a process of its own; what it found is in the line."""
-    started, before = time.perf_counter(), {"machine": machine, "seed": seed, "commit": commit()}
-    test = str(machines()[machine].relative_to(ROOT))
-    command = [sys.executable, __file__, machine, "--seed", str(seed), "--sequences", str(sequences)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONHASHSEED": "0"})
-    if done.returncode == 0:
-        return before | json.loads(done.stdout.splitlines()[-1]) | {"found": ""}
-    seconds = round(time.perf_counter() - started, 1)
-    return before | {"parts": parts_used(set()) | {test: digest(test)}, "seconds": seconds, "found": done.stderr[-6_000:]}
+def pieces_elsewhere(machine: str, seeds: list[int], sequences: int, keep: Callable[[str], None]) -> None:
+    """The same in a process of its own; each line goes to `keep` as it comes."""
+    command = [sys.executable, __file__, machine, "--piece", str(sequences), "--seeds", *map(str, seeds)]
+    fixed = os.environ | {"PYTHONHASHSEED": "0"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=fixed) as process:
+        for line in process.stdout or ():
+            if line.startswith("{"):
+                keep(line)
 
 
 def remembered(kept: Path, machine: str) -> list[dict[str, Any]]:
@@ -126,26 +135,28 @@ def remembered(kept: Path, machine: str) -> list[dict[str, Any]]:
     return [one for one in of_machine if all(digest(part) == kept for part, kept in one["parts"].items())]
 
 
-def night(names: list[str], sequences: int, piece: int, kept: Path, processes: int) -> int:
-    """All pieces that are missing, machine after machine; a line for each machine; how many machines have something found."""
-    guilty = 0
+def night(names: list[str], sequences: int, piece: int, kept: Path, processes: int) -> bool:
+    """All pieces that are missing, machine after machine, with a line for each machine; whether all were done and nothing found."""
+    clean = True
+
+    def keep(line: str) -> None:
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(line)
+
     with ThreadPoolExecutor(processes) as pool:
         for machine in names:
             done = {one["seed"] for one in remembered(kept, machine)}
             seeds = [seed for seed in range(-(-sequences // piece)) if seed not in done]
-            for future in as_completed([pool.submit(piece_elsewhere, machine, seed, piece) for seed in seeds]):
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(future.result()) + "\n")
+            shares = [seeds[first::processes] for first in range(processes)]
+            list(pool.map(lambda share, of=machine: pieces_elsewhere(of, share, piece, keep) if share else None, shares))
             lines = remembered(kept, machine)
-            found = [one for one in lines if one["found"]]
-            guilty += bool(found)
-            print(
-                f"{machine:12} {sum(one.get('sequences', 0) for one in lines):7,} sequences"
-                f" {sum(one.get('steps', 0) for one in lines):9,} steps {sum(one['seconds'] for one in lines):8,.0f} s"
-                f"  found in seeds: {[one['seed'] for one in found] or 'none'}",
-                flush=True,
-            )
-    return guilty
+            found = sorted(one["seed"] for one in lines if one["found"])
+            whole = sum(one["sequences"] for one in lines)
+            checks, seconds = sum(one["checks"] for one in lines), sum(one["seconds"] for one in lines)
+            clean = clean and not found and whole >= sequences
+            verdict = f"found in seeds {found}" if found else "nothing found"
+            print(f"{machine:12} {whole:7,} sequences {checks:9,} checks {seconds:8,.0f} s  {verdict}", flush=True)
+    return clean
 
 
 def main() -> int:
@@ -155,16 +166,19 @@ def main() -> int:
     parser.add_argument("--piece", type=int, default=500)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--kept", type=Path, default=ROOT / ".tools" / "fuzzed.jsonl")
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seeds", type=int, nargs="+", help="these pieces alone, here")
     told = parser.parse_args()
     if unknown := set(told.machines) - set(machines()):
         parser.error(f"no machine {', '.join(sorted(unknown))}; there are {', '.join(machines())}")
-    if told.seed is not None:
+    if told.seeds:
+        found = ""
         for machine in told.machines:
-            print(json.dumps(do_piece(machine, told.seed, min(told.sequences, told.piece))))
-        return 0
+            for line in do_pieces(machine, told.seeds, told.piece):
+                print(json.dumps(line), flush=True)
+                found += line["found"]
+        return int(bool(found))
     told.kept.parent.mkdir(parents=True, exist_ok=True)
-    return min(1, night(told.machines, told.sequences, told.piece, told.kept, told.processes))
+    return int(not night(told.machines, told.sequences, told.piece, told.kept, told.processes))
 
 
 if __name__ == "__main__":
