@@ -15,14 +15,15 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from walras import __version__
-from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
+from walras.commands import app_dispatch, app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
 from walras.commands.app_grids import imports
+from walras.commands.moments import parse_moment
 from walras.errors import InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
-for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
+for group in (app_grids, app_proofs, app_rights, app_dispatch, app_nodes, app_keys, app_watch):
     group.register(app)
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -45,6 +46,7 @@ def run(
     roll: Path | None = None,
     keys: Path | None = None,
     passphrase: Path | None = None,
+    until: str | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -71,7 +73,7 @@ def run(
     oracles
         HOST:PORT of every `walras oracle`, by number, with commas between.
     clock
-        File with the time of the replay; the run writes it, the oracles read it.
+        File with the time of the replay; the run writes it, the oracles and `walras dispatch` read it.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed; with `keys`, `secret`
         and nodes of their own.
@@ -79,18 +81,30 @@ def run(
         Places of the keys of the exchange and of every meter (TOML), in files or TPMs.
     passphrase
         File whose first line decrypts keys in files.
+    until
+        Stop after the slot that ends at this time, with its offset (2016-06-06T12:00+02:00); the same command without it goes on.
     """
     from walras.commands.run import NodeOptions, RollOptions, run_command
     from walras.commands.secrets import read_passphrase, read_secret
+    from walras.service.clocks import FileClock
     from walras.study.runner import Options
 
     nodes = None
     if gateway is not None and oracles is not None and clock is not None and chain is None:
         nodes = NodeOptions(gateway, oracles, clock)
-    elif (gateway, oracles, clock) != (None, None, None):
+    elif (gateway, oracles) != (None, None):
         raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
     held = None if secret is None else read_secret(secret, "walras run")
-    options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+    options = Options(
+        start=_day(start),
+        days=days,
+        chain_url=chain,
+        fresh=fresh,
+        mechanism=mechanism,
+        secret=held,
+        until=None if until is None else parse_moment("walras run", "--until", until),
+        clock=None if clock is None else FileClock(clock).move,
+    )
     appointed = None
     if roll is not None and keys is not None and held is not None and nodes is not None:
         appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
