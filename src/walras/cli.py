@@ -13,15 +13,15 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from walras import __version__
-from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
+from walras.commands import app_dispatch, app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
 from walras.commands.app_grids import imports
-from walras.commands.options import missing_beside, read_day
+from walras.commands.options import missing_beside, read_day, read_moment
 from walras.errors import Fault, InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__, exit_on_error=False, print_error=False)
-for part in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
+for part in (app_grids, app_proofs, app_rights, app_dispatch, app_nodes, app_keys, app_watch):
     app.command(part.group, name="*")
 
 
@@ -42,6 +42,7 @@ def run(
     roll: Path | None = None,
     keys: Path | None = None,
     passphrase: Path | None = None,
+    until: str | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -68,7 +69,7 @@ def run(
     oracles
         HOST:PORT of every `walras oracle`, by number, with commas between.
     clock
-        File with the time of the replay; the run writes it, the oracles read it.
+        File with the time of the replay; the run writes it, the oracles and `walras dispatch` read it.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed; with `keys`, `secret`
         and nodes of their own.
@@ -76,21 +77,33 @@ def run(
         Places of the keys of the exchange and of every meter (TOML), in files or TPMs.
     passphrase
         File whose first line decrypts keys in files.
+    until
+        Stop after the slot that ends at this time, with its offset (2016-06-06T12:00+02:00); the same command without it goes on.
     """
     from walras.commands.run import NodeOptions, RollOptions, run_command
     from walras.commands.secrets import read_passphrase, read_secret
+    from walras.service.clocks import FileClock
     from walras.study.runner import Options
 
     of_nodes = {"--gateway": gateway, "--oracles": oracles, "--clock": clock}
     of_roll = {"--roll": roll, "--keys": keys}
-    faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(of_nodes, of_nodes)
-    if chain is not None and any(value is not None for value in of_nodes.values()):
-        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles, --clock"))
+    faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(
+        {"--gateway": gateway, "--oracles": oracles}, of_nodes
+    )
+    if chain is not None and (gateway, oracles) != (None, None):
+        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles"))
     if faults:
         raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
     held = None if secret is None else read_secret(secret, "walras run")
     options = Options(
-        start=read_day(start, "walras run", "--start"), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held
+        start=read_day(start, "walras run", "--start"),
+        days=days,
+        chain_url=chain,
+        fresh=fresh,
+        mechanism=mechanism,
+        secret=held,
+        until=None if until is None else read_moment(until, "walras run", "--until"),
+        clock=None if clock is None else FileClock(clock).move,
     )
     nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock)
     appointed = None

@@ -1,4 +1,4 @@
-"""The command line of members' data: export, forget, consent, validate, dispatch. Parses and calls."""
+"""The command line of members' data: export, forget, consent, validate. Parses and calls."""
 
 from __future__ import annotations
 
@@ -97,23 +97,3 @@ def validate(run: Path, *, secret: Path | None = None) -> None:
     from walras.commands.validate import validate_command
 
     validate_command(run, secret)
-
-
-@group.command
-def dispatch(run: Path, order: Path, *, secret: Path | None = None, roll: Path | None = None) -> None:
-    """Judge and record an order to a member's devices by somebody else: it needs a credential and the owner's consent.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    order
-        The signed order, as `walras.metering.dispatch.sign_order` makes it.
-    secret
-        The file that the run was begun with, if one was.
-    roll
-        Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
-    """
-    from walras.commands.dispatch import dispatch_command
-
-    dispatch_command(run, order, secret, roll=roll)

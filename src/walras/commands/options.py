@@ -1,4 +1,4 @@
-"""What several commands read off the command line alike: a day, and options that only go together."""
+"""What several commands read off the command line alike: a day, a moment, and options that only go together."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ def read_day(text: str | None, command: str, option: str) -> date | None:
         return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError as cause:
         raise InputError(command, [Fault("command line", option, text, "a day as YYYY-MM-DD")]) from cause
+
+
+def read_moment(text: str, command: str, option: str) -> datetime:
+    """A moment that says its offset; InputError, naming `option`, for anything else.
+
+    >>> read_moment("2016-06-06T12:00+02:00", "walras run", "--until").isoformat()
+    '2016-06-06T12:00:00+02:00'
+    """
+    expected = "a time with its offset, such as 2016-06-06T12:00+02:00"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as cause:
+        raise InputError(command, [Fault("command line", option, text, expected)]) from cause
+    if moment.utcoffset() is None:
+        raise InputError(command, [Fault("command line", option, text, expected)])
+    return moment
 
 
 def missing_beside(given: Mapping[str, object], needed: Mapping[str, object]) -> list[Fault]:

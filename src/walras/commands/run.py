@@ -71,6 +71,8 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
             progress.update(task, advance=1, description=f"trading {terms.grid.local(slot):%d %b %H:%M}")
     if session.resumed:
         say(console, f"went on after {session.resumed} entries that were in the journal already")
+    if not session.state.closed:
+        say(console, "stopped as asked; the same command without --until goes on")
     summary_table(console, out)
     say(console, f"public record: {out / 'public.jsonl'}; check it with `walras audit {out}`")
     print(f"journal: {session.head}")

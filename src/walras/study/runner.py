@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +50,8 @@ class Options:
     """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
 
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
-    follow from the community's seed.
+    follow from the community's seed. `until`: stop after the slot that ends by then. `clock` is told the time of the replay as each
+    slot's gate closes.
     """
 
     start: date | None = None
@@ -60,6 +61,8 @@ class Options:
     mechanism: str | None = None
     secret: bytes | None = None
     appointed: Appointed | None = None
+    until: datetime | None = None
+    clock: Callable[[datetime], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ class Run:
             way = path(self.community, secrets)
         self._path = way
         parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
+        self._until = options.until
+        self._clock = options.clock
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
@@ -142,10 +147,21 @@ class Run:
 
     def __iter__(self) -> Iterator[int]:
         with self._pool:
-            yield from self._session.run()
-        self._record_requests()
+            self._tell_time(self.terms.first)
+            for slot in self._session.run():
+                yield slot
+                self._tell_time(slot + 1)
+                if self._until is not None and self.terms.grid.end(slot) >= self._until:
+                    break
+        if self.state.closed:
+            self._record_requests()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+    def _tell_time(self, slot: int) -> None:
+        """The gate of `slot` closes next."""
+        if self._clock is not None:
+            self._clock(self.terms.grid.start(slot) - timedelta(seconds=self.terms.gate_closure_s))
 
     def _record_requests(self) -> None:
         """What the nodes were asked, each log once: a run that was over already, given again, adds nothing."""
