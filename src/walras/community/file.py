@@ -32,6 +32,7 @@ from walras.community.sections import (
     read_market,
     read_member,
     read_metering,
+    read_privacy,
     read_settlement,
     read_wires,
 )
@@ -114,6 +115,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     forecast = read_forecast(root.table("forecast"))
     metering = read_metering(root.table("metering"))
     ledger = read_ledger(root.table("ledger", required=False))
+    privacy = read_privacy(root.table("privacy")) if root.has("privacy") else None
     tariffs = root.table("tariffs")
     contract_tables, feed_in_tables = tariffs.tables("contract", required=True), tariffs.tables("feed_in")
     contracts = tuple(read_contract(table) for table in contract_tables)
@@ -151,6 +153,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         prices=prices,
         ledger=ledger,
         charges=charges,
+        privacy=privacy,
     )
     if head.sound("timezone", "start", "days"):
         _check_range(head, community)

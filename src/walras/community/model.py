@@ -25,6 +25,7 @@ DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettleRule = Literal["direct", "batches"]
 PublishRule = Literal["calldata", "committee"]
+PrivacyPeriod = Literal["day", "month"]
 LossesShared = Literal["scaled", "shifted"]
 ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
@@ -175,6 +176,16 @@ class MeteringRules:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacyRules:
+    """Under which budget statistics of the community may be published: so many thousandths of epsilon for each local `period`, in
+    which a member counts with at most `cap_wh_per_day` of import and as much of export for each day."""
+
+    epsilon_milli: int
+    cap_wh_per_day: int
+    period: PrivacyPeriod = "month"
+
+
+@dataclass(frozen=True, slots=True)
 class GateRule:
     """A list that is asked who may come in: its reason, the address that writes it, and whether it keeps out who is on it."""
 
@@ -229,6 +240,7 @@ class Community:
     prices: PriceData | None = field(repr=False, compare=False)
     ledger: LedgerRules = LedgerRules()
     charges: GridCharges = GridCharges()
+    privacy: PrivacyRules | None = None
 
     @property
     def slots(self) -> range:

@@ -26,6 +26,8 @@ from walras.community.model import (
     MarketRules,
     Member,
     MeteringRules,
+    PrivacyPeriod,
+    PrivacyRules,
     PublishRule,
     Pv,
     ReliefRule,
@@ -55,6 +57,7 @@ SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+PRIVACY_PERIODS: tuple[PrivacyPeriod, ...] = get_args(PrivacyPeriod)
 LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
 CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
 WITH_PRICES = (
@@ -74,6 +77,7 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
 MAX_KW = 100_000
 MAX_G_PER_KWH = 5_000
+MAX_EPSILON = 20
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
 MAX_BATCH_SLOTS = 672
@@ -231,6 +235,17 @@ def read_metering(table: Table) -> MeteringRules:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
     elif sound and 2 * rules.quorum <= rules.oracles:
         table.fault("quorum", rules.quorum, f"more than half of oracles = {rules.oracles}")
+    table.close()
+    return rules
+
+
+def read_privacy(table: Table) -> PrivacyRules:
+    """`[privacy]`, which may be absent: the budget that statistics are published under, and what counts of a member in a day."""
+    rules = PrivacyRules(
+        epsilon_milli=table.scaled("epsilon", 3, Decimal("0.001"), MAX_EPSILON),
+        cap_wh_per_day=table.scaled("cap_kwh_per_day", 3, Decimal("0.001"), MAX_KW),
+        period=table.choice("period", PRIVACY_PERIODS, "month"),
+    )
     table.close()
     return rules
 

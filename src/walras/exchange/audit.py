@@ -45,6 +45,7 @@ from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
+from walras.exchange.publishing import check_published
 from walras.exchange.terms import Terms, terms_from_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
@@ -124,6 +125,9 @@ class Audit:
             if progress is not None and done % 50 == 0:
                 progress(done, len(entries))
         self._check_end(state, entries)
+        published = check_published(terms, entries)
+        if published:
+            self.report.count("statistics within the privacy budget", published)
         return self.report
 
     def _check(self, entry: Entry, state: ExchangeState, under_way: dict[int, dict[EventKind, Entry]]) -> None:

@@ -25,6 +25,7 @@ from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.network_charges import NetworkCharges
+from walras.exchange.publishing_terms import PublishingTerms
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
@@ -197,7 +198,14 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
         charges=make_charges(community, trading),
+        publishing=publishing_terms(community),
     )
+
+
+def publishing_terms(community: Community) -> PublishingTerms | None:
+    """The privacy budget of the community's statistics; None where none may be published."""
+    rules = community.privacy
+    return None if rules is None else PublishingTerms(rules.epsilon_milli, rules.period, rules.cap_wh_per_day)
 
 
 def batch_terms(community: Community) -> BatchTerms | None:
