@@ -41,6 +41,7 @@ from walras.slots import ALLOWED_MINUTES, SlotGrid
 from walras.tariffs.records import feed_in_rate
 
 MAX_DAYS = 3_660
+LEAST_MASKED = 5
 PACKAGE = "package:"
 
 
@@ -162,6 +163,8 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     contracts_known = all(table.sound("id") for table in contract_tables)
     rates_known = all(table.sound("year", "up_to_kwp") for table in feed_in_tables)
     _check_charges(tariffs.table("grid", required=False), member_tables, community)
+    if metering.aggregation == "masked" and len(members) < LEAST_MASKED:
+        root.table("metering").fault("aggregation", "masked", f"at least {LEAST_MASKED} members: a sum of fewer tells of each")
     _check_members(member_tables, community, contracts_known=contracts_known, rates_known=rates_known)
     return community
 

@@ -12,6 +12,7 @@ from typing import get_args
 
 from walras.community.fields import Table
 from walras.community.model import (
+    AggregationName,
     CurtailmentRule,
     DroopName,
     ForecastModel,
@@ -57,6 +58,7 @@ SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+AGGREGATIONS: tuple[AggregationName, ...] = get_args(AggregationName)
 PRIVACY_PERIODS: tuple[PrivacyPeriod, ...] = get_args(PrivacyPeriod)
 LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
 CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
@@ -229,7 +231,8 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
-    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, table.flag("day_commitments", False))
+    counts = table.whole("oracles", 1, 64), table.whole("quorum", 1, 64)
+    rules = MeteringRules(*counts, late, table.flag("day_commitments", False), table.choice("aggregation", AGGREGATIONS, "none"))
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")

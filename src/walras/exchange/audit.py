@@ -42,6 +42,7 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
@@ -250,6 +251,9 @@ class Audit:
         clearing = clearing_from_public(events[EventKind.CLEARED].public)
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
+        if self._terms.balance_oracle is not None:
+            admitted = events[EventKind.READINGS_ADMITTED].public
+            self.report.count(check_masked(self._terms, self._addresses, slot, admitted, imports, exports))
         wires = recorded_wires(self._terms, slot, events)
         reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
         again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)

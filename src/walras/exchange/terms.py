@@ -44,6 +44,7 @@ class Terms:
     commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     charges        what is charged for capacity and losses beside the contracts; None where nothing is
+    balance_oracle address of who says what the masked readings sum to; None where none are
     publishing     the privacy budget that statistics are published under; None: nothing is published
     """
 
@@ -72,6 +73,7 @@ class Terms:
     commits_days: bool = False
     charges: NetworkCharges | None = None
     publishing: PublishingTerms | None = None
+    balance_oracle: str | None = None
 
     @property
     def members(self) -> int:
@@ -131,7 +133,8 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
             ],
             "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
             | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
-            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
+            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum}
+            | ({"balance": terms.balance_oracle} if terms.balance_oracle else {}),
         }
     )
 
@@ -170,6 +173,7 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             commits_days=public.get("days") == "committed",
             charges=network_charges_from_public(public["charges"]) if "charges" in public else None,
             publishing=publishing_terms_from_public(public["privacy"]) if "privacy" in public else None,
+            balance_oracle=public["oracles"].get("balance"),
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause
