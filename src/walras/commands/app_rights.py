@@ -84,6 +84,41 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
 
 
 @group.command
+def statistics(
+    run: Path,
+    name: str | None = None,
+    *,
+    period: str | None = None,
+    by: str = "period",
+    epsilon: str | None = None,
+    out: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """Publish a statistic of a run with noise, under the community's privacy budget; without a name: the budget, what is published.
+
+    Parameters
+    ----------
+    run
+        Folder of the run; its community file has a [privacy] section.
+    name
+        consumption, feed_in, shared, feeding_in or net_producers.
+    period
+        A local day or month of the run, as [privacy] says; needed where the run has more than one.
+    by
+        One value for the period, one a `day`, or one an `hour` of the day over all its days.
+    epsilon
+        What to spend of the period's budget: the less, the more noise. Not needed for what is published already.
+    out
+        Also write the answer to this file as JSON.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.statistics import Asked, statistics_command
+
+    statistics_command(run, Asked(name, period, by, epsilon, out), secret)
+
+
+@group.command
 def validate(run: Path, *, secret: Path | None = None) -> None:
     """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
 

@@ -42,10 +42,12 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.ordered import in_force, ordered_from_public, outcomes, unruly_orders
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
+from walras.exchange.publishing import check_published
 from walras.exchange.terms import Terms, terms_from_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
@@ -125,6 +127,9 @@ class Audit:
             if progress is not None and done % 50 == 0:
                 progress(done, len(entries))
         self._check_end(state, entries)
+        published = check_published(terms, entries)
+        if published:
+            self.report.count("statistics within the privacy budget", published)
         return self.report
 
     def _check(self, entry: Entry, state: ExchangeState, under_way: dict[int, dict[EventKind, Entry]]) -> None:
@@ -261,6 +266,9 @@ class Audit:
         clearing = clearing_from_public(events[EventKind.CLEARED].public)
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
+        if self._terms.balance_oracle is not None:
+            admitted = events[EventKind.READINGS_ADMITTED].public
+            self.report.count(check_masked(self._terms, self._addresses, slot, admitted, imports, exports))
         wires = recorded_wires(self._terms, slot, events)
         reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
         again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)

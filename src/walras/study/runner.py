@@ -25,14 +25,18 @@ from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.network_charges import NetworkCharges
+from walras.exchange.publishing_terms import PublishingTerms
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
+from walras.metering import Rules
+from walras.metering.balance_oracle import BalanceDuty
 from walras.metering.feeder import Feeder
 from walras.study.ledger_rules import UNITS_PER_CURRENCY
+from walras.study.masked import BalancePath, InProcessBalance, MaskedMeters
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
 from walras.study.parts import Parts, genesis_time
@@ -41,6 +45,7 @@ from walras.study.trading import Trading
 
 BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
+MASKED: Literal["masked"] = "masked"
 WATCHED = "watched"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
@@ -80,8 +85,18 @@ PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
-        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
+    def __init__(
+        self,
+        community_path: Path,
+        out: Path,
+        options: Options,
+        path: PathMaker | None = None,
+        balance: BalancePath | None = None,
+    ) -> None:
+        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process.
+
+        `balance` leads to the balance oracle, where the community has one; without it that is in this process too.
+        """
         community = load_community(community_path)
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
@@ -118,12 +133,20 @@ class Run:
         else:
             way = path(self.community, secrets)
         self._path = way
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
+        masked = None
+        if self.terms.balance_oracle is not None:
+            masked = MaskedMeters(meters.registry, meters.keys, secrets, balance or self._balance(meters, trading, keys))
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, masked)
         self._until = options.until
         self._clock = options.clock
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
+
+    def _balance(self, meters: Meters, trading: Trading, keys: LedgerKeys) -> InProcessBalance:
+        rules = Rules(self.community.grid, deadline=timedelta(seconds=self.terms.metering_deadline_s))
+        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus))
+        return InProcessBalance(duty, keys.balance_oracle())
 
     @property
     def slots(self) -> int:
@@ -213,7 +236,15 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
         charges=make_charges(community, trading),
+        publishing=publishing_terms(community),
+        balance_oracle=keys.balance_address if community.metering.aggregation == MASKED else None,
     )
+
+
+def publishing_terms(community: Community) -> PublishingTerms | None:
+    """The privacy budget of the community's statistics; None where none may be published."""
+    rules = community.privacy
+    return None if rules is None else PublishingTerms(rules.epsilon_milli, rules.period, rules.cap_wh_per_day)
 
 
 def batch_terms(community: Community) -> BatchTerms | None:
