@@ -37,6 +37,7 @@ def run(
     start: str | None = None,
     mechanism: str | None = None,
     chain: str | None = None,
+    manifest: Path | None = None,
     fresh: bool = False,
     secret: Path | None = None,
     gateway: str | None = None,
@@ -62,6 +63,8 @@ def run(
         Clear by this mechanism instead of the file's. `nodal`: the file's, and the limits of the wires hold.
     chain
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
+    manifest
+        Settle on the contracts of this manifest of `walras deploy` instead of having new ones made; without `chain`, rehearse it.
     fresh
         Begin anew: remove the run that is in the folder.
     secret
@@ -90,7 +93,9 @@ def run(
     elif (gateway, oracles, clock) != (None, None, None):
         raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
     held = None if secret is None else read_secret(secret, "walras run")
-    options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+    options = Options(
+        start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held, manifest=manifest
+    )
     appointed = None
     if roll is not None and keys is not None and held is not None and nodes is not None:
         appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
@@ -273,7 +278,7 @@ def deploy(
     community: Path,
     *,
     chain: str,
-    manifest: Path = Path("ledger.json"),
+    manifest: Path | None = None,
     profile: str = "permissioned",
     secret: Path | None = None,
     council: Path | None = None,
@@ -289,7 +294,7 @@ def deploy(
     chain
         JSON-RPC address of an EVM node.
     manifest
-        The deployment's own record; it makes the command safe to repeat.
+        The deployment's own record, which makes the command safe to repeat [the file's, or ledger.json].
     profile
         Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from walras.community.model import Community
 from walras.exchange.terms import Terms
-from walras.ledger import Chain, LedgerKeys, LedgerTerms
+from walras.ledger import Fees, LedgerKeys, LedgerTerms, ReadableChain
+from walras.ledger.standing import Standing
+from walras.ledger.transactions import DEFAULT_FEES
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
 from walras.study.trading import Trading
@@ -17,22 +20,29 @@ ESCROW_NANO = 200 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a run is made of."""
+    """What a run is made of. `standing`: contracts that are there already; `fees`: what to offer for gas now."""
 
     community: Community
     terms: Terms
     meters: Meters
     keys: LedgerKeys
     trading: Trading
-    chain: Chain
+    chain: ReadableChain
     seed: bytes
     leaf_secrets: tuple[bytes, ...]
     path: MeteringPath
+    standing: Standing | None = None
+    fees: Callable[[], Fees] = lambda: DEFAULT_FEES
 
 
 def genesis_time(terms: Terms) -> int:
     """Unix time of the embedded chain's first block: two days before the first slot; contracts are deployed a day later."""
     return int(terms.grid.start(terms.first).timestamp()) - 2 * 86_400
+
+
+def deployed_at(terms: Terms) -> int:
+    """Unix time of the blocks in which the contracts are made, where the chain takes its time from the run."""
+    return genesis_time(terms) + 86_400
 
 
 def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:

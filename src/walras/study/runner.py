@@ -29,7 +29,10 @@ from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Required, Wires
-from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.ledger import EmbeddedChain, Fees, Genesis, JsonRpcChain, LedgerKeys, NodeSettings, ReadableChain
+from walras.ledger.profiles import fees_of
+from walras.ledger.standing import Standing, read_standing
+from walras.ledger.transactions import DEFAULT_FEES
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
 from walras.study.ledger_rules import UNITS_PER_CURRENCY
@@ -50,7 +53,7 @@ class Options:
     """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
 
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
-    follow from the community's seed.
+    follow from the community's seed. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones.
     """
 
     start: date | None = None
@@ -60,6 +63,7 @@ class Options:
     mechanism: str | None = None
     secret: bytes | None = None
     appointed: Appointed | None = None
+    manifest: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,10 @@ class Run:
         if self.community.ledger.settle == BATCHES and path is not None:
             expected = "direct over a gateway and oracles of their own: they sign no batches"
             raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
+        standing = standing_of(self.community, community_path, options)
+        if standing is not None and path is not None:
+            expected = "none over a gateway and oracles of their own: they sign for contracts of the run's own"
+            raise InputError(str(community_path), [Fault("[ledger] or --manifest", "manifest", str(standing.manifest), expected)])
         faults = batch_faults(self.community)
         if faults:
             raise InputError(str(community_path), faults)
@@ -96,13 +104,9 @@ class Run:
         seed = run_seed(self.community)
         trading = Trading(self.community)
         appointed = options.appointed
-        keys = ledger_keys(seed) if appointed is None else appointed.keys
+        keys = keys_of_run(seed, options, standing)
         self.terms = make_terms(self.community, trading, keys)
-        chain: Chain
-        if options.chain_url is None:
-            chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
-        else:
-            chain = JsonRpcChain(options.chain_url)
+        chain, fees = chain_of_run(keys, self.terms, options, standing)
         self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
@@ -115,7 +119,7 @@ class Run:
         else:
             way = path(self.community, secrets)
         self._path = way
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, standing, fees)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
@@ -153,6 +157,42 @@ class Run:
         for act in self._path.acts():
             if (act.by, act.detail) not in known:
                 record_act(self._journal, act)
+
+
+def standing_of(community: Community, path: Path, options: Options) -> Standing | None:
+    """The contracts that the run settles on, by `--manifest` or by `manifest` under `[ledger]`; None where it has its own made."""
+    named = community.ledger.manifest
+    manifest = options.manifest or (None if named is None else path.parent / named)
+    return None if manifest is None else read_standing(manifest)
+
+
+def keys_of_run(seed: bytes, options: Options, standing: Standing | None) -> LedgerKeys:
+    """The keys of the ledger's actors: those appointed; on contracts that were deployed with the operator's secret, those that
+    follow from it; else those that follow from the community's seed."""
+    if options.appointed is not None:
+        return options.appointed.keys
+    if standing is not None and options.secret is not None:
+        held = LedgerKeys(options.secret)
+        if held.admin.address == standing.deployer:
+            return held
+    return ledger_keys(seed)
+
+
+def chain_of_run(
+    keys: LedgerKeys, terms: Terms, options: Options, standing: Standing | None
+) -> tuple[ReadableChain, Callable[[], Fees]]:
+    """The chain that a run settles on, and what it offers for gas at any moment: on contracts that stand as their profile says."""
+    if options.chain_url is None:
+        genesis = Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(terms))
+        if standing is not None:
+            genesis = replace(genesis, chain_id=standing.addresses.chain_id)
+        return EmbeddedChain(genesis), lambda: DEFAULT_FEES
+    if standing is None:
+        return JsonRpcChain(options.chain_url), lambda: DEFAULT_FEES
+    profile = standing.profile
+    settings = NodeSettings(receipt_timeout_s=profile.receipt_timeout_s, confirmations=profile.confirmations)
+    node = JsonRpcChain(options.chain_url, expected_chain_id=standing.addresses.chain_id, settings=settings)
+    return node, lambda: fees_of(profile, node.suggested_fees)
 
 
 def with_mechanism(community: Community, name: str) -> Community:
