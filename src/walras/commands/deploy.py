@@ -19,9 +19,8 @@ from walras.ledger.profiles import PROFILES, fees_of
 from walras.ledger.shelf import chosen
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.service.roll import read_roll
-from walras.study.ledger_rules import addition_terms
+from walras.study.ledger_rules import addition_terms, ledger_terms_of
 from walras.study.meters import run_seed
-from walras.study.parts import ledger_terms_of
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 

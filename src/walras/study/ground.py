@@ -8,39 +8,80 @@ on in its own folder, and its journal says that it began before them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
+from walras.community.model import Community
 from walras.errors import JournalError, LedgerError
 from walras.exchange.journal import Entry
 from walras.exchange.opening import Opening, opening_of_batches, opening_of_settlement
 from walras.exchange.recorder import Decision
 from walras.exchange.terms import Terms
-from walras.ledger import DeploymentPlan, EmbeddedChain, Sender, carry_out
+from walras.ledger import DeploymentPlan, EmbeddedChain, Fees, LedgerKeys, ReadableChain, Sender, carry_out
 from walras.ledger.batch_deployment import missing_bond
 from walras.ledger.calls import Contract
 from walras.ledger.standing import Standing, check_batches, check_standing
-from walras.study.ledger_rules import addition_terms
-from walras.study.parts import Parts, deployed_at, genesis_time, ledger_terms_of
+from walras.study.ledger_rules import addition_terms, deployed_at, genesis_time, ledger_terms_of
 
 
-def stand_on(p: Parts, standing: Standing) -> Callable[[], Decision]:
-    """What decides the `ledger_deployed` of a run on contracts that stand; LedgerError where they are not what the run needs.
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Contracts that stand, found to be what the run needs. `batches` where its slots go to the chain many at a time."""
+
+    standing: Standing
+    chain: ReadableChain
+    keys: LedgerKeys
+    terms: Terms
+    fees: Callable[[], Fees]
+    batches: Contract | None
+
+    def opening(self) -> Opening:
+        """What every account has there now."""
+        if self.batches is not None:
+            return opening_of_batches(self.chain, self.batches, self.terms.accounts)
+        return opening_of_settlement(self.chain, self.standing.addresses, self.terms.accounts)
+
+    def check_next(self) -> Opening:
+        """The opening; LedgerError where slots of the run were settled there before, or a gap is left that batches do not take."""
+        opening = self.opening()
+        _check_next(self.terms, opening)
+        return opening
+
+    def taken_over(self) -> Decision:
+        """The `ledger_deployed` of a run that begins on them."""
+        a, operator = self.standing.addresses, self.keys.operator
+        opening = self.check_next()
+        sender = Sender(operator, self.chain.nonce(operator.address), self.fees())
+        staked = () if self.batches is None else missing_bond(self.chain, a, self.batches, sender)
+        raws = (*(step.raw for step in self.standing.transactions), *staked)
+        public = {"chain_id": a.chain_id, "currency": a.currency, "registry": a.registry, "settlement": a.settlement}
+        return public | ({} if self.batches is None else {"batches": self.batches.address}) | {
+            "operator_nonce": sender.nonce + len(staked),
+            "genesis_time": genesis_time(self.terms),
+            "funded": [self.keys.admin.address, operator.address],
+            "transactions": [{"raw": raw.hex(), "time": deployed_at(self.terms)} for raw in raws],
+            "opening": opening.to_public(),
+        }, None
+
+
+def stand_on(
+    standing: Standing, chain: ReadableChain, keys: LedgerKeys, terms: Terms, fees: Callable[[], Fees], community: Community
+) -> Ground:
+    """The contracts as the ground of a run; LedgerError where they are not what it needs.
 
     The chain in the process, which begins empty, has them made from the manifest first.
     """
-    if isinstance(p.chain, EmbeddedChain):
-        carry_out(p.chain, DeploymentPlan(standing.addresses, standing.transactions), timestamp=deployed_at(p.terms))
-    check_standing(p.chain, standing, p.keys, ledger_terms_of(p.terms, p.keys))
-    batches = None
-    if p.terms.batches is not None:
-        batches = check_batches(p.chain, standing, p.keys, addition_terms(p.community, p.terms))
-    return lambda: _taken_over(p, standing, batches)
+    if isinstance(chain, EmbeddedChain):
+        carry_out(chain, DeploymentPlan(standing.addresses, standing.transactions), timestamp=deployed_at(terms))
+    check_standing(chain, standing, keys, ledger_terms_of(terms, keys))
+    batches = None if terms.batches is None else check_batches(chain, standing, keys, addition_terms(community, terms))
+    return Ground(standing, chain, keys, terms, fees, batches)
 
 
-def check_same(standing: Standing | None, deployed: Entry) -> None:
+def check_same(ground: Ground | None, deployed: Entry) -> None:
     """JournalError where a run that goes on was begun on other contracts than those of the manifest given now, or of none."""
     begun_on = deployed.public["settlement"] if "opening" in deployed.public else None
-    now = None if standing is None else standing.addresses.settlement
+    now = None if ground is None else ground.standing.addresses.settlement
     if begun_on == now:
         return
     was = "contracts of its own" if begun_on is None else f"the contracts at {begun_on}"
@@ -49,26 +90,6 @@ def check_same(standing: Standing | None, deployed: Entry) -> None:
         thing=deployed.seq,
         way_out="give the same --manifest, or none, as then; or --fresh to begin anew",
     )
-
-
-def _taken_over(p: Parts, standing: Standing, batches: Contract | None) -> Decision:
-    a, raws = standing.addresses, [step.raw for step in standing.transactions]
-    operator = Sender(p.keys.operator, p.chain.nonce(p.keys.operator.address), p.fees())
-    staked: tuple[bytes, ...] = ()
-    if batches is None:
-        opening = opening_of_settlement(p.chain, a, p.terms.accounts)
-    else:
-        opening = opening_of_batches(p.chain, batches, p.terms.accounts)
-        staked = missing_bond(p.chain, a, batches, operator)
-    _check_next(p.terms, opening)
-    public = {"chain_id": a.chain_id, "currency": a.currency, "registry": a.registry, "settlement": a.settlement}
-    return public | ({} if batches is None else {"batches": batches.address}) | {
-        "operator_nonce": operator.nonce + len(staked),
-        "genesis_time": genesis_time(p.terms),
-        "funded": [p.keys.admin.address, p.keys.operator.address],
-        "transactions": [{"raw": raw.hex(), "time": deployed_at(p.terms)} for raw in (*raws, *staked)],
-        "opening": opening.to_public(),
-    }, None
 
 
 def _check_next(terms: Terms, opening: Opening) -> None:

@@ -35,10 +35,11 @@ from walras.ledger.standing import Standing, read_standing
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
-from walras.study.ledger_rules import UNITS_PER_CURRENCY
+from walras.study.ground import stand_on
+from walras.study.ledger_rules import UNITS_PER_CURRENCY, genesis_time
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
-from walras.study.parts import Parts, genesis_time
+from walras.study.parts import Parts
 from walras.study.session import Session
 from walras.study.trading import Trading
 
@@ -97,16 +98,19 @@ class Run:
         faults = batch_faults(self.community)
         if faults:
             raise InputError(str(community_path), faults)
-        if options.fresh and out.exists():
-            _remove_run(out)
-        out.mkdir(parents=True, exist_ok=True)
-        self._out = out
         seed = run_seed(self.community)
         trading = Trading(self.community)
         appointed = options.appointed
         keys = keys_of_run(seed, options, standing)
         self.terms = make_terms(self.community, trading, keys)
         chain, fees = chain_of_run(keys, self.terms, options, standing)
+        ground = None if standing is None else stand_on(standing, chain, keys, self.terms, fees, self.community)
+        if ground is not None and (options.fresh or not (out / JOURNAL).exists()):
+            ground.check_next()
+        if options.fresh and out.exists():
+            _remove_run(out)
+        out.mkdir(parents=True, exist_ok=True)
+        self._out = out
         self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
@@ -119,7 +123,7 @@ class Run:
         else:
             way = path(self.community, secrets)
         self._path = way
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, standing, fees)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, ground, fees)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)

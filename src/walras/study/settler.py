@@ -45,9 +45,9 @@ from walras.ledger.batches import NAME, root_of_state, roots_of
 from walras.ledger.calls import Contract
 from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
-from walras.study.ground import check_same, stand_on
-from walras.study.ledger_rules import addition_terms
-from walras.study.parts import ESCROW_NANO, Parts, deployed_at, genesis_time, ledger_terms_of
+from walras.study.ground import check_same
+from walras.study.ledger_rules import ESCROW_NANO, addition_terms, deployed_at, genesis_time, ledger_terms_of
+from walras.study.parts import Parts
 from walras.units import Int64
 
 
@@ -74,7 +74,7 @@ class Settler:
     def deploy(self) -> None:
         """The contracts, and the first deposit of every account; or those that stand already, as they are found."""
         p = self._p
-        decide = self._plan if p.standing is None else stand_on(p, p.standing)
+        decide = self._plan if p.ground is None else p.ground.taken_over
         deployed = self._recorder.step(LEDGER_DEPLOYED, None, decide)
         if deployed.public["chain_id"] != p.chain.chain_id:
             raise JournalError(
@@ -84,7 +84,7 @@ class Settler:
             )
         named = {name: deployed.public[name] for name in ("chain_id", "currency", "registry", "settlement")}
         self._addresses = LedgerAddresses(**named)
-        check_same(p.standing, deployed)
+        check_same(p.ground, deployed)
         if p.terms.batches is not None:
             self._batches = Contract(NAME, p.chain.chain_id, deployed.public["batches"])
         self._operator = Sender(p.keys.operator, deployed.public["operator_nonce"])
