@@ -34,6 +34,7 @@ def run(
     start: str | None = None,
     mechanism: str | None = None,
     chain: str | None = None,
+    manifest: Path | None = None,
     fresh: bool = False,
     secret: Path | None = None,
     gateway: str | None = None,
@@ -60,6 +61,8 @@ def run(
         Clear by this mechanism instead of the file's. `nodal`: the file's, and the limits of the wires hold.
     chain
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
+    manifest
+        Settle on the contracts of this manifest of `walras deploy` instead of having new ones made; without `chain`, rehearse it.
     fresh
         Begin anew: remove the run that is in the folder.
     secret
@@ -102,6 +105,7 @@ def run(
         fresh=fresh,
         mechanism=mechanism,
         secret=held,
+        manifest=manifest,
         until=None if until is None else read_moment(until, "walras run", "--until"),
         clock=None if clock is None else FileClock(clock).move,
     )
@@ -288,7 +292,7 @@ def deploy(
     community: Path,
     *,
     chain: str,
-    manifest: Path = Path("ledger.json"),
+    manifest: Path | None = None,
     profile: str = "permissioned",
     secret: Path | None = None,
     council: Path | None = None,
@@ -304,7 +308,7 @@ def deploy(
     chain
         JSON-RPC address of an EVM node.
     manifest
-        The deployment's own record; it makes the command safe to repeat.
+        The deployment's own record, which makes the command safe to repeat [the file's, or ledger.json].
     profile
         Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret
