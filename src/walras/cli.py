@@ -350,4 +350,5 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
+        print("  way out: give a path that can be read, or written where something is to be written", file=sys.stderr)
         sys.exit(2)

@@ -52,7 +52,7 @@ def summary_table(console: Console, run: Path) -> None:
     rows = [
         ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(paid // traded if traded else 0)} on average"),
         ("taken from / given to the grid", f"{format_energy(imported, 1)} / {format_energy(exported, 1)} at the meters"),
-        ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
+        ("the members together", f"{_owed(pays, terms.currency)}; without the market they would {_owed(alone, terms.currency)}"),
         ("gain of the members together", f"{format_money(alone - pays, terms.currency)} on the same metered energy"),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
         *(
@@ -67,6 +67,10 @@ def summary_table(console: Console, run: Path) -> None:
     ]
     for name, text in rows:
         say(console, f"{name:<30}  {text}", indent=" " * 32)
+
+
+def _owed(nano: int, currency: str) -> str:
+    return f"pay {format_money(nano, currency)}" if nano >= 0 else f"receive {format_money(-nano, currency)}"
 
 
 def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:
