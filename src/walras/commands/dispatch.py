@@ -47,7 +47,7 @@ def dispatch_command(run: Path, order: Path, secret: Path | None, now: datetime,
     with opened_run(run, secret, "walras dispatch") as (journal, _):
         judged, opened = _judged(journal, run, order.read_bytes(), now, roll)
     o = judged.order
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print(
         f"ordered by {judged.holder}: account {judged.account}, slots {o.first_slot} to {o.last_slot}, {_in_words(o)}; recorded"
     )
@@ -62,7 +62,9 @@ def revoke_command(run: Path, holder: str, secret: Path | None, now: datetime) -
     public_key_of(holder)
     with opened_run(run, secret, "walras dispatch") as (journal, _):
         record(journal, run, Act(ActKind.REVOKED, now, OPERATOR, None, {"holder": holder}))
-    Console(soft_wrap=True, highlight=False).print(f"revoked: {holder}; its orders bind no slot that is still to open; recorded")
+    Console(soft_wrap=True, highlight=False, emoji=False).print(
+        f"revoked: {holder}; its orders bind no slot that is still to open; recorded"
+    )
 
 
 def _in_words(o: DispatchOrder) -> str:
@@ -117,7 +119,7 @@ def allow_command(holder: str, right: str, operator: str, out: Path, days: int, 
     since = now.replace(microsecond=0)
     until = since + timedelta(days=days)
     out.write_text(issue_access(key, holder, [Right[right.upper()]], since, until) + "\n", encoding="ascii")
-    Console(soft_wrap=True, highlight=False).print(
+    Console(soft_wrap=True, highlight=False, emoji=False).print(
         f"{holder} may {right} until {until:%Y-%m-%d %H:%M} UTC, says {did_of(key.public_key())}: {out}"
     )
 
@@ -158,6 +160,6 @@ def order_command(
     key = open_key(holder[0], read_passphrase(holder[1], "walras order"))
     order = DispatchOrder(meter, first, last, *watts)
     out.write_bytes(sign_order(key, credential.read_text(encoding="ascii").strip(), order, now, Right[right.upper()]))
-    Console(soft_wrap=True, highlight=False).print(
+    Console(soft_wrap=True, highlight=False, emoji=False).print(
         f"{member}, slots {first} to {last}, {_in_words(order)}: {out}, to be given within five minutes"
     )

@@ -1,7 +1,7 @@
 """Orders to members' devices by others, as the journal has them: which hold in a slot, and what the meters then showed.
 
-An order that was accepted is an act (`acts`), and acts are part of the fold, so a run that goes on, and the audit, find the same orders
-in force. An order binds the slots it names that open after it was recorded. It holds as long as its ground: not in a slot
+An order that was accepted is an act (`acts`), and acts are part of the fold: a run that goes on, and the audit, find the same
+orders in force. An order binds the slots it names that open after it was recorded. It holds as long as its ground: not in a slot
 that begins when its credential has ended, nor in one that opens after the credential was revoked or, for the right to
 dispatch, after the owner withdrew consent. Of the orders by one right to one account the last counts. Where both rights speak,
 the limit goes first: what is dispatched beyond it is cut down to it.
