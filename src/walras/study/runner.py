@@ -86,9 +86,6 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
-        if self.community.ledger.settle == BATCHES and path is not None:
-            expected = "direct over a gateway and oracles of their own: they sign no batches"
-            raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
         faults = batch_faults(self.community)
         if faults:
             raise InputError(str(community_path), faults)
