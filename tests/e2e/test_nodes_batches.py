@@ -142,15 +142,13 @@ def fee(public: dict[str, Any]) -> None:
     public["slots"][2]["item_micro"][0][0] += 1
 
 
-def price(public: dict[str, Any]) -> None:
-    slot = next(s for s in public["slots"] if s["clearing"]["price"] is not None and any(s["clearing"]["filled_wh"]))
-    slot["clearing"]["price"] += 1
+def payment(public: dict[str, Any]) -> None:
+    paid = public["slots"][0]["clearing"]["pay_nano"]
+    paid[0], paid[1] = paid[0] + 1, paid[1] - 1
 
 
 def fill(public: dict[str, Any]) -> None:
-    slot = next(s for s in public["slots"] if any(s["clearing"]["filled_wh"]))
-    row = next(i for i, wh in enumerate(slot["clearing"]["filled_wh"]) if wh)
-    slot["clearing"]["filled_wh"][row] -= 1
+    public["slots"][0]["clearing"]["filled_wh"][0] += 1
 
 
 def mechanism(public: dict[str, Any]) -> None:
@@ -171,7 +169,7 @@ def no_slot(public: dict[str, Any]) -> None:
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a price of its own": (fee, "prices are not those"),
-    "another trade price": (price, "breaks its rule"),
+    "a payment shifted": (payment, "breaks its rule"),
     "another fill": (fill, "breaks its rule"),
     "another mechanism": (mechanism, "the terms say"),
     "a slot left out": (shorter, "is not of slots"),
