@@ -9,15 +9,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from walras.commands.moments import parse_moment
+from walras.commands.options import read_moment
+
+group = App()
 
 
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (allow, order, dispatch):
-        app.command(command)
-
-
+@group.command
 def allow(
     holder: str,
     right: str,
@@ -52,6 +49,7 @@ def allow(
     allow_command(holder, right, operator, out, days, _clock(clock)(), passphrase)
 
 
+@group.command
 def order(
     community: Path,
     member: str,
@@ -101,10 +99,11 @@ def order(
     """
     from walras.commands.dispatch import order_command
 
-    spans = parse_moment("walras order", "--from", start), parse_moment("walras order", "--until", until)
+    spans = read_moment(start, "walras order", "--from"), read_moment(until, "walras order", "--until")
     order_command(community, member, spans, (at_least, at_most), (key, passphrase), credential, right, out, _clock(clock)(), roll)
 
 
+@group.command
 def dispatch(
     run: Path,
     order: Path | None = None,

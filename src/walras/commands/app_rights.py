@@ -6,13 +6,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (export, forget, consent, validate):
-        app.command(command)
+group = App()
 
 
+@group.command
 def export(
     run: Path,
     member: str | None = None,
@@ -44,6 +41,7 @@ def export(
     export_command(run, member, out, purpose, processing_record, secret)
 
 
+@group.command
 def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
 
@@ -63,6 +61,7 @@ def forget(run: Path, member: str | None = None, *, older_than: int | None = Non
     forget_command(run, member, older_than, secret)
 
 
+@group.command
 def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
     """Record that a member agrees to a use of their data, or no longer does.
 
@@ -84,6 +83,42 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
     consent_command(run, member, purpose, withdraw, secret)
 
 
+@group.command
+def statistics(
+    run: Path,
+    name: str | None = None,
+    *,
+    period: str | None = None,
+    by: str = "period",
+    epsilon: str | None = None,
+    out: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """Publish a statistic of a run with noise, under the community's privacy budget; without a name: the budget, what is published.
+
+    Parameters
+    ----------
+    run
+        Folder of the run; its community file has a [privacy] section.
+    name
+        consumption, feed_in, shared, feeding_in or net_producers.
+    period
+        A local day or month of the run, as [privacy] says; needed where the run has more than one.
+    by
+        One value for the period, one a `day`, or one an `hour` of the day over all its days.
+    epsilon
+        What to spend of the period's budget: the less, the more noise. Not needed for what is published already.
+    out
+        Also write the answer to this file as JSON.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.statistics import Asked, statistics_command
+
+    statistics_command(run, Asked(name, period, by, epsilon, out), secret)
+
+
+@group.command
 def validate(run: Path, *, secret: Path | None = None) -> None:
     """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
 

@@ -11,10 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from walras.commands.rights import OPERATOR, opened_run
 from walras.commands.secrets import read_passphrase
+from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind, consents
@@ -47,13 +46,14 @@ def dispatch_command(run: Path, order: Path, secret: Path | None, now: datetime,
     with opened_run(run, secret, "walras dispatch") as (journal, _):
         judged, opened = _judged(journal, run, order.read_bytes(), now, roll)
     o = judged.order
-    console = Console(soft_wrap=True, highlight=False, emoji=False)
-    console.print(
-        f"ordered by {judged.holder}: account {judged.account}, slots {o.first_slot} to {o.last_slot}, {_in_words(o)}; recorded"
+    out = screen()
+    say(
+        out,
+        f"ordered by {judged.holder}: account {judged.account}, slots {o.first_slot} to {o.last_slot}, {_in_words(o)}; recorded",
     )
     if opened is not None and opened >= o.first_slot:
         left = "none of its slots is still to open" if opened >= o.last_slot else f"it binds from slot {opened + 1} on"
-        console.print(f"slot {opened} has opened already: {left}")
+        say(out, f"slot {opened} has opened already: {left}")
     return judged
 
 
@@ -62,9 +62,7 @@ def revoke_command(run: Path, holder: str, secret: Path | None, now: datetime) -
     public_key_of(holder)
     with opened_run(run, secret, "walras dispatch") as (journal, _):
         record(journal, run, Act(ActKind.REVOKED, now, OPERATOR, None, {"holder": holder}))
-    Console(soft_wrap=True, highlight=False, emoji=False).print(
-        f"revoked: {holder}; its orders bind no slot that is still to open; recorded"
-    )
+    say(screen(), f"revoked: {holder}; its orders bind no slot that is still to open; recorded")
 
 
 def _in_words(o: DispatchOrder) -> str:
@@ -119,8 +117,9 @@ def allow_command(holder: str, right: str, operator: str, out: Path, days: int, 
     since = now.replace(microsecond=0)
     until = since + timedelta(days=days)
     out.write_text(issue_access(key, holder, [Right[right.upper()]], since, until) + "\n", encoding="ascii")
-    Console(soft_wrap=True, highlight=False, emoji=False).print(
-        f"{holder} may {right} until {until:%Y-%m-%d %H:%M} UTC, says {did_of(key.public_key())}: {out}"
+    say(
+        screen(),
+        f"{holder} may {right} until {until:%Y-%m-%d %H:%M} UTC, says {did_of(key.public_key())}: {out}",
     )
 
 
@@ -160,6 +159,7 @@ def order_command(
     key = open_key(holder[0], read_passphrase(holder[1], "walras order"))
     order = DispatchOrder(meter, first, last, *watts)
     out.write_bytes(sign_order(key, credential.read_text(encoding="ascii").strip(), order, now, Right[right.upper()]))
-    Console(soft_wrap=True, highlight=False, emoji=False).print(
-        f"{member}, slots {first} to {last}, {_in_words(order)}: {out}, to be given within five minutes"
+    say(
+        screen(),
+        f"{member}, slots {first} to {last}, {_in_words(order)}: {out}, to be given within five minutes",
     )

@@ -42,18 +42,23 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
+from walras.exchange.opening import Opening, opening_from_public, opening_of_batches, opening_of_settlement
 from walras.exchange.ordered import in_force, ordered_from_public, outcomes, unruly_orders
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
+from walras.exchange.publishing import check_published
 from walras.exchange.terms import Terms, terms_from_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
+    ArchiveChain,
     Chain,
     EmbeddedChain,
     Genesis,
     Header,
     LedgerAddresses,
+    ReadableChain,
     attestation_digest,
     balances,
     commitment_of,
@@ -94,7 +99,7 @@ class AuditReport:
 class Audit:
     """One audit of one public record. `run` raises AuditError at the first thing that does not hold, naming it."""
 
-    def __init__(self, record: Path, chain: Chain | None = None) -> None:
+    def __init__(self, record: Path, chain: ArchiveChain | None = None) -> None:
         """`chain` is the real chain the run settled on; without it the transactions are executed again in memory."""
         self._record = record
         self._given_chain = chain
@@ -125,6 +130,9 @@ class Audit:
             if progress is not None and done % 50 == 0:
                 progress(done, len(entries))
         self._check_end(state, entries)
+        published = check_published(terms, entries)
+        if published:
+            self.report.count("statistics within the privacy budget", published)
         return self.report
 
     def _check(self, entry: Entry, state: ExchangeState, under_way: dict[int, dict[EventKind, Entry]]) -> None:
@@ -136,6 +144,8 @@ class Audit:
                 self.report.count("acts with the record")
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
+            if entry.kind == LEDGER_DEPLOYED:
+                self._check_opening(entry)
             if entry.kind == SLOT_CORRECTED:
                 self._check_correction(entry, state)
             if entry.kind == BATCH_POSTED:
@@ -167,10 +177,33 @@ class Audit:
         if self._terms.batches is not None:
             self._batches = BatchAudit(self._terms, Contract(NAME, deployed["chain_id"], deployed["batches"]))
         if self._given_chain is not None:
-            self._chain: Chain = self._given_chain
+            self._chain: ReadableChain = self._given_chain
             return
         genesis = Genesis(tuple(deployed["funded"]), timestamp=deployed["genesis_time"], chain_id=deployed["chain_id"])
         self._chain = EmbeddedChain(genesis)
+
+    def _check_opening(self, deployed: Entry) -> None:
+        """A run on contracts that stood already begins with what the accounts had there. In memory that is what its own
+        transactions make, or it cannot be known; on a chain it is held against the accounts at the end."""
+        self._opening = opening_from_public(deployed.public)
+        if self._opening is None:
+            return
+        if self._batches is not None:
+            self._batches.begin(self._chain, self._opening)
+        if self._given_chain is not None:
+            return
+        accounts = self._terms.accounts
+        if self._batches is None:
+            made = opening_of_settlement(self._chain, self._addresses, accounts)
+        else:
+            made = opening_of_batches(self._chain, self._batches.contract, accounts)
+        if made != self._opening:
+            raise AuditError(
+                "the run goes on from slots that others settled on the same contracts: its own record does not have them",
+                thing=deployed.seq,
+                way_out="--chain with a node of the chain that it settled on",
+            )
+        self.report.count("accounts at the beginning", accounts)
 
     def _execute(self, entry: Entry) -> None:
         for transaction in entry.public["transactions"]:
@@ -261,6 +294,9 @@ class Audit:
         clearing = clearing_from_public(events[EventKind.CLEARED].public)
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
+        if self._terms.balance_oracle is not None:
+            admitted = events[EventKind.READINGS_ADMITTED].public
+            self.report.count(check_masked(self._terms, self._addresses, slot, admitted, imports, exports))
         wires = recorded_wires(self._terms, slot, events)
         reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
         again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)
@@ -368,22 +404,32 @@ class Audit:
             self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:
             return
+        paid = sum((np.array(e.public["nano"], dtype=np.int64) for e in entries if e.kind == ESCROW_PAID), np.int64(0))
+        try:
+            self._check_accounts(self._chain, state, np.asarray(paid))
+        except AuditError:
+            if self._given_chain is None or not state.closed:
+                raise
+            # others may have acted since: members who leave, the next run; what counts is the state in which this one closed
+            self._check_accounts(self._given_chain.as_of(last["block"]), state, np.asarray(paid))
+        self.report.count("accounts on the chain", self._terms.accounts)
+
+    def _check_accounts(self, chain: Chain, state: ExchangeState, paid_nano: Int64) -> None:
+        """Balances and running energy on the chain are the journal's; `paid_nano` [accounts] is all that the record has paid in."""
         if self._batches is not None:
-            paid = sum(np.array(e.public["nano"], dtype=np.int64) for e in entries if e.kind == ESCROW_PAID)
-            self._batches.check_end(self._chain, paid, state.energy_wh, state.escrow_nano)  # type: ignore[arg-type]
-            self.report.count("accounts on the chain", self._terms.accounts)
+            self._batches.check_end(chain, paid_nano, state.energy_wh, state.escrow_nano)
             return
-        escrow, energy = balances(self._chain, self._addresses, range(self._terms.accounts))
-        for name, chain, journal in (("balance", escrow, state.escrow_nano), ("energy", energy, state.energy_wh)):
-            wrong = np.flatnonzero(chain != journal)
+        escrow, energy = balances(chain, self._addresses, range(self._terms.accounts))
+        for name, found, journal in (("balance", escrow, state.escrow_nano), ("energy", energy, state.energy_wh)):
+            wrong = np.flatnonzero(found != journal)
             if wrong.size:
                 account = int(wrong[0])
                 raise AuditError(
-                    f"account {account}: {name} on the chain is {int(chain[account])}, by the journal {int(journal[account])}"
+                    f"account {account}: {name} on the chain is {int(found[account])}, by the journal {int(journal[account])}"
                 )
-        self.report.count("accounts on the chain", self._terms.accounts)
 
     _batches: BatchAudit | None = None
+    _opening: Opening | None = None
     _substituted: dict[int, Standing]
     _terms: Terms
     _layout: BillLayout

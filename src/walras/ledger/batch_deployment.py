@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from walras.ledger.additions import creation_of
 from walras.ledger.calls import Contract, creation_transaction_of
+from walras.ledger.chain import Chain
 from walras.ledger.deployment import LedgerAddresses, PlannedTransaction
 from walras.ledger.keys import LedgerKeys
 from walras.ledger.shelf import AdditionTerms, Site
@@ -57,6 +58,21 @@ def plan_batches(
 def planned_batches(admin: str, chain_id: int) -> Contract:
     """Where the contract of a new ledger without a council will stand, if the admin has sent nothing before: no key is needed."""
     return Contract(NAME, chain_id, contract_address(admin, ADMIN_STEPS))
+
+
+def missing_bond(chain: Chain, ledger: LedgerAddresses, contract: Contract, operator: Sender) -> tuple[bytes, ...]:
+    """Signed bytes with the operator's next three nonces that stake what its bond lacks; none where it lacks nothing."""
+    asked, held = (
+        int(contract.view(chain, view, *of)[0]) for view, of in (("minimumBond", ()), ("bondOf", (operator.key.address,)))
+    )
+    if held >= asked:
+        return ()
+    token = Contract("TestCurrency", ledger.chain_id, ledger.currency)
+    return (
+        token.transaction(operator, "mint", operator.key.address, asked - held),
+        token.transaction(_later(operator, 1), "approve", contract.address, asked - held),
+        contract.transaction(_later(operator, 2), "addBond", asked - held),
+    )
 
 
 def deposit_transactions(

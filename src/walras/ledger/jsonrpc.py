@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 from walras.ledger import _keccak  # noqa: F401  # isort: skip - chooses the hash backend before web3 loads it
+from eth_typing import BlockNumber
 from eth_utils.address import to_checksum_address
 from requests.exceptions import RequestException
 from web3 import Web3
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import RPCEndpoint
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from walras.errors import LedgerError
 from walras.ledger.abi import Revert, read_revert
@@ -75,6 +77,7 @@ class JsonRpcChain:
         self._provider = provider
         self._eth = Web3(provider).eth
         self._nonces: dict[str, int] = {}
+        self._state: BlockIdentifier = "latest"
         self._chain_id = int(self._ask("chain id", lambda: self._eth.chain_id))
         if expected_chain_id is not None and self._chain_id != expected_chain_id:
             raise LedgerError(
@@ -87,6 +90,12 @@ class JsonRpcChain:
     def chain_id(self) -> int:
         """EIP-155 chain id, as the node says."""
         return self._chain_id
+
+    def as_of(self, block: int) -> JsonRpcChain:
+        """A client whose calls, storage and code are of the state after `block`."""
+        past = copy(self)
+        past._state = BlockNumber(block)
+        return past
 
     def send(self, raw: bytes, *, timestamp: int) -> Receipt:
         """Submit unless already included, then wait for the receipt. The node's own clock dates the block."""
@@ -114,11 +123,11 @@ class JsonRpcChain:
             raise self._error("rehearsal", cause) from cause
 
     def call(self, to: str, data: bytes, *, sender: str | None = None) -> bytes:
-        """By `eth_call` on the newest block."""
+        """By `eth_call`, on the newest block unless `as_of` says another."""
         request: dict[str, Any] = {"to": to_checksum_address(to), "data": data}
         if sender is not None:
             request["from"] = sender
-        return bytes(self._ask(f"call to {to}", lambda: self._eth.call(request)))  # type: ignore[arg-type]
+        return bytes(self._ask(f"call to {to}", lambda: self._eth.call(request, self._state)))  # type: ignore[arg-type]
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """From the node; None where it does not know the transaction or has not included it."""
@@ -149,11 +158,12 @@ class JsonRpcChain:
 
     def storage(self, address: str, slot: int) -> int:
         """By `eth_getStorageAt`."""
-        return int.from_bytes(self._ask("storage", lambda: self._eth.get_storage_at(to_checksum_address(address), slot)), "big")
+        where = to_checksum_address(address)
+        return int.from_bytes(self._ask("storage", lambda: self._eth.get_storage_at(where, slot, self._state)), "big")
 
     def code(self, address: str) -> bytes:
         """By `eth_getCode`."""
-        return bytes(self._ask("code", lambda: self._eth.get_code(to_checksum_address(address))))
+        return bytes(self._ask("code", lambda: self._eth.get_code(to_checksum_address(address), self._state)))
 
     def head(self) -> Head:
         """The node's newest block."""

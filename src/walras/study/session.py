@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.masked import masked_to_public
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.ordered import bounds_of, in_force, ordered_from_public, ordered_to_public
 from walras.exchange.parts import (
@@ -56,6 +58,7 @@ from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
 from walras.study.days import Days
 from walras.study.late import Waiting, late_devices
+from walras.study.masked import MaskedMeters
 from walras.study.parts import Parts
 from walras.study.physics import Felt, flow_to_public
 from walras.study.settler import Settler
@@ -280,9 +283,11 @@ class Session:
         def gather() -> Decision:
             on_time = [encoded for device, encoded in enumerate(signed()) if device not in delayed]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
+            if p.masked is not None:
+                p.masked.round(slot, np.maximum(net_wh, 0), np.maximum(-net_wh, 0), delayed, feeder)
             readings, refused, check = p.path.take(slot, [*on_time, feeder])
             outcome.append(readings)
-            public = {
+            public: dict[str, Any] = {
                 "root": readings.salted_tree(p.leaf_secrets).root.hex(),
                 "devices": devices,
                 "admitted": devices - int((readings.quality > MAX_DEVICE_QUALITY).sum()),
@@ -290,6 +295,8 @@ class Session:
                 "feeder": feeder.hex(),
                 "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
             }
+            if p.masked is not None:
+                public["masked"] = self._masked_sum(p.masked, slot, readings)
             return public, admitted_private(on_time, p.meters.registry, readings, p.leaf_secrets)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
@@ -315,6 +322,12 @@ class Session:
         if late:
             (p.path.late_before if self._recorder.replaying else p.path.late)(slot, late)
         return outcome[0], word, late
+
+    def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings) -> dict[str, Any] | None:
+        """The balance oracle's word on the slot, beside the readings that settle."""
+        spoken = masked.word(slot, self._settler.addresses)
+        named = () if spoken is None else masked.named(spoken[0], readings)
+        return masked_to_public(self._p.terms, self._settler.addresses, spoken, (readings.import_wh, readings.export_wh), named)
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
