@@ -16,6 +16,8 @@ from walras.community import Community
 from walras.errors import Fault, InputError, MeteringError
 from walras.exchange.terms import Terms
 from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
+from walras.ledger.batch_deployment import planned_batches
+from walras.ledger.calls import Contract
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
@@ -25,6 +27,7 @@ from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.access_log import Guard
 from walras.service.gateway_node import GatewayNode, Peer
+from walras.service.oracle_batches import BatchDuty
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
@@ -34,7 +37,7 @@ from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
-RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.LOG)
+RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.BATCH, Right.LOG)
 """What the exchange may ask of the nodes."""
 
 GATEWAY = "gateway"
@@ -95,6 +98,12 @@ class Appointment:
         """Where the contracts of a run on the embedded chain stand: they follow from the admin's address."""
         admin = self.keys.admin.address if self.roll is None else self.roll.admin
         return planned_addresses(admin, Genesis(()).chain_id)
+
+    @property
+    def batches(self) -> Contract:
+        """Where the contract of a run that settles in batches on the embedded chain stands."""
+        admin = self.keys.admin.address if self.roll is None else self.roll.admin
+        return planned_batches(admin, Genesis(()).chain_id)
 
     def members(self) -> dict[bytes, int]:
         """Whose data a device's readings are; the feeder's meter counts as one more."""
@@ -192,6 +201,7 @@ def make_oracle(
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
             lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
         ),
+        None if a.terms.batches is None else BatchDuty(a.terms, a.batches, a.trading.item_micro, signing.sign_digest),
     )
     return OracleNode(
         duty,

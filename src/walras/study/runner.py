@@ -106,9 +106,6 @@ class Run:
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
-        if self.community.ledger.settle == BATCHES and path is not None:
-            expected = "direct over a gateway and oracles of their own: they sign no batches"
-            raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
         standing = standing_of(self.community, community_path, options)
         if standing is not None and path is not None:
             expected = "none over a gateway and oracles of their own: they sign for contracts of the run's own"
