@@ -24,6 +24,7 @@ __all__ = ["app", "imports", "main"]
 app = App(name="walras", help="An exchange for local electricity.", version=__version__)
 for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
     group.register(app)
+NODES_TOGETHER = "--gateway, --oracles and --clock belong together (--balance with them), and go without --chain"
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -41,6 +42,7 @@ def run(
     secret: Path | None = None,
     gateway: str | None = None,
     oracles: str | None = None,
+    balance: str | None = None,
     clock: Path | None = None,
     roll: Path | None = None,
     keys: Path | None = None,
@@ -70,6 +72,8 @@ def run(
         HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
     oracles
         HOST:PORT of every `walras oracle`, by number, with commas between.
+    balance
+        HOST:PORT of the `walras balance`, where the community's aggregation is masked; with `gateway`.
     clock
         File with the time of the replay; the run writes it, the oracles read it.
     roll
@@ -86,9 +90,9 @@ def run(
 
     nodes = None
     if gateway is not None and oracles is not None and clock is not None and chain is None:
-        nodes = NodeOptions(gateway, oracles, clock)
-    elif (gateway, oracles, clock) != (None, None, None):
-        raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
+        nodes = NodeOptions(gateway, oracles, clock, balance)
+    elif (gateway, oracles, clock, balance) != (None, None, None, None):
+        raise InputError("walras run", [], way_out=NODES_TOGETHER)
     held = None if secret is None else read_secret(secret, "walras run")
     options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
     appointed = None

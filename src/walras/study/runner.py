@@ -101,6 +101,9 @@ class Run:
         if self.community.ledger.settle == BATCHES and path is not None:
             expected = "direct over a gateway and oracles of their own: they sign no batches"
             raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
+        if self.community.metering.aggregation == MASKED and path is not None and balance is None:
+            expected = "none over a gateway and oracles of their own without a balance oracle of its own (--balance)"
+            raise InputError(str(community_path), [Fault("[metering]", "aggregation", MASKED, expected)])
         faults = batch_faults(self.community)
         if faults:
             raise InputError(str(community_path), faults)
