@@ -1,4 +1,4 @@
-"""`walras gateway` and `walras oracle`: the nodes of the metering path as processes of their own."""
+"""`walras gateway`, `walras oracle` and `walras balance`: the nodes of the metering path as processes of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from walras.errors import Fault, InputError, MeteringError
 from walras.ledger.keys import key_of
 from walras.metering import did_of, public_key_of
 from walras.metering.flow_control import RateRule
-from walras.service.appointment import appointment, make_gateway, make_oracle
+from walras.service.appointment import appointment, make_balance, make_gateway, make_oracle
 from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
@@ -89,6 +89,18 @@ def _check_did(gateway: str) -> None:
     except MeteringError as cause:
         fault = Fault("command line", "--gateway", gateway, "the did:key that `walras gateway` prints when it starts")
         raise InputError("walras oracle", [fault]) from cause
+
+
+def balance_command(community: Path, store: Path, listen: str, clock: Path | None, key: Path | None, roll: Path | None) -> None:
+    """Sum the meters' masked readings, and answer the exchange's signed requests, until stopped. Prints address and account."""
+    if roll is not None and key is None:
+        faults = [Fault("command line", "--key", None, "the node's own, with --roll")]
+        raise InputError("walras balance", faults, way_out="`walras key secret:FILE --new` makes a secret")
+    a = appointment(load_community(community), roll)
+    own = a.keys.balance_oracle() if key is None else key_of(read_secret(key, "walras balance", "--key"))
+    host, port = parse_address(listen, "--listen")
+    node = make_balance(a, own, store, _clock(clock))
+    _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host)
 
 
 def parse_address(text: str, option: str) -> tuple[str, int]:
