@@ -21,5 +21,6 @@ def audit_command(run: Path, chain: str | None) -> None:
         report = audit.run(lambda done, total: progress.update(task, completed=done, total=total))
     for check, times in report.checked.items():
         console.print(f"  ok  {times:>8,}  {check}")
-    console.print(f"{report.slots} slots hold, {report.transactions} transactions executed again, {report.gas:,} gas")
+    seen = "executed again" if chain is None else "found on the chain"
+    console.print(f"{report.slots} slots hold, {report.transactions} transactions {seen}, {report.gas:,} gas")
     console.print(f"journal: {report.head}")

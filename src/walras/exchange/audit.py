@@ -43,7 +43,7 @@ from walras.exchange.fold import (
 )
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.network_charges import slot_reactive
-from walras.exchange.opening import Opening, opening_from_public, opening_of_batches, opening_of_settlement
+from walras.exchange.opening import Opening, check_node, opening_from_public, opening_of_batches, opening_of_settlement
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.terms import Terms, terms_from_public
@@ -56,6 +56,7 @@ from walras.ledger import (
     Header,
     LedgerAddresses,
     ReadableChain,
+    Receipt,
     attestation_digest,
     balances,
     commitment_of,
@@ -65,6 +66,7 @@ from walras.ledger import (
     recover_address,
     revision_of,
     slot_commitment,
+    transaction_hash,
 )
 from walras.ledger.batches import NAME
 from walras.ledger.calls import Contract
@@ -170,6 +172,7 @@ class Audit:
             self._batches = BatchAudit(self._terms, Contract(NAME, deployed["chain_id"], deployed["batches"]))
         if self._given_chain is not None:
             self._chain: ReadableChain = self._given_chain
+            check_node(self._chain, deployed)
             return
         genesis = Genesis(tuple(deployed["funded"]), timestamp=deployed["genesis_time"], chain_id=deployed["chain_id"])
         self._chain = EmbeddedChain(genesis)
@@ -199,13 +202,21 @@ class Audit:
 
     def _execute(self, entry: Entry) -> None:
         for transaction in entry.public["transactions"]:
-            receipt = self._chain.send(bytes.fromhex(transaction["raw"]), timestamp=transaction["time"])
+            receipt = self._receipt_of(bytes.fromhex(transaction["raw"]), transaction["time"])
+            if receipt is None:
+                raise AuditError(f"entry {entry.seq} ({entry.kind}): its transaction is not on the chain", thing=entry.seq)
             if receipt.refusal is not None:
                 raise AuditError(f"entry {entry.seq} ({entry.kind}): the contract refuses: {receipt.refusal}", thing=entry.seq)
             self._receipt = receipt
             self.report.transactions += 1
             self.report.gas += receipt.gas_used
-            self.report.count("transactions executed again")
+            self.report.count("transactions executed again" if self._given_chain is None else "transactions on the chain")
+
+    def _receipt_of(self, raw: bytes, time: int) -> Receipt | None:
+        """Executed again in memory; on a given chain looked up: an audit sends nothing."""
+        if self._given_chain is None:
+            return self._chain.send(raw, timestamp=time)
+        return self._chain.receipt(transaction_hash(raw))
 
     def _check_commitments(self, slot: int, events: Events) -> None:
         revealed = events[EventKind.ORDERS_REVEALED].public
