@@ -1,4 +1,4 @@
-"""A chain that is not there, is another one, is none, goes away, or is not paid: every command says so in words, with the way out."""
+"""A chain that is not there, is another one, is none, goes away, or is not paid: every command says so, with the way out."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ NOBODY = "http://127.0.0.1:1"
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """Exit code and what stands on standard error, of `walras WORDS`."""
     real = cli.app
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+    with monkeypatch.context() as patch:
         patch.setattr(cli, "app", lambda: real(words))
-        cli.main()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
     return int(end.value.code or 0), capsys.readouterr().err
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import salted
 from ledger_world import START, World, funded, stranger
@@ -17,14 +17,16 @@ from walras.ledger import (
     Header,
     NetPositions,
     SigningKey,
+    artifact,
     join_signatures,
     net_positions,
     next_sender,
     pack_positions,
+    read,
     sign_attestation,
 )
 from walras.ledger.calls import Contract, create
-from walras.ledger.disputes import device_id
+from walras.ledger.disputes import device_id, resolution_digest
 from walras.ledger.leaf_proofs import shown_leaf
 from walras.metering.merkle import MerkleTree, tree_over
 from walras.metering.slot_readings import encode_substitute
@@ -46,6 +48,8 @@ def court() -> tuple[World, Contract]:
         devices.act(chain, keys.operator, "enter", device_id(key), owner, bytes(32), 0, 2**63, timestamp=now)
     terms = (world.addresses.settlement, devices.address, ANSWER_S, PENALTY)
     contract = create(chain, keys.admin, "Disputes", *terms, timestamp=now)
+    role = read(chain, artifact("Registry"), world.addresses.registry, "OPERATOR_ROLE")[0]
+    assert world.send(keys.admin, "Registry", "grantRole", role, contract.address).status == 1
     assert world.send(keys.operator, "TestCurrency", "mint", keys.operator.address, 10**6).status == 1
     assert world.send(keys.operator, "TestCurrency", "approve", contract.address, 10**6).status == 1
     return world, contract
@@ -116,6 +120,25 @@ class DisputesMachine(RuleBasedStateMachine):
         assert receipt.status == int(slot + WINDOW >= self.next_slot), receipt.refusal
         self.world.now = receipt.timestamp
         if receipt.status:
+            self.records[slot].append((header, rows))
+
+    @precondition(lambda self: self.records)
+    @rule(back=st.integers(0, 2), right=st.booleans(), signed=st.sampled_from(["these", "these", "these", "others", "one too few"]))
+    def resolve(self, back: int, right: bool, signed: str) -> None:
+        """Without the operator: a quorum signs the root and the very differences, or other ones, or it is no quorum."""
+        slot = max(0, self.next_slot - 1 - back)
+        gaps = [self.truth[slot][account] - self.settled(slot, account) for account in (1, 2)]
+        rows = self.rows(*gaps) if right else self.rows(1, 0)
+        header, revision = self.records[slot][0][0], len(self.records[slot])
+        said = pack_positions(self.rows(7, 7) if signed == "others" else rows)
+        digest = resolution_digest(self.contract, slot, revision, said)
+        oracles = [self.world.keys.oracle(index) for index in range(2 if signed == "one too few" else 3)]
+        over_rows = join_signatures([(key.address, key.sign_digest(digest)) for key in oracles])
+        over_root = self.world.correction_signatures(slot, revision, header.readings_root)
+        roots = (header.readings_root, header.trades_root, header.journal_head)
+        done = self.attempt(stranger(), "resolve", slot, roots, pack_positions(rows), over_root, over_rows)
+        assert done == (signed == "these" and slot + WINDOW >= self.next_slot)
+        if done:
             self.records[slot].append((header, rows))
 
     def shown(self, slot: int) -> tuple[list[tuple[bytes, bytes, bytes]], list[bytes]]:
@@ -226,7 +249,7 @@ class DisputesMachine(RuleBasedStateMachine):
 
 
 def test_disputes_equal_their_twin() -> None:
-    run_state_machine_as_test(DisputesMachine, settings=machine_settings(6, 25))
+    run_machine(DisputesMachine, machine_settings(6, 25))
 
 
 PLANTED = {
@@ -252,6 +275,7 @@ PLANTED = {
         "        registry.checkOperator(msg.sender);\n        if (openDisputes",
         "        if (openDisputes",
     ),
+    "nobody signed the differences": ("Disputes", "        registry.checkQuorum(digest, resolutionSignatures);\n", ""),
     "a correction forgotten": ("SettledEnergy", "energyWh += part;", "energyWh = part;"),
 }
 EVERY_TIME = ("a dispute over nothing",)
@@ -264,4 +288,4 @@ EVERY_TIME = ("a dispute over nothing",)
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     hunt = hunting(120, 25)
     with planted("Disputes", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(DisputesMachine, settings=hunt)
+        run_machine(DisputesMachine, hunt)

@@ -7,13 +7,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (gateway, oracle, meter):
-        app.command(command)
+group = App()
 
 
+@group.command
 def gateway(
     community: Path,
     *,
@@ -58,6 +55,7 @@ def gateway(
     gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
 
 
+@group.command
 def oracle(
     community: Path,
     number: int,
@@ -99,6 +97,7 @@ def oracle(
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 
+@group.command
 def meter(
     readings: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, key: str, gateway: str, passphrase: Path | None = None
 ) -> None:

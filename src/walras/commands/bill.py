@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from walras.commands.rights import OPERATOR, opened_run, refusal
+from walras.commands.terminal import say, screen
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
 from walras.exchange.terms import Terms
@@ -40,7 +40,7 @@ TITLES = {
 
 def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     with opened_run(run, secret, "walras bill") as (journal, _):
         refused = read_for(journal, run, member, PURPOSES["billing"], datetime.now(UTC), OPERATOR)
         if refused:
@@ -52,21 +52,21 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     days = (
         f"{terms.grid.local(statement.slots[0][0]):%Y-%m-%d %H:%M} to {terms.grid.local(statement.slots[-1][0] + 1):%Y-%m-%d %H:%M}"
     )
-    console.print(f"[bold]{member}[/bold], account {statement.account}, contract {statement.contract}, {days}")
-    console.print(_energy_line(statement))
+    say(console, f"{member}, account {statement.account}, contract {statement.contract}, {days}", style="bold")
+    say(console, _energy_line(statement))
     console.print(_items_table(statement))
     if statement.corrections:
         console.print(_corrections_table(statement, terms))
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
     money = format_money(abs(gain), statement.currency)
-    console.print(f"the market {verb} {money} against the same energy on the own contract alone")
-    console.print(
-        f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
+    say(console, f"the market {verb} {money} against the same energy on the own contract alone")
+    say(
+        console, f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
     )
     if json_path is not None:
         json_path.write_text(json.dumps(statement_to_json(statement), indent=1) + "\n", encoding="utf-8")
-        console.print(f"whole statement with proofs: {json_path}")
+        say(console, f"whole statement with proofs: {json_path}")
 
 
 def _energy_line(statement: Statement) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from walras.commands.secrets import read_secret
+from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
@@ -80,19 +80,19 @@ def deploy_command(
         final = JsonRpcChain(chain, settings=replace(settings, confirmations=kind.finality_blocks))
         final.send(transactions[-1].raw, timestamp=0)  # the node has it: this waits for the blocks on top
     note_standing(node, manifest, profile)
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     a = deployment.addresses
     for name, address in contracts_of(manifest).items():
-        console.print(f"{name:<27} {address}")
+        say(console, f"{name:<27} {address}")
     gas = sum(receipt.gas_used for receipt in (*deployment.receipts, *added.receipts))
-    console.print(f"chain {a.chain_id}, {len(transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
+    say(console, f"chain {a.chain_id}, {len(transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
     if a.timelock is not None:
-        console.print("the admin's role is offered to the timelock: it takes effect when the council has it accepted")
+        say(console, "the admin's role is offered to the timelock: it takes effect when the council has it accepted")
     for label in added.waiting:
-        console.print(f"for the council to do: {label} (its call is in the manifest, under for_council)")
+        say(console, f"for the council to do: {label} (its call is in the manifest, under for_council)")
     if secret is None:
-        console.print("keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
-    console.print(f"manifest: {manifest}; the same command again confirms it")
+        say(console, "keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
+    say(console, f"manifest: {manifest}; the same command again confirms it")
 
 
 def _read_council(path: Path) -> CouncilTerms:

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from walras.commands.published import is_published
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
 from walras.metering.proofs import (
     BelowLimit,
@@ -47,7 +48,7 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
 
 def prove_command(claim: Path, out: Path, keys: Path, engine: str | None) -> None:
     """Write the proof of what `claim` says; its statement and how long it is good for go to the screen."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     statement, days = _claimed(read_json(claim), claim)
     write_proof(console, statement, days, out, keys, engine, {})
 
@@ -67,14 +68,14 @@ def write_proof(
     proof = prove_apart(statement, days, keys, engine=engine or available_engines()[0])
     content = {"statement": statement_record(statement), "proof": proof.encode().hex(), "ceremony": manifest().ceremony, **beside}
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    console.print(f"proven: {in_words(statement)}")
-    console.print(f"proof: {out}")
+    say(console, f"proven: {in_words(statement)}")
+    say(console, f"proof: {out}")
     _warn(console)
 
 
 def check_proof_command(path: Path, run: Path | None = None) -> bool:
     """Whether the proof in a file holds for its statement, and with `run` for a day that the run committed to; says so."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     content = read_json(path)
     if not isinstance(content.get("statement"), dict) or not isinstance(content.get("proof"), str):
         raise InputError(str(path), [Fault(str(path), "statement, proof", sorted(content), "a file of `walras prove`")])
@@ -84,10 +85,10 @@ def check_proof_command(path: Path, run: Path | None = None) -> bool:
     except ValueError as cause:
         raise InputError(str(path), [Fault(str(path), "proof", content["proof"][:16], "hex digits")]) from cause
     holds = verify(verifying_key(statement.circuit), decode_proof(data), statement.public)
-    console.print(f"{'holds' if holds else 'does not hold'}: {in_words(statement)}")
+    say(console, f"{'holds' if holds else 'does not hold'}: {in_words(statement)}")
     if run is not None and holds:
         holds, what = is_published(statement, content.get("published"), run, str(path))
-        console.print(what)
+        say(console, what)
     _warn(console)
     return holds
 
@@ -107,7 +108,7 @@ def in_words(statement: Statement) -> str:
 
 def _warn(console: Console) -> None:
     if manifest().is_development:
-        console.print("keys of the DEVELOPMENT ceremony: anybody can forge this proof; see docs/explain/zero-knowledge.md")
+        say(console, "keys of the DEVELOPMENT ceremony: anybody can forge this proof; see docs/explain/zero-knowledge.md")
 
 
 def _claimed(content: Mapping[str, Any], path: Path) -> tuple[Statement, list[Day]]:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from walras.commands.prove import CLAIMS, read_claim, read_json, statement_of, write_proof
 from walras.commands.published import published_record
 from walras.commands.rights import OPERATOR, opened_run, refusal
+from walras.commands.terminal import screen
 from walras.errors import Fault, InputError
 from walras.exchange.days import OpenedDay, opened_day, pieces_of_day
 from walras.exchange.statement import opened_terms
@@ -56,7 +55,7 @@ def prove_of_run(claim: str, subject: Subject, out: Path, keys: Path, engine: st
         opened = opened_day(terms, entries, account, slots.start)
     kind, whole = read_claim({kind: terms_of_claim}, "claim")
     days = [opened.day, *_baselines(kind, subject.baseline, opened)]
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     write_proof(console, statement_of(kind, whole, days), days, out, keys, engine, published_record(opened))
 
 

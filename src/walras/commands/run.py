@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from walras.commands.nodes import parse_address, parse_peers
 from walras.commands.summary import summary_table
+from walras.commands.terminal import say, screen
 from walras.community import Community, load_community
 from walras.service.appointment import Appointment, appointed_exchange, appointment
 from walras.service.clocks import FileClock
@@ -41,7 +42,7 @@ class RollOptions:
 
 def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions | None, roll: RollOptions | None = None) -> None:
     """Run, print a summary, and as last line `journal: HEADHASH`."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -59,19 +60,22 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
         session = Run(community, out, options, None if nodes is None else _remote(nodes, exchange))
         progress.remove_task(progress.task_ids[0])
         terms = session.terms
-        console.print(
+        say(
+            console,
             f"{terms.name}: {terms.members} members, {session.slots} slots of {terms.grid.minutes} minutes from "
             f"{terms.grid.local(terms.first):%Y-%m-%d}, cleared by {terms.mechanism}, settled {terms.rule.replace('_', ' ')}"
-            + (", within the limits of the wires" if terms.wires is not None else "")
+            + (", within the limits of the wires" if terms.wires is not None else ""),
         )
         task = progress.add_task("trading", total=session.slots)
         for slot in session:
             progress.update(task, advance=1, description=f"trading {terms.grid.local(slot):%d %b %H:%M}")
     if session.resumed:
-        console.print(f"went on after {session.resumed} entries that were in the journal already")
+        say(console, f"went on after {session.resumed} entries that were in the journal already")
+    if not session.state.closed:
+        say(console, "stopped as asked; the same command without --until goes on")
     summary_table(console, out)
-    console.print(f"public record: {out / 'public.jsonl'}; check it with `walras audit {out}`")
-    console.print(f"journal: {session.head}")
+    say(console, f"public record: {out / 'public.jsonl'}; check it with `walras audit {out}`")
+    print(f"journal: {session.head}")
 
 
 def _remote(nodes: NodeOptions, exchange: Appointment | None) -> PathMaker:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from walras.commands.terminal import say
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import BATCH_INCLUDED
 from walras.exchange.journal import Entry, read_public_record
@@ -65,7 +66,7 @@ def summary_table(console: Console, run: Path) -> None:
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
-        console.print(f"{name:<30}  {text}")
+        say(console, f"{name:<30}  {text}", indent=" " * 32)
 
 
 def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:

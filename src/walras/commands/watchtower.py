@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from walras.commands.secrets import read_secret
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, LedgerError
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, read_public_record
@@ -122,10 +121,10 @@ class Tower:
 
 def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *, once: bool, every_s: float) -> None:
     """Look once, or for ever; LedgerError after a single look that found what nobody can prove."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     signer = key_of(read_secret(key, "walras watchtower", "--key"))
     tower = Tower(record, JsonRpcChain(chain), signer, watched)
-    console.print(f"watching; proofs are paid by {signer.address}")
+    say(console, f"watching; proofs are paid by {signer.address}")
     said: Sequence[str] = ()
     while True:
         try:
@@ -136,7 +135,7 @@ def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *,
             lines, left = [f"this look failed: {failure}"], 0
         if lines != said:
             for line in lines:
-                console.print(line)
+                say(console, line)
             said = lines
         if once:
             if left:

@@ -42,10 +42,13 @@ from walras.exchange.fold import (
     apply,
 )
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.opening import Opening, check_node, opening_from_public, opening_of_batches, opening_of_settlement
+from walras.exchange.ordered import in_force, ordered_from_public, outcomes, unruly_orders
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
+from walras.exchange.publishing import check_published
 from walras.exchange.terms import Terms, terms_from_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
@@ -129,6 +132,9 @@ class Audit:
             if progress is not None and done % 50 == 0:
                 progress(done, len(entries))
         self._check_end(state, entries)
+        published = check_published(terms, entries)
+        if published:
+            self.report.count("statistics within the privacy budget", published)
         return self.report
 
     def _check(self, entry: Entry, state: ExchangeState, under_way: dict[int, dict[EventKind, Entry]]) -> None:
@@ -157,6 +163,8 @@ class Audit:
         events = under_way.setdefault(entry.slot, {})
         kind = EventKind(entry.kind)
         events[kind] = entry
+        if kind is EventKind.SLOT_OPENED:
+            self._check_ordered(entry.slot, entry.public, state)
         check = _SLOT_CHECKS.get(kind)
         if check is not None:
             check(self, entry.slot, events)
@@ -218,6 +226,14 @@ class Audit:
             return self._chain.send(raw, timestamp=time)
         return self._chain.receipt(transaction_hash(raw))
 
+    def _check_ordered(self, slot: int, opened: Public, state: ExchangeState) -> None:
+        """The orders to devices that hold are those that the acts before it give, no more and no fewer."""
+        due, said = in_force(state.commands, self._terms.grid, slot), ordered_from_public(opened)
+        if due != said:
+            raise AuditError(f"slot {slot}: it opened under the orders {list(said)}, by the acts there are {list(due)}", thing=slot)
+        if due:
+            self.report.count("orders to devices in force", len(due))
+
     def _check_commitments(self, slot: int, events: Events) -> None:
         revealed = events[EventKind.ORDERS_REVEALED].public
         orders = orders_from_public(revealed["orders"])
@@ -227,6 +243,10 @@ class Audit:
             if seen != promised:
                 raise AuditError(f"slot {slot}: order {int(orders.id[row])} is not the one that was sealed", thing=slot)
         self.report.count("sealed orders opened", len(sealed))
+        ordered = ordered_from_public(events[EventKind.SLOT_OPENED].public)
+        unruly = unruly_orders(ordered, orders.participant, orders.side.astype(np.int64), orders.quantity_wh, self._terms.members)
+        if unruly:
+            raise AuditError(f"slot {slot}: accounts {unruly} offered or asked for more than was ordered of them", thing=slot)
 
     def _check_clearing(self, slot: int, events: Events) -> None:
         orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
@@ -285,9 +305,14 @@ class Audit:
         clearing = clearing_from_public(events[EventKind.CLEARED].public)
         prices = np.array(events[EventKind.SLOT_OPENED].public["item_micro"], dtype=np.int64)
         imports, exports = column(public, "import_wh"), column(public, "export_wh")
+        if self._terms.balance_oracle is not None:
+            admitted = events[EventKind.READINGS_ADMITTED].public
+            self.report.count(check_masked(self._terms, self._addresses, slot, admitted, imports, exports))
         wires = recorded_wires(self._terms, slot, events)
         reactive = slot_reactive(self._terms.charges, events[EventKind.DELIVERED].public)
         again = settle_slot(self._terms, self._layout, slot, prices, orders, clearing, imports, exports, wires, reactive)
+        for outcome in outcomes(slot, events[EventKind.SLOT_OPENED].public, imports - exports):
+            self.report.count("orders to devices not kept by the meter" if outcome.beyond_wh else "orders to devices kept")
         if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
             self._check_wires_held(slot, wires, imports, exports)
         elif wires is not None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from walras.errors import JournalError
 from walras.exchange.journal import Entry
+from walras.exchange.ordered import Commands, after_act
 from walras.exchange.phases import EventKind, Phase, next_phase
 from walras.units import Int64, checked_sum
 
@@ -54,6 +55,7 @@ class ExchangeState:
     revisions     how often a settled slot was corrected, by index; none where it never was
     posted        batches posted, `included` of them seen on the chain; `posted_until` the last slot in them
     committed     last slot of the last days committed to (`days`)
+    commands      orders to members' devices, and what they rest on (`ordered`)
     closed        True after `run_closed`
     """
 
@@ -69,6 +71,7 @@ class ExchangeState:
     included: int = 0
     posted_until: int | None = None
     committed: int | None = None
+    commands: Commands = field(default_factory=Commands)
     closed: bool = False
 
 
@@ -77,7 +80,7 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
     if entry.slot is not None:
         return _apply_to_slot(state, entry, entry.slot)
     if entry.kind == ACT and state.opened is not None and set(entry.public) == ACT_FIELDS:
-        return state  # what is done with the record changes nothing in the exchange (`acts`)
+        return replace(state, commands=after_act(state.commands, entry.seq, entry.public))
     if entry.kind == RUN_OPENED and state.opened is None:
         accounts = len(entry.public["accounts"])
         nothing = np.zeros(accounts, dtype=np.int64)

@@ -10,6 +10,7 @@ from walras.exchange.terms import Terms
 from walras.ledger import Fees, LedgerKeys, ReadableChain
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.study.ground import Ground
+from walras.study.masked import MaskedMeters
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
 from walras.study.trading import Trading
@@ -30,3 +31,4 @@ class Parts:
     path: MeteringPath
     ground: Ground | None = None
     fees: Callable[[], Fees] = lambda: DEFAULT_FEES
+    masked: MaskedMeters | None = None

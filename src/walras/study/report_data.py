@@ -29,6 +29,7 @@ from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.ordered import bounds_of, ordered_from_public
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, orders_from_public
@@ -291,10 +292,11 @@ def _add_slot(
     sums.worse_nano += np.maximum(more, 0)
     trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
     np.add.at(sums.traded, (trades.seller, trades.buyer), trades.energy_wh)
-    without = trading.alone(s.slot, stored[1])
+    bounds = bounds_of(ordered_from_public(s.events[EventKind.SLOT_OPENED].public), terms.members)
+    without = trading.alone(s.slot, stored[1], bounds)
     orders = orders_from_public(s.events[EventKind.ORDERS_REVEALED].public["orders"])
     clearing = clearing_from_public(s.events[EventKind.CLEARED].public)
-    felt = trading.dispatched(s.slot, stored[0], positions_of(orders, clearing, terms.members))
+    felt = trading.dispatched(s.slot, stored[0], positions_of(orders, clearing, terms.members), bounds)
     sums.reactive.append(felt.reactive_kvar)
     sums.reactive_without.append(without.reactive_kvar)
     imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.network_charges import NetworkCharges
+from walras.exchange.publishing_terms import PublishingTerms
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
@@ -34,9 +35,12 @@ from walras.ledger.profiles import fees_of
 from walras.ledger.standing import Standing, read_standing
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.market.registry import MECHANISMS
+from walras.metering import Rules
+from walras.metering.balance_oracle import BalanceDuty
 from walras.metering.feeder import Feeder
 from walras.study.ground import stand_on
 from walras.study.ledger_rules import UNITS_PER_CURRENCY, genesis_time
+from walras.study.masked import BalancePath, InProcessBalance, MaskedMeters
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
 from walras.study.parts import Parts
@@ -45,6 +49,7 @@ from walras.study.trading import Trading
 
 BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
+MASKED: Literal["masked"] = "masked"
 WATCHED = "watched"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
@@ -54,7 +59,8 @@ class Options:
     """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
 
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
-    follow from the community's seed. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones.
+    follow from the community's seed. `until`: stop after the slot that ends by then. `clock` is told the time of the replay as each
+    slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones.
     """
 
     start: date | None = None
@@ -64,6 +70,8 @@ class Options:
     mechanism: str | None = None
     secret: bytes | None = None
     appointed: Appointed | None = None
+    until: datetime | None = None
+    clock: Callable[[datetime], None] | None = None
     manifest: Path | None = None
 
 
@@ -82,8 +90,18 @@ PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
-        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
+    def __init__(
+        self,
+        community_path: Path,
+        out: Path,
+        options: Options,
+        path: PathMaker | None = None,
+        balance: BalancePath | None = None,
+    ) -> None:
+        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process.
+
+        `balance` leads to the balance oracle, where the community has one; without it that is in this process too.
+        """
         community = load_community(community_path)
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
@@ -123,10 +141,20 @@ class Run:
         else:
             way = path(self.community, secrets)
         self._path = way
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, ground, fees)
+        masked = None
+        if self.terms.balance_oracle is not None:
+            masked = MaskedMeters(meters.registry, meters.keys, secrets, balance or self._balance(meters, trading, keys))
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, ground, fees, masked)
+        self._until = options.until
+        self._clock = options.clock
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
+
+    def _balance(self, meters: Meters, trading: Trading, keys: LedgerKeys) -> InProcessBalance:
+        rules = Rules(self.community.grid, deadline=timedelta(seconds=self.terms.metering_deadline_s))
+        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus))
+        return InProcessBalance(duty, keys.balance_oracle())
 
     @property
     def slots(self) -> int:
@@ -150,10 +178,21 @@ class Run:
 
     def __iter__(self) -> Iterator[int]:
         with self._pool:
-            yield from self._session.run()
-        self._record_requests()
+            self._tell_time(self.terms.first)
+            for slot in self._session.run():
+                yield slot
+                self._tell_time(slot + 1)
+                if self._until is not None and self.terms.grid.end(slot) >= self._until:
+                    break
+        if self.state.closed:
+            self._record_requests()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+    def _tell_time(self, slot: int) -> None:
+        """The gate of `slot` closes next."""
+        if self._clock is not None:
+            self._clock(self.terms.grid.start(slot) - timedelta(seconds=self.terms.gate_closure_s))
 
     def _record_requests(self) -> None:
         """What the nodes were asked, each log once: a run that was over already, given again, adds nothing."""
@@ -241,7 +280,15 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
         charges=make_charges(community, trading),
+        publishing=publishing_terms(community),
+        balance_oracle=keys.balance_address if community.metering.aggregation == MASKED else None,
     )
+
+
+def publishing_terms(community: Community) -> PublishingTerms | None:
+    """The privacy budget of the community's statistics; None where none may be published."""
+    rules = community.privacy
+    return None if rules is None else PublishingTerms(rules.epsilon_milli, rules.period, rules.cap_wh_per_day)
 
 
 def batch_terms(community: Community) -> BatchTerms | None:

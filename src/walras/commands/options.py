@@ -1,0 +1,49 @@
+"""What several commands read off the command line alike: a day, a moment, and options that only go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+
+from walras.errors import Fault, InputError
+
+
+def read_day(text: str | None, command: str, option: str) -> date | None:
+    """A local day; None without one; InputError, naming `option`, for anything but YYYY-MM-DD.
+
+    >>> read_day("2016-06-21", "walras run", "--start")
+    datetime.date(2016, 6, 21)
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as cause:
+        raise InputError(command, [Fault("command line", option, text, "a day as YYYY-MM-DD")]) from cause
+
+
+def read_moment(text: str, command: str, option: str) -> datetime:
+    """A moment that says its offset; InputError, naming `option`, for anything else.
+
+    >>> read_moment("2016-06-06T12:00+02:00", "walras run", "--until").isoformat()
+    '2016-06-06T12:00:00+02:00'
+    """
+    expected = "a time with its offset, such as 2016-06-06T12:00+02:00"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as cause:
+        raise InputError(command, [Fault("command line", option, text, expected)]) from cause
+    if moment.utcoffset() is None:
+        raise InputError(command, [Fault("command line", option, text, expected)])
+    return moment
+
+
+def missing_beside(given: Mapping[str, object], needed: Mapping[str, object]) -> list[Fault]:
+    """A fault for each option of `needed` that is absent, if any of `given` is there.
+
+    >>> [str(fault) for fault in missing_beside({"--roll": "r.toml"}, {"--keys": None, "--secret": "s"})]
+    ["command line: --keys = None: expected a value beside --roll"]
+    """
+    there = [name for name, value in given.items() if value is not None]
+    absent = [name for name, value in needed.items() if value is None]
+    return [Fault("command line", name, None, f"a value beside {', '.join(there)}") for name in absent] if there else []
