@@ -21,5 +21,6 @@ def audit_command(run: Path, chain: str | None) -> None:
         report = audit.run(lambda done, total: bar.update(task, completed=done, total=total))
     for check, times in report.checked.items():
         say(console, f"  ok  {times:>8,}  {check}")
-    say(console, f"{report.slots} slots hold, {report.transactions} transactions executed again, {report.gas:,} gas")
+    seen = "executed again" if chain is None else "found on the chain"
+    say(console, f"{report.slots} slots hold, {report.transactions} transactions {seen}, {report.gas:,} gas")
     print(f"journal: {report.head}")

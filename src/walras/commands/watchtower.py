@@ -18,6 +18,7 @@ from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, LedgerError
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.opening import check_node
 from walras.exchange.watch_batches import PROVED, RIGHT, BatchWatch
 from walras.exchange.watch_oracles import (
     Sworn,
@@ -80,6 +81,7 @@ class Tower:
         seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
         if seen != self._seen or not self._record:
             self._record, self._seen = read_public_record(self._path), seen
+            check_node(self._chain, next(entry.public for entry in self._record if entry.kind == LEDGER_DEPLOYED))
             batched = any(entry.kind == LEDGER_DEPLOYED and "batches" in entry.public for entry in self._record)
             self._batches = BatchWatch(self._record, self._chain, self._key) if batched else None
 
