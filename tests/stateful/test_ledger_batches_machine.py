@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import START, World, funded, row, stranger
 from walras.ledger import Genesis, Receipt, join_signatures
@@ -361,7 +361,7 @@ class BatchMachine(RuleBasedStateMachine):
 
 
 def test_batches_equal_their_twin() -> None:
-    run_state_machine_as_test(BatchMachine, settings=machine_settings(8, 20))
+    run_machine(BatchMachine, machine_settings(8, 20))
 
 
 PLANTED = {
@@ -396,4 +396,4 @@ EVERY_TIME = ("an overdraft by a little",)
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     hunt = hunting(100, 20)
     with planted("BatchSettlement", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(BatchMachine, settings=hunt)
+        run_machine(BatchMachine, hunt)

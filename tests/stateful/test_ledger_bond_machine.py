@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import issuing, meter, reading
 from ledger_world import SEED, START, World, funded, stranger
@@ -215,7 +215,7 @@ class BondMachine(RuleBasedStateMachine):
 
 
 def test_only_proof_costs_an_oracle_its_stake_and_then_all_of_it() -> None:
-    run_state_machine_as_test(BondMachine, settings=machine_settings(5, 20))
+    run_machine(BondMachine, machine_settings(5, 20))
 
 
 _NOT_YET = "if (leavesAt == 0 || block.timestamp"
@@ -254,4 +254,4 @@ PLANTED = {
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     contract = "Registry" if source == "Registry" else "OracleBond"
     with planted(contract, correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(BondMachine, settings=hunting(60, 25))
+        run_machine(BondMachine, hunting(60, 25))

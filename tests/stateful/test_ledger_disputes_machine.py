@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import salted
 from ledger_world import START, World, funded, stranger
@@ -269,7 +269,7 @@ class DisputesMachine(RuleBasedStateMachine):
 
 
 def test_disputes_equal_their_twin() -> None:
-    run_state_machine_as_test(DisputesMachine, settings=machine_settings(6, 25))
+    run_machine(DisputesMachine, machine_settings(6, 25))
 
 
 PLANTED = {
@@ -310,4 +310,4 @@ EVERY_TIME = ("a dispute over nothing",)
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     hunt = hunting(120, 25)
     with planted("Disputes", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(DisputesMachine, settings=hunt)
+        run_machine(DisputesMachine, hunt)

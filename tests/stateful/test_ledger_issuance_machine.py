@@ -10,9 +10,9 @@ from collections import Counter
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import Delivered, certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import START, World, funded
@@ -201,7 +201,7 @@ class IssuanceMachine(RuleBasedStateMachine):
 
 
 def test_no_watt_hour_becomes_two_tokens() -> None:
-    run_state_machine_as_test(IssuanceMachine, settings=machine_settings(8, 25))
+    run_machine(IssuanceMachine, machine_settings(8, 25))
 
 
 PLANTED = {
@@ -240,4 +240,4 @@ EVERY_TIME = ("a certificate twice",)
 )
 def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str) -> None:
     with planted(contract, correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(IssuanceMachine, settings=hunting(80, 25))
+        run_machine(IssuanceMachine, hunting(80, 25))

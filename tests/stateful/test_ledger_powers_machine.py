@@ -9,9 +9,9 @@ from hashlib import sha256
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import SEED, START, World, funded, stranger
 from walras.ledger import Genesis, SigningKey, artifact, next_sender, signing_key
@@ -214,7 +214,7 @@ class PowersMachine(RuleBasedStateMachine):
 
 
 def test_powers_equal_their_twins() -> None:
-    run_state_machine_as_test(PowersMachine, settings=machine_settings(6, 30))
+    run_machine(PowersMachine, machine_settings(6, 30))
 
 
 PLANTED = {
@@ -240,4 +240,4 @@ EVERY_TIME: tuple[str, ...] = ()
 def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str) -> None:
     hunt = hunting(120, 30)
     with planted(contract, correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(PowersMachine, settings=hunt)
+        run_machine(PowersMachine, hunt)
