@@ -5,7 +5,7 @@
     python tools/fuzz_contracts.py settlement --seeds 3   # one piece again, here, with all that it says
 
 A finished piece is a line of the file `--kept` (JSON): machine, seed, sequences, checks, seconds, what was found, and a hash of
-the machine's file and of the code of each contract that took part. Started again it does the pieces of which no line tells, or whose parts
+the machine and of the code of each contract that took part. Started again it does the pieces of which no line tells, or whose parts
 have changed since. A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred times
 as long. Exit 1 where a piece found something or is missing.
 """
