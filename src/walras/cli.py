@@ -34,10 +34,12 @@ def run(
     start: str | None = None,
     mechanism: str | None = None,
     chain: str | None = None,
+    manifest: Path | None = None,
     fresh: bool = False,
     secret: Path | None = None,
     gateway: str | None = None,
     oracles: str | None = None,
+    balance: str | None = None,
     clock: Path | None = None,
     roll: Path | None = None,
     keys: Path | None = None,
@@ -60,6 +62,8 @@ def run(
         Clear by this mechanism instead of the file's. `nodal`: the file's, and the limits of the wires hold.
     chain
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
+    manifest
+        Settle on the contracts of this manifest of `walras deploy` instead of having new ones made; without `chain`, rehearse it.
     fresh
         Begin anew: remove the run that is in the folder.
     secret
@@ -68,6 +72,8 @@ def run(
         HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
     oracles
         HOST:PORT of every `walras oracle`, by number, with commas between.
+    balance
+        HOST:PORT of the `walras balance`, where the community's aggregation is masked; with `gateway`.
     clock
         File with the time of the replay; the run writes it, the oracles and `walras dispatch` read it.
     roll
@@ -88,10 +94,10 @@ def run(
     of_nodes = {"--gateway": gateway, "--oracles": oracles, "--clock": clock}
     of_roll = {"--roll": roll, "--keys": keys}
     faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(
-        {"--gateway": gateway, "--oracles": oracles}, of_nodes
+        {"--gateway": gateway, "--oracles": oracles, "--balance": balance}, of_nodes
     )
-    if chain is not None and (gateway, oracles) != (None, None):
-        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles"))
+    if chain is not None and (gateway, oracles, balance) != (None, None, None):
+        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles, --balance"))
     if faults:
         raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
     held = None if secret is None else read_secret(secret, "walras run")
@@ -102,10 +108,11 @@ def run(
         fresh=fresh,
         mechanism=mechanism,
         secret=held,
+        manifest=manifest,
         until=None if until is None else read_moment(until, "walras run", "--until"),
         clock=None if clock is None else FileClock(clock).move,
     )
-    nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock)
+    nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)
     appointed = None
     if roll is not None and keys is not None and held is not None:
         appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
@@ -288,7 +295,7 @@ def deploy(
     community: Path,
     *,
     chain: str,
-    manifest: Path = Path("ledger.json"),
+    manifest: Path | None = None,
     profile: str = "permissioned",
     secret: Path | None = None,
     council: Path | None = None,
@@ -304,7 +311,7 @@ def deploy(
     chain
         JSON-RPC address of an EVM node.
     manifest
-        The deployment's own record; it makes the command safe to repeat.
+        The deployment's own record, which makes the command safe to repeat [the file's, or ledger.json].
     profile
         Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret
@@ -346,4 +353,5 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
+        print("  way out: give a path that can be read, or written where something is to be written", file=sys.stderr)
         sys.exit(2)

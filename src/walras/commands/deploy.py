@@ -14,13 +14,13 @@ from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
-from walras.ledger.manifest import PROFILES, add_once, contracts_of, deploy_once, fees_of
+from walras.ledger.manifest import add_once, contracts_of, deploy_once, first_batch_slot, note_standing
+from walras.ledger.profiles import PROFILES, fees_of
 from walras.ledger.shelf import chosen
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.service.roll import read_roll
-from walras.study.ledger_rules import addition_terms
+from walras.study.ledger_rules import addition_terms, ledger_terms_of
 from walras.study.meters import run_seed
-from walras.study.parts import ledger_terms_of
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -37,7 +37,7 @@ class CouncilTerms:
 def deploy_command(
     community: Path,
     chain: str,
-    manifest: Path,
+    manifest: Path | None,
     profile: str,
     secret: Path | None,
     council: Path | None = None,
@@ -49,6 +49,7 @@ def deploy_command(
         raise InputError("walras deploy", [Fault("command line", "--profile", profile, "one of " + ", ".join(PROFILES))])
     kind = PROFILES[profile]
     given = load_community(community)
+    manifest = manifest or (Path("ledger.json") if given.ledger.manifest is None else community.parent / given.ledger.manifest)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
     if roll is not None:
@@ -62,12 +63,15 @@ def deploy_command(
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)
     added_terms = addition_terms(given, terms)
+    begun = None if not manifest.exists() else first_batch_slot(manifest)
+    if begun is not None:
+        added_terms = replace(added_terms, first_slot=begun)
     needed = () if terms.batches is None else ("BatchSettlement",)
     names = chosen((*needed, *given.ledger.contracts, *contracts), added_terms)
     settings = NodeSettings(receipt_timeout_s=kind.receipt_timeout_s, confirmations=kind.confirmations)
     node = JsonRpcChain(chain, settings=settings)
     complete = manifest.exists() and set(names) <= set(contracts_of(manifest))
-    fees = DEFAULT_FEES if complete else fees_of(kind, node.suggested_fees())
+    fees = DEFAULT_FEES if complete else fees_of(kind, node.suggested_fees)
     now = int(time.time())
     deployment = deploy_once(node, keys, ledger_terms, manifest, timestamp=now, fees=fees)
     added = add_once(node, keys, manifest, names, added_terms, timestamp=now, fees=fees)
@@ -75,6 +79,7 @@ def deploy_command(
     if kind.finality_blocks > kind.confirmations:
         final = JsonRpcChain(chain, settings=replace(settings, confirmations=kind.finality_blocks))
         final.send(transactions[-1].raw, timestamp=0)  # the node has it: this waits for the blocks on top
+    note_standing(node, manifest, profile)
     console = screen()
     a = deployment.addresses
     for name, address in contracts_of(manifest).items():

@@ -206,6 +206,7 @@ class LedgerRules:
     fraud_window_s, exit_timeout_s   a batch can be proved wrong so long; members leave by themselves after so long without one
     operator_bond  what the operator has at stake behind its batches, whole currency units
     contracts      to deploy besides, by name or `all`; `gate` lists who may come in, `meter_operators` vouch for devices
+    manifest       file of `walras deploy`, beside the community's: runs settle on the contracts in it
     """
 
     settle: SettleRule = "direct"
@@ -217,6 +218,7 @@ class LedgerRules:
     contracts: tuple[str, ...] = ()
     gate: tuple[GateRule, ...] = ()
     meter_operators: tuple[str, ...] = ()
+    manifest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

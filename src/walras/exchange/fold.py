@@ -87,7 +87,7 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
         return replace(state, opened=entry.public, escrow_nano=nothing, energy_wh=nothing.copy())
     if state.opened is not None and not state.closed:
         if entry.kind == LEDGER_DEPLOYED and state.deployed is None:
-            return replace(state, deployed=entry.public)
+            return replace(state, deployed=entry.public, energy_wh=_opening_energy(entry, state))
         if entry.kind == ESCROW_PAID and state.deployed is not None:
             paid = _column(entry, "nano", state)
             if (paid < 0).any():
@@ -195,8 +195,18 @@ def _after_payment(state: ExchangeState, entry: Entry, submitted: Public, slot: 
     return escrow, state.energy_wh + energy
 
 
+def _opening_energy(entry: Entry, state: ExchangeState) -> Int64:
+    """Running energy [accounts] that the contracts had already when the run came to them; zero on new ones (`opening`)."""
+    opening = entry.public.get("opening")
+    return state.energy_wh if opening is None else _column_of(entry, opening, "energy_wh", state)
+
+
 def _column(entry: Entry, name: str, state: ExchangeState) -> Int64:
-    column = np.asarray(entry.public[name], dtype=np.int64)
+    return _column_of(entry, entry.public, name, state)
+
+
+def _column_of(entry: Entry, public: Public, name: str, state: ExchangeState) -> Int64:
+    column = np.asarray(public[name], dtype=np.int64)
     if column.shape != state.escrow_nano.shape:
         raise JournalError(f"entry {entry.seq} ({entry.kind}): {name} is not one for each account", thing=entry.seq)
     return column
