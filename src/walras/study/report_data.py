@@ -33,6 +33,7 @@ from walras.exchange.ordered import Outcome, bounds_of, ordered_from_public, out
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, orders_from_public
+from walras.exchange.settled_positions import SettledPositions
 from walras.exchange.settlement import positions_of
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
@@ -76,6 +77,7 @@ class Trust:
     settled: int = 0
     ordered: list[Outcome] = field(default_factory=list)
     holders: dict[int, str] = field(default_factory=dict)
+    positions: SettledPositions = field(default_factory=SettledPositions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         trust.entries, trust.head = trust.entries + 1, entry.hash
         trust.transactions += len(p.get("transactions", ()))
         trust.holders |= holders_of([entry])
+        trust.positions.add(entry)
         if entry.kind == LEDGER_DEPLOYED:
             trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
         elif entry.kind == ESCROW_PAID:
