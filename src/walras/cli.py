@@ -93,8 +93,9 @@ def run(
     faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(
         {"--gateway": gateway, "--oracles": oracles}, of_nodes
     )
-    if chain is not None and (gateway, oracles) != (None, None):
-        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles"))
+    if chain is not None and manifest is None and (gateway, oracles) != (None, None):
+        expected = "--manifest too beside --gateway, --oracles: oracles must know which contracts they sign for"
+        faults.append(Fault("command line", "--chain", chain, expected))
     if faults:
         raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
     held = None if secret is None else read_secret(secret, "walras run")
