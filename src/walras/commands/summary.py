@@ -18,6 +18,7 @@ from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.grid import limit_worths
 from walras.ledger.costs import ASSUMED, settlement_costs
+from walras.study.balance_lines import FeederBalance
 from walras.study.ordered_lines import holders_of, ordered_rows
 from walras.study.required import required_lines
 from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE
@@ -35,6 +36,7 @@ def summary_table(console: Console, run: Path) -> None:
     network = 0
     on_wires: list[tuple[WiresSlot, SettledSlot]] = []
     ordered: list[Outcome] = []
+    balance = FeederBalance()
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
         traded += volume
@@ -49,6 +51,7 @@ def summary_table(console: Console, run: Path) -> None:
         corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
+        balance.add(s)
         ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         wires = recorded_wires(terms, s.slot, s.events)
         if wires is not None:
@@ -66,6 +69,7 @@ def summary_table(console: Console, run: Path) -> None:
             else []
         ),
         *_on_wires(terms, on_wires),
+        *balance.rows(lambda account: f"account {account}"),
         *ordered_rows(ordered, holders_of(entries), terms.grid, lambda account: f"account {account}"),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
         _gas(terms, entries, gas),

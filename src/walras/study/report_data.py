@@ -40,6 +40,7 @@ from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
 from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
+from walras.study.balance_lines import FeederBalance
 from walras.study.ordered_lines import holders_of
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
@@ -75,6 +76,7 @@ class Trust:
     batch_gas: list[int] = field(default_factory=list)
     batched: int = 0
     settled: int = 0
+    balance: FeederBalance = field(default_factory=FeederBalance)
     ordered: list[Outcome] = field(default_factory=list)
     holders: dict[int, str] = field(default_factory=dict)
     positions: SettledPositions = field(default_factory=SettledPositions)
@@ -237,6 +239,7 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
     for s in settled_slots(terms, _tally(entries, trust)):
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
+        trust.balance.add(s)
         trust.ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         on_wires = recorded_wires(terms, s.slot, s.events)
         if on_wires is not None:

@@ -208,6 +208,7 @@ def trust(data: ReportData) -> str:
             f"oracle signatures ({len(data.terms.oracles)} oracles, {data.terms.quorum} needed)",
             f"{t.attestations:,} over {t.settled:,} roots",
         ],
+        *([escape(words) for words in row] for row in t.balance.rows(named)),
         *([escape(words) for words in row] for row in ordered_rows(t.ordered, t.holders, data.terms.grid, named)),
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
