@@ -27,17 +27,19 @@ from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
 from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import ACT, BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, orders_from_public
+from walras.exchange.publishing import budgets
 from walras.exchange.settlement import positions_of
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
 from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
+from walras.metering.privacy import Budget
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
 from walras.study.runner import COMMUNITY, open_journal
@@ -72,6 +74,9 @@ class Trust:
     batch_gas: list[int] = field(default_factory=list)
     batched: int = 0
     settled: int = 0
+    masked_sums: int = 0
+    masked_gaps: int = 0
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +233,15 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
     books: list[Book] = []
     wires: list[WiresSlot] = []
     soc, alone_soc = trading.initial_soc, trading.initial_soc
-    for s in settled_slots(terms, _tally(entries, trust)):
+    acts: list[Entry] = []
+    for s in settled_slots(terms, _tally(_kept_acts(entries, acts), trust)):
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
         on_wires = recorded_wires(terms, s.slot, s.events)
         if on_wires is not None:
             wires.append(on_wires)
+    if terms.publishing is not None:
+        trust.budgets = tuple(budgets(terms, acts).values())
     if not books:
         raise JournalError("no slot of this run is settled yet", way_out="let `walras run` go on")
     return _finish(community, terms, trading, trust, sums, (books, wires), (soc, alone_soc))
@@ -241,6 +249,14 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
 
 def _zeros(*shape: int) -> Int64:
     return np.zeros(shape, dtype=np.int64)
+
+
+def _kept_acts(entries: Iterator[Entry], acts: list[Entry]) -> Iterator[Entry]:
+    """Pass on `entries`, keeping the acts among them."""
+    for entry in entries:
+        if entry.kind == ACT:
+            acts.append(entry)
+        yield entry
 
 
 def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
@@ -263,6 +279,9 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
             trust.admitted += p["admitted"]
             for reason, count in p["refused"].items():
                 trust.refused[reason] = trust.refused.get(reason, 0) + count
+            gap = (p.get("masked") or {}).get("gap_wh")
+            trust.masked_sums += gap is not None
+            trust.masked_gaps += gap not in (None, [0, 0])
         elif entry.kind == EventKind.ATTESTED.value:
             trust.attestations += len(p["signatures"]) // (2 * SIGNATURE_BYTES)
         elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
