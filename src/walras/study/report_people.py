@@ -210,6 +210,7 @@ def trust(data: ReportData) -> str:
         ],
         *([escape(words) for words in row] for row in t.balance.rows(named)),
         *([escape(words) for words in row] for row in ordered_rows(t.ordered, t.holders, data.terms.grid, named)),
+        *([["masked sums of the feeder", _masked(data)]] if data.terms.balance_oracle else []),
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
         *_gas(data),
@@ -224,7 +225,29 @@ def trust(data: ReportData) -> str:
 hashes; the first command checks all of it and runs the contract again, the second proves one member's bill against it.</p>
 <pre>walras audit RUN
 walras bill RUN {example}</pre>
-{table(["what", "how much"], rows, words=True)}</section>"""
+{table(["what", "how much"], rows, words=True)}{_published(data)}</section>"""
+
+
+def _masked(data: ReportData) -> str:
+    """Of how many slots the balance oracle knows the sum, and whether those are what settled."""
+    t = data.trust
+    met = "each what its contributors' readings come to" if t.masked_gaps == 0 else f"{t.masked_gaps:,} of them not what settled"
+    return f"{t.masked_sums:,} of {t.settled:,} slots, {met}" if t.masked_sums else f"none of {t.settled:,} slots"
+
+
+def _published(data: ReportData) -> str:
+    """The privacy budget of each period, and what was published under it."""
+    if not data.trust.budgets:
+        return ""
+    rows = [
+        [budget.period, *(f"{float(part):g}" for part in (budget.epsilon, budget.spent, budget.left)), escape(names or "nothing")]
+        for budget in data.trust.budgets
+        for names in [", ".join(one.name for one in budget.released)]
+    ]
+    return f"""<h3>What was published of the community</h3>
+<p>Statistics are published with noise, so that none is more than e<sup>ε</sup> times likelier with a member's data than with any
+other's; of each period's budget of ε there is left what the record has not spent. Their answers stand in the record.</p>
+{table(["period", "budget ε", "spent", "left", "published"], rows, words=True)}"""
 
 
 def _settled(data: ReportData) -> str:
