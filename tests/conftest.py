@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI") == "true":
     settings.load_profile("ci")
 
-os.environ["COLUMNS"] = "10000"
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The wide terminal is for the commands; pytest's own lines stay as wide as they were."""
+    writer = session.config.get_terminal_writer()
+    writer.fullwidth = writer.fullwidth
+    os.environ["COLUMNS"] = "10000"
