@@ -1,4 +1,4 @@
-"""The pages on adversaries of the contracts and on oracles say what is: every test that is named exists, every figure is what the rules give."""
+"""The pages on oracles and on adversaries of the contracts: each test that is named exists, each figure is what the rules give."""
 
 from __future__ import annotations
 
