@@ -73,7 +73,7 @@ def stand_on(
     """
     if isinstance(chain, EmbeddedChain):
         carry_out(chain, DeploymentPlan(standing.addresses, standing.transactions), timestamp=deployed_at(terms))
-    check_standing(chain, standing, keys, ledger_terms_of(terms, keys))
+    check_standing(chain, standing, keys, ledger_terms_of(community, terms, keys))
     batches = None if terms.batches is None else check_batches(chain, standing, keys, addition_terms(community, terms))
     return Ground(standing, chain, keys, terms, fees, batches)
 
