@@ -24,11 +24,10 @@ def walras(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     """One command; a failure is the test's."""
     real = cli.app
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "app", lambda: real(words, exit_on_error=False))
-        try:
+        patch.setattr(cli, "app", lambda: real(words))
+        with pytest.raises(SystemExit) as end:
             cli.main()
-        except SystemExit as end:
-            assert not end.code, words
+    assert not end.value.code, words
 
 
 def test_every_command_of_the_page_does_what_the_page_says(

@@ -59,6 +59,7 @@ class Ground:
             "operator_nonce": sender.nonce + len(staked),
             "genesis_time": genesis_time(self.terms),
             "funded": [self.keys.admin.address, operator.address],
+            "free_gas": self.standing.free_gas,
             "transactions": [{"raw": raw.hex(), "time": deployed_at(self.terms)} for raw in raws],
             "opening": opening.to_public(),
         }, None

@@ -228,7 +228,7 @@ def chain_of_run(
     if options.chain_url is None:
         genesis = Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(terms))
         if standing is not None:
-            genesis = replace(genesis, chain_id=standing.addresses.chain_id)
+            genesis = replace(genesis, chain_id=standing.addresses.chain_id, free_gas=standing.free_gas)
         return EmbeddedChain(genesis), lambda: DEFAULT_FEES
     profile = PROFILES["permissioned"] if standing is None else standing.profile
     settings = NodeSettings(receipt_timeout_s=profile.receipt_timeout_s, confirmations=profile.confirmations)
