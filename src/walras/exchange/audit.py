@@ -227,7 +227,7 @@ class Audit:
                 raise AuditError(f"slot {slot}: order {int(orders.id[row])} is not the one that was sealed", thing=slot)
         self.report.count("sealed orders opened", len(sealed))
         ordered = ordered_from_public(events[EventKind.SLOT_OPENED].public)
-        unruly = unruly_orders(ordered, orders.participant, orders.side.astype(np.int64), orders.quantity_wh, self._terms.members)
+        unruly = unruly_orders(ordered, orders, self._terms.members)
         if unruly:
             raise AuditError(f"slot {slot}: accounts {unruly} offered or asked for more than was ordered of them", thing=slot)
 

@@ -1,6 +1,6 @@
 """Orders to members' devices by others, as the journal has them: which hold in a slot, and what the meters then showed.
 
-An order that was accepted is an act (`acts`), and acts are part of the fold, so a run that goes on, and the audit, find the same
+An order that was accepted is an act (`acts`), and acts are part of the fold: a run that goes on, and the audit, find the same
 orders in force. An order binds the slots it names that open after it was recorded. It holds as long as its ground: not in a slot
 that begins when its credential has ended, nor in one that opens after the credential was revoked or, for the right to
 dispatch, after the owner withdrew consent. Of the orders by one right to one account the last counts. Where both rights speak,
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from walras.errors import JournalError
+from walras.market.orders import BUY, SELL, Orders
 from walras.slots import SlotGrid
 from walras.strategies.commanded import UNBOUND, Bounds, beyond_wh, unbound
 from walras.units import Int64
@@ -160,9 +161,12 @@ def outcomes(slot: int, opened: Mapping[str, Any], net_wh: Int64) -> list[Outcom
     return [Outcome(slot, o, int(net_wh[o.account]), int(beyond[o.account])) for o in orders]
 
 
-def unruly_orders(orders: Sequence[InForce], participant: Int64, side: Int64, quantity_wh: Int64, members: int) -> list[int]:
+def unruly_orders(orders: Sequence[InForce], book: Orders, members: int) -> list[int]:
     """Accounts whose orders in the book could take more, or feed in more, than their bounds allow."""
     bounds = bounds_of(orders, members)
-    buys, sells = (np.bincount(participant[side == s], weights=quantity_wh[side == s], minlength=members) for s in (1, -1))
-    over = (buys > np.maximum(bounds.high_wh, 0)) | (sells > np.maximum(-bounds.low_wh, 0))
+    takes, gives = (
+        np.bincount(book.participant[book.side == side], weights=book.quantity_wh[book.side == side], minlength=members)
+        for side in (BUY, SELL)
+    )
+    over = (takes > np.maximum(bounds.high_wh, 0)) | (gives > np.maximum(-bounds.low_wh, 0))
     return [int(account) for account in np.flatnonzero(over)]

@@ -34,6 +34,7 @@ class Right(Enum):
     READ = "read the readings of a slot"
     CORRECT = "ask for a settled slot after its late readings, and the word on it"
     COMMIT = "ask for the word on the commitments to days"
+    BATCH = "ask for the word on a batch of settled slots"
     LOG = "read who asked for what"
     DISPATCH = "order what a member's devices do"
     LIMIT = "limit what passes a member's meter, as the grid operator"

@@ -52,8 +52,9 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
     )
     break_even = f" With a coin at that price, {ends}." if ends else ""
     return f"""<section id="chain"><p class="eyebrow">Chain</p><h2>Settled slot by slot takes {fewer} of batches</h2>
-<p>At {gwei} for a unit of gas and {coin} for a coin, which are assumptions: <code>walras report RUN --gas-gwei G
---coin-price P --batch-slots N</code> counts with others. On a permissioned chain gas is free.{break_even}</p>
+<p>At {gwei} for a unit of gas and {coin} for a coin, which are assumptions: <code>walras report RUN</code> counts with others by
+<code>--gas-gwei G</code>, <code>--coin-price P</code> and <code>--batch-slots N</code>.
+On a permissioned chain gas is free.{break_even}</p>
 {table(head, rows)}
 <p class="note under">{origin}; every position is published, and anybody can prove a wrong one.</p></section>"""
 
