@@ -68,6 +68,7 @@ def oracle(
     secret: Path | None = None,
     roll: Path | None = None,
     manifest: Path | None = None,
+    chain: str | None = None,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -93,10 +94,12 @@ def oracle(
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     manifest
         Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
+    chain
+        JSON-RPC address of a node, where the roll has identifiers of devices: it is asked whose key still speaks.
     """
     from walras.commands.nodes import OracleKeys, oracle_command
 
-    keys = OracleKeys(key, secret, roll, manifest)
+    keys = OracleKeys(key, secret, roll, manifest, chain)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 

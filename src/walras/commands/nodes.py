@@ -13,6 +13,7 @@ from pathlib import Path
 from walras.commands.secrets import read_passphrase, read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError
+from walras.ledger import JsonRpcChain
 from walras.ledger.keys import key_of
 from walras.metering import did_of
 from walras.metering.flow_control import RateRule
@@ -37,12 +38,14 @@ class GatewayKeys:
 
 @dataclass(frozen=True, slots=True)
 class OracleKeys:
-    """The oracle's key file, secret file, roll: what does not follow from the seed; `manifest` of contracts that stand."""
+    """The oracle's key file, secret file, roll: what does not follow from the seed; `manifest` of contracts that
+    stand; `chain`, a node that is asked whose key still speaks."""
 
     key: Path | None
     secret: Path | None
     roll: Path | None
     manifest: Path | None = None
+    chain: str | None = None
 
 
 def _check_own_keys(where: str, roll: Path | None, key: object, secret: Path | None) -> None:
@@ -76,9 +79,10 @@ def oracle_command(
     a = _appointed(community, keys)
     own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle", "--key"))
     now = _clock(clock)
+    chain = None if keys.chain is None else JsonRpcChain(keys.chain)
     host, port = parse_address(listen)
     with ThreadPoolExecutor(2) as pool:
-        node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool)
+        node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool, chain)
         _serve(lambda ready: node.run(host, port, ready), f"oracle {number} {own.address}", host)
 
 
