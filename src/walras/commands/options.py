@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from pathlib import Path
 
 from walras.errors import Fault, InputError
 
@@ -36,6 +37,13 @@ def read_moment(text: str, command: str, option: str) -> datetime:
     if moment.utcoffset() is None:
         raise InputError(command, [Fault("command line", option, text, expected)])
     return moment
+
+
+def clock_of(path: Path | None) -> Callable[[], datetime]:
+    """The clock in a file, for a replay; without one the machine's."""
+    from walras.service.clocks import FileClock, wall_clock
+
+    return wall_clock if path is None else FileClock(path)
 
 
 def missing_beside(given: Mapping[str, object], needed: Mapping[str, object]) -> list[Fault]:
