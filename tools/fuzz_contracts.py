@@ -5,18 +5,20 @@
     python tools/fuzz_contracts.py settlement --seeds 3   # one piece again, here, with all that it says
 
 A finished piece is a line of the file `--kept` (JSON): machine, seed, sequences, checks, seconds, what was found, and a hash of
-each contract and test file that took part. Started again it does the pieces of which no line tells, or whose parts have changed
-since. A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred times as long. Exit 1
-where a piece found something or is missing.
+the machine and of the code of each contract that took part. Started again it does the pieces of which no line tells, or whose
+parts have changed since. A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred
+times as long. Exit 1 where a piece found something or is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +35,7 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 STATEFUL = ROOT / "tests" / "stateful"
 ARTIFACTS = "src/walras/ledger/artifacts"
+OF_TESTS = re.compile(r"(@.*\n)*def test_|PLANTED|EVERY_TIME")
 NAMES = {"test_ledger_channels": "channels", "test_ledger_pool": "pool"}
 
 
@@ -43,16 +46,22 @@ def machines() -> dict[str, Path]:
 
 
 def digest(part: str) -> str:
-    """Of a file of the repository, "" where it is gone."""
+    """Of an artifact its bytecode, of a machine's file all but its tests; "" where it is gone."""
     path = ROOT / part
-    return sha256(path.read_bytes()).hexdigest()[:12] if path.exists() else ""
+    if not path.exists():
+        return ""
+    text = path.read_text(encoding="utf-8")
+    if part.startswith(ARTIFACTS):
+        counts = json.loads(text)["bytecode"]
+    else:
+        parts = map(ast.unparse, ast.parse(text).body)
+        counts = "\n".join(one for one in parts if not OF_TESTS.match(one))
+    return sha256(counts.encode()).hexdigest()[:12]
 
 
-def parts_used(contracts: set[str]) -> dict[str, str]:
-    """What a piece was made of: the contracts created in it, and the test files loaded."""
-    loaded = [Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
-    files = [str(path.relative_to(ROOT)) for path in loaded if path.is_relative_to(ROOT / "tests")]
-    files += [f"{ARTIFACTS}/{name}.json" for name in contracts]
+def parts_used(machine: str, contracts: set[str]) -> dict[str, str]:
+    """What a piece was made of: the machine's file and the contracts created in it."""
+    files = [str(machines()[machine].relative_to(ROOT)), *(f"{ARTIFACTS}/{name}.json" for name in contracts)]
     return {part: digest(part) for part in sorted(files) if digest(part)}
 
 
@@ -105,7 +114,11 @@ def do_pieces(machine: str, seeds: list[int], sequences: int) -> Iterator[dict[s
                 found = traceback.format_exc()
                 print(found, file=sys.stderr)
             told = {"machine": machine, "seed": seed, "commit": commit(), "evm": EVM, "sequences": 0 if found else sequences}
-            more = {"seconds": round(time.perf_counter() - started, 1), "found": found[-6_000:], "parts": parts_used(created)}
+            more = {
+                "seconds": round(time.perf_counter() - started, 1),
+                "found": found[-6_000:],
+                "parts": parts_used(machine, created),
+            }
             if not found and counts["runs"] < sequences:
                 raise SystemExit(f"{machine}: {counts['runs']} sequences instead of {sequences}")
             yield told | counts | more

@@ -39,6 +39,7 @@ def run(
     secret: Path | None = None,
     gateway: str | None = None,
     oracles: str | None = None,
+    balance: str | None = None,
     clock: Path | None = None,
     roll: Path | None = None,
     keys: Path | None = None,
@@ -71,6 +72,8 @@ def run(
         HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
     oracles
         HOST:PORT of every `walras oracle`, by number, with commas between.
+    balance
+        HOST:PORT of the `walras balance`, where the community's aggregation is masked; with `gateway`.
     clock
         File with the time of the replay; the run writes it, the oracles and `walras dispatch` read it.
     roll
@@ -91,10 +94,10 @@ def run(
     of_nodes = {"--gateway": gateway, "--oracles": oracles, "--clock": clock}
     of_roll = {"--roll": roll, "--keys": keys}
     faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(
-        {"--gateway": gateway, "--oracles": oracles}, of_nodes
+        {"--gateway": gateway, "--oracles": oracles, "--balance": balance}, of_nodes
     )
-    if chain is not None and manifest is None and (gateway, oracles) != (None, None):
-        expected = "--manifest too beside --gateway, --oracles: oracles must know which contracts they sign for"
+    if chain is not None and manifest is None and (gateway, oracles, balance) != (None, None, None):
+        expected = "--manifest too beside --gateway, --oracles, --balance: oracles must know which contracts they sign for"
         faults.append(Fault("command line", "--chain", chain, expected))
     if faults:
         raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
@@ -110,7 +113,7 @@ def run(
         until=None if until is None else read_moment(until, "walras run", "--until"),
         clock=None if clock is None else FileClock(clock).move,
     )
-    nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock)
+    nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)
     appointed = None
     if roll is not None and keys is not None and held is not None:
         appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
@@ -351,4 +354,5 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
+        print("  way out: give a path that can be read, or written where something is to be written", file=sys.stderr)
         sys.exit(2)

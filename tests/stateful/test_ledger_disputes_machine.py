@@ -66,7 +66,8 @@ class DisputesMachine(RuleBasedStateMachine):
         self.leaves: dict[int, list[bytes]] = {}
         self.records: dict[int, list[tuple[Header, NetPositions]]] = {}
         self.open_by: dict[tuple[int, int], tuple[int, int]] = {}
-        self.bond, self.paid, self.next_slot, self.bond_free_at = 0, {1: 0, 2: 0}, 0, 0
+        self.bond, self.credit, self.paid = 0, {1: 0, 2: 0}, {1: 0, 2: 0}
+        self.next_slot, self.bond_free_at, self.slot_at_notice = 0, 0, 0
 
     def attempt(self, key: SigningKey, function: str, *arguments: object) -> bool:
         raw = self.contract.transaction(next_sender(self.chain, key), function, *arguments, gas_limit=4_000_000)
@@ -179,7 +180,14 @@ class DisputesMachine(RuleBasedStateMachine):
             del self.open_by[slot, account]
             amount = min(PENALTY, self.bond)
             self.bond -= amount
-            self.paid[account] += amount
+            self.credit[account] += amount
+
+    @rule(account=accounts)
+    def collect(self, account: int) -> None:
+        done = self.attempt(self.world.keys.member(account), "collect")
+        assert done == (self.credit[account] > 0)
+        self.paid[account] += self.credit[account]
+        self.credit[account] = 0
 
     @rule(first=energy, other=energy, whole=st.booleans(), way=st.sampled_from(["punished", "corrected", "too old"]))
     def dispute_to_the_end(self, first: int, other: int, whole: bool, way: str) -> None:
@@ -214,25 +222,34 @@ class DisputesMachine(RuleBasedStateMachine):
     def announce(self, by_operator: bool) -> None:
         done = self.attempt(self.world.keys.operator if by_operator else stranger(), "announceWithdrawal")
         assert done == by_operator
-        self.bond_free_at = self.world.now + 2 * ANSWER_S if done else self.bond_free_at
+        if done:
+            self.bond_free_at, self.slot_at_notice = self.world.now + 2 * ANSWER_S, self.next_slot
 
     @rule(by_operator=st.sampled_from([True, True, False]))
     def withdraw_bond(self, by_operator: bool) -> None:
         done = self.attempt(self.world.keys.operator if by_operator else stranger(), "withdrawBond")
         free = self.bond_free_at > 0 and self.world.now >= self.bond_free_at and not self.open_by
-        assert done == (by_operator and free)
+        assert done == (by_operator and free and self.slot_at_notice == self.next_slot)
         if done:
             self.bond = self.bond_free_at = 0
 
-    @rule(disputed=st.booleans(), announced=st.booleans(), waited=st.sampled_from([ANSWER_S, 2 * ANSWER_S]), thief=st.booleans())
-    def take_the_bond_out(self, disputed: bool, announced: bool, waited: int, thief: bool) -> None:
-        """By the operator or somebody else, with notice or without, before its time or after, beside a dispute or not."""
+    @rule(
+        disputed=st.booleans(),
+        announced=st.sampled_from([True, True, False]),
+        settled=st.sampled_from([False, False, True]),
+        waited=st.sampled_from([ANSWER_S, 2 * ANSWER_S]),
+        thief=st.sampled_from([False, False, True]),
+    )
+    def take_the_bond_out(self, disputed: bool, announced: bool, settled: bool, waited: int, thief: bool) -> None:
+        """By the operator or somebody else, with notice or without, too early or not, beside a dispute, having settled on."""
         self.add_bond(250)
-        if announced:
-            self.announce(True)
         if disputed:
             self.settle(1, 1, 1, 1)
             self.open(1, 0, True)
+        if announced:
+            self.announce(True)
+        if settled:
+            self.settle(1, 1, 1, 0)
         self.wait(waited)
         self.withdraw_bond(not thief)
 
@@ -242,10 +259,13 @@ class DisputesMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_bond_is_counted(self) -> None:
-        assert self.contract.view(self.chain, "bond")[0] == self.bond == self.world.tokens(self.contract.address)
+        assert self.contract.view(self.chain, "bond")[0] == self.bond
+        assert self.world.tokens(self.contract.address) == self.bond + sum(self.credit.values())
         assert self.contract.view(self.chain, "openDisputes")[0] == len(self.open_by)
         for account, paid in self.paid.items():
-            assert self.world.tokens(self.world.keys.member(account).address) == paid
+            member = self.world.keys.member(account).address
+            assert self.world.tokens(member) == paid
+            assert self.contract.view(self.chain, "creditOf", member)[0] == self.credit[account]
 
 
 def test_disputes_equal_their_twin() -> None:
@@ -275,6 +295,8 @@ PLANTED = {
         "        registry.checkOperator(msg.sender);\n        if (openDisputes",
         "        if (openDisputes",
     ),
+    "the bond out while slots go on": ("Disputes", "if (settlement.nextSlot() != slotAtNotice) revert", "if (false) revert"),
+    "a penalty collected twice": ("Disputes", "        delete creditOf[msg.sender];\n", ""),
     "nobody signed the differences": ("Disputes", "        registry.checkQuorum(digest, resolutionSignatures);\n", ""),
     "a correction forgotten": ("SettledEnergy", "energyWh += part;", "energyWh = part;"),
 }

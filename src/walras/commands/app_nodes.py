@@ -1,4 +1,4 @@
-"""The command line of the metering nodes: gateway, oracle and device. Parses and calls."""
+"""The command line of the metering nodes: gateway, oracle, balance oracle and device. Parses and calls."""
 
 from __future__ import annotations
 
@@ -101,6 +101,38 @@ def oracle(
 
     keys = OracleKeys(key, secret, roll, manifest, chain)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
+
+
+@group.command
+def balance(
+    community: Path,
+    *,
+    store: Path = Path("balance.sqlite"),
+    listen: str = "127.0.0.1:0",
+    clock: Path | None = None,
+    key: Path | None = None,
+    roll: Path | None = None,
+) -> None:
+    """The balance oracle: learns what a feeder's homes took and gave together, and no home's reading. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML), with `aggregation = "masked"` under [metering].
+    store
+        The oracle's own file.
+    listen
+        HOST:PORT to serve on; port 0 takes a free one.
+    clock
+        File with the time, for a replay; default: the machine's clock.
+    key
+        File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    """
+    from walras.commands.nodes import balance_command
+
+    balance_command(community, store, listen, clock, key, roll)
 
 
 @group.command

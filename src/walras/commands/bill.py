@@ -71,7 +71,7 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
     money = format_money(abs(gain), statement.currency)
-    say(console, f"the market {verb} {money} against the same energy on the own contract alone")
+    say(console, f"the market {verb} {money} against the same energy on their own contract alone")
     say(
         console, f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
     )
@@ -144,7 +144,7 @@ def _items_table(statement: Statement) -> Table:
             table.add_row(title, *(format_money(v, statement.currency, 4) for v in (nano, statement.alone[name])))
     table.add_section()
     table.add_row(
-        "to pay" if statement.total_nano >= 0 else "to receive",
+        "to pay" if min(statement.total_nano, statement.alone_nano) >= 0 else "to pay (minus: to receive)",
         format_money(statement.total_nano, statement.currency, 4),
         format_money(statement.alone_nano, statement.currency, 4),
         style="bold",

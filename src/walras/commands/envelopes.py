@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from walras.commands.terminal import say
-from walras.community import Community, with_period
+from walras.community import Community
 from walras.errors import Fault, InputError
 from walras.grid.envelopes import Fairness
 from walras.study.envelopes import DayEnvelopes, day_envelopes
@@ -29,9 +28,8 @@ def read_fairness(name: str) -> Fairness:
     raise InputError("walras network", [Fault("command line", "--envelopes", name, "one of " + ", ".join(FAIRNESS))])
 
 
-def envelopes_command(console: Console, community: Community, fairness: Fairness, day: date | None, out: Path | None) -> None:
-    """Print the envelopes of a day, the smallest and the largest of each member; write every slot where asked."""
-    given = with_period(community, start=day, days=1)
+def envelopes_command(console: Console, given: Community, fairness: Fairness, out: Path | None) -> None:
+    """Print the envelopes of the community's day, the smallest and the largest of each member; write every slot where asked."""
     done = day_envelopes(given, given.slots, fairness)
     console.print()
     say(console, f"envelopes of {given.start}, {fairness}: any use within them keeps every limit")

@@ -1,12 +1,13 @@
-"""What several commands read off the command line alike: a day, a moment, and options that only go together."""
+"""What several commands read off the command line alike: a day, a moment, a file of text, options that only go together."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, reason_of
 
 
 def read_day(text: str | None, command: str, option: str) -> date | None:
@@ -50,8 +51,28 @@ def missing_beside(given: Mapping[str, object], needed: Mapping[str, object]) ->
     """A fault for each option of `needed` that is absent, if any of `given` is there.
 
     >>> [str(fault) for fault in missing_beside({"--roll": "r.toml"}, {"--keys": None, "--secret": "s"})]
-    ["command line: --keys = None: expected a value beside --roll"]
+    ['command line: --keys = None: expected a value beside --roll']
     """
     there = [name for name, value in given.items() if value is not None]
     absent = [name for name, value in needed.items() if value is None]
     return [Fault("command line", name, None, f"a value beside {', '.join(there)}") for name in absent] if there else []
+
+
+def read_text(path: Path, command: str, name: str, expected: str) -> str:
+    """The text of a file, of standard input for `-`; InputError, naming the argument, where it cannot be read."""
+    if str(path) == "-":
+        return sys.stdin.read()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise InputError(command, [Fault(str(path), name, reason_of(cause), expected)]) from cause
+
+
+MOST_DAYS = 36_525
+"""A century: no option that counts days goes further."""
+
+
+def check_days(command: str, option: str, days: int | None, least: int) -> None:
+    """InputError, naming `option`, for a number of days that no calendar holds."""
+    if days is not None and not least <= days <= MOST_DAYS:
+        raise InputError(command, [Fault("command line", option, days, f"{least} to {MOST_DAYS:,} days")])

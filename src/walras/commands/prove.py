@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from walras.commands.options import read_text
 from walras.commands.published import is_published
 from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
@@ -49,8 +50,15 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
 def prove_command(claim: Path, out: Path, keys: Path, engine: str | None) -> None:
     """Write the proof of what `claim` says; its statement and how long it is good for go to the screen."""
     console = screen()
+    check_engine(engine)
     statement, days = _claimed(read_json(claim), claim)
     write_proof(console, statement, days, out, keys, engine, {})
+
+
+def check_engine(engine: str | None) -> None:
+    """InputError for an engine that is not installed here."""
+    if engine is not None and engine not in available_engines():
+        raise InputError("walras prove", [Fault("command line", "--engine", engine, "one of " + ", ".join(available_engines()))])
 
 
 def write_proof(
@@ -172,10 +180,9 @@ def _day(record: Mapping[str, Any], where: str, is_baseline: bool) -> Day:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as cause:
-        raise InputError(str(path), [Fault(str(path), "file", "missing", "a JSON file")]) from cause
+        content = json.loads(read_text(path, str(path), "file", "a JSON file"))
     except ValueError as cause:
         raise InputError(str(path), [Fault(str(path), "file", str(cause), "JSON")]) from cause
     if not isinstance(content, dict):

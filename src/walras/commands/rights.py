@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from walras.commands.options import check_days
 from walras.commands.secrets import read_secret
 from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, JournalError
@@ -68,9 +69,9 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
     """Erase a member everywhere in the run's folder, or everybody's private parts older than some days."""
     now = datetime.now(UTC)
     console = screen()
-    if (member is None) == (older_than is None) or (older_than is not None and older_than < 0):
-        faults = [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS (0 or more)")]
-        raise InputError("walras forget", faults)
+    if (member is None) == (older_than is None):
+        raise InputError("walras forget", [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS")])
+    check_days("walras forget", "--older-than", older_than, 0)
     with opened_run(run, secret, "walras forget") as (journal, master):
         if member is None:
             assert older_than is not None
@@ -80,7 +81,7 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
         done = forget_member(journal, run, member, master, now, OPERATOR)
     say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
     for name, count in done.readings.items():
-        say(console, f"{member}: {count} readings erased from {name}")
+        say(console, f"{member}: {count} {'messages' if name.startswith('balance') else 'readings'} erased from {name}")
     for name in done.files:
         say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
     say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")

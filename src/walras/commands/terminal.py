@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 
 INDENT = "  "
 _UNIT = re.compile(r"(?<=\d) (?=[A-Za-zµ%°])")
@@ -20,8 +21,14 @@ def screen() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
+def progress(*columns: ProgressColumn) -> Progress:
+    """A bar on standard error that is gone when it is done; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 def say(console: Console, text: str, *, indent: str = INDENT, style: str = "") -> None:
-    """Print `text`; where a line is too long it goes on under `indent`."""
+    """Print `text`; where a line is too long it goes on below, further in by `indent`."""
     for line in wrapped(text, console.width, indent):
         console.print(line, soft_wrap=True, style=style)
 
@@ -33,5 +40,7 @@ def wrapped(text: str, width: int, indent: str = INDENT) -> Iterator[str]:
     ['gained', '  4.70 EUR']
     """
     for line in text.split("\n"):
-        pieces = wrap(_UNIT.sub(_JOINED, line), width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        deeper = " " * (len(line) - len(line.lstrip())) + indent
+        whole = _UNIT.sub(_JOINED, line)
+        pieces = wrap(whole, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
         yield from (piece.replace(_JOINED, " ") for piece in pieces or [""])

@@ -21,6 +21,7 @@ import numpy as np
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import act_from_public
+from walras.exchange.audit_accounts import AccountsAudit, check_opening
 from walras.exchange.audit_batches import BatchAudit
 from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
@@ -44,7 +45,7 @@ from walras.exchange.fold import (
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
-from walras.exchange.opening import Opening, opening_from_public, opening_of_batches, opening_of_settlement
+from walras.exchange.opening import check_node, opening_from_public
 from walras.exchange.ordered import in_force, ordered_from_public, outcomes, unruly_orders
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
@@ -53,14 +54,13 @@ from walras.exchange.terms import Terms, terms_from_public
 from walras.exchange.trades import trades_of
 from walras.ledger import (
     ArchiveChain,
-    Chain,
     EmbeddedChain,
     Genesis,
     Header,
     LedgerAddresses,
     ReadableChain,
+    Receipt,
     attestation_digest,
-    balances,
     commitment_of,
     correction_of,
     net_positions,
@@ -68,6 +68,7 @@ from walras.ledger import (
     recover_address,
     revision_of,
     slot_commitment,
+    transaction_hash,
 )
 from walras.ledger.batches import NAME
 from walras.ledger.calls import Contract
@@ -178,42 +179,34 @@ class Audit:
             self._batches = BatchAudit(self._terms, Contract(NAME, deployed["chain_id"], deployed["batches"]))
         if self._given_chain is not None:
             self._chain: ReadableChain = self._given_chain
+            check_node(self._chain, deployed)
             return
         genesis = Genesis(tuple(deployed["funded"]), timestamp=deployed["genesis_time"], chain_id=deployed["chain_id"])
         self._chain = EmbeddedChain(genesis)
 
     def _check_opening(self, deployed: Entry) -> None:
-        """A run on contracts that stood already begins with what the accounts had there. In memory that is what its own
-        transactions make, or it cannot be known; on a chain it is held against the accounts at the end."""
-        self._opening = opening_from_public(deployed.public)
-        if self._opening is None:
-            return
-        if self._batches is not None:
-            self._batches.begin(self._chain, self._opening)
-        if self._given_chain is not None:
-            return
-        accounts = self._terms.accounts
-        if self._batches is None:
-            made = opening_of_settlement(self._chain, self._addresses, accounts)
-        else:
-            made = opening_of_batches(self._chain, self._batches.contract, accounts)
-        if made != self._opening:
-            raise AuditError(
-                "the run goes on from slots that others settled on the same contracts: its own record does not have them",
-                thing=deployed.seq,
-                way_out="--chain with a node of the chain that it settled on",
-            )
-        self.report.count("accounts at the beginning", accounts)
+        opening = opening_from_public(deployed.public)
+        if opening is not None:
+            check_opening(self._chain, self._addresses, self._batches, opening, alone=self._given_chain is None)
+            self.report.count("accounts at the beginning", self._terms.accounts)
 
     def _execute(self, entry: Entry) -> None:
         for transaction in entry.public["transactions"]:
-            receipt = self._chain.send(bytes.fromhex(transaction["raw"]), timestamp=transaction["time"])
+            receipt = self._receipt_of(bytes.fromhex(transaction["raw"]), transaction["time"])
+            if receipt is None:
+                raise AuditError(f"entry {entry.seq} ({entry.kind}): its transaction is not on the chain", thing=entry.seq)
             if receipt.refusal is not None:
                 raise AuditError(f"entry {entry.seq} ({entry.kind}): the contract refuses: {receipt.refusal}", thing=entry.seq)
             self._receipt = receipt
             self.report.transactions += 1
             self.report.gas += receipt.gas_used
-            self.report.count("transactions executed again")
+            self.report.count("transactions executed again" if self._given_chain is None else "transactions on the chain")
+
+    def _receipt_of(self, raw: bytes, time: int) -> Receipt | None:
+        """Executed again in memory; on a given chain looked up: an audit sends nothing."""
+        if self._given_chain is None:
+            return self._chain.send(raw, timestamp=time)
+        return self._chain.receipt(transaction_hash(raw))
 
     def _check_ordered(self, slot: int, opened: Public, state: ExchangeState) -> None:
         """The orders to devices that hold are those that the acts before it give, no more and no fewer."""
@@ -404,32 +397,18 @@ class Audit:
             self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:
             return
-        paid = sum((np.array(e.public["nano"], dtype=np.int64) for e in entries if e.kind == ESCROW_PAID), np.int64(0))
+        paid = [column(entry.public, "nano") for entry in entries if entry.kind == ESCROW_PAID]
+        check = AccountsAudit(self._addresses, self._batches, state, np.sum(paid, axis=0))
         try:
-            self._check_accounts(self._chain, state, np.asarray(paid))
+            check.check(self._chain)
         except AuditError:
             if self._given_chain is None or not state.closed:
                 raise
             # others may have acted since: members who leave, the next run; what counts is the state in which this one closed
-            self._check_accounts(self._given_chain.as_of(last["block"]), state, np.asarray(paid))
+            check.check(self._given_chain.as_of(last["block"]))
         self.report.count("accounts on the chain", self._terms.accounts)
 
-    def _check_accounts(self, chain: Chain, state: ExchangeState, paid_nano: Int64) -> None:
-        """Balances and running energy on the chain are the journal's; `paid_nano` [accounts] is all that the record has paid in."""
-        if self._batches is not None:
-            self._batches.check_end(chain, paid_nano, state.energy_wh, state.escrow_nano)
-            return
-        escrow, energy = balances(chain, self._addresses, range(self._terms.accounts))
-        for name, found, journal in (("balance", escrow, state.escrow_nano), ("energy", energy, state.energy_wh)):
-            wrong = np.flatnonzero(found != journal)
-            if wrong.size:
-                account = int(wrong[0])
-                raise AuditError(
-                    f"account {account}: {name} on the chain is {int(found[account])}, by the journal {int(journal[account])}"
-                )
-
     _batches: BatchAudit | None = None
-    _opening: Opening | None = None
     _substituted: dict[int, Standing]
     _terms: Terms
     _layout: BillLayout

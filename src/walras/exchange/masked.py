@@ -44,7 +44,7 @@ def masked_to_public(
 def check_masked(
     terms: Terms, addresses: LedgerAddresses, slot: int, admitted: Mapping[str, Any], import_wh: Int64, export_wh: Int64
 ) -> str:
-    """What was checked of a slot's word; `import_wh`, `export_wh` [members] are what settled. AuditError where one does not hold."""
+    """What was checked of a slot's word; `import_wh`, `export_wh` [members] are what settled. AuditError if it does not hold."""
     public = admitted["masked"]
     if public is None:
         return "slots without a word on the masked sum"

@@ -58,6 +58,24 @@ def opening_from_public(deployed: Mapping[str, Any]) -> Opening | None:
     return Opening(o["next_slot"], tuple(o["balance_nano"]), tuple(o["paid_in_nano"]), tuple(o["energy_wh"]), o["batches"])
 
 
+def check_node(chain: Chain, deployed: Mapping[str, Any]) -> None:
+    """LedgerError where a node is of another chain than the record's, or its chain does not have the record's contracts."""
+    if deployed["chain_id"] != chain.chain_id:
+        raise LedgerError(
+            f"the run settled on chain {deployed['chain_id']}, the node is of chain {chain.chain_id}",
+            thing=chain.chain_id,
+            way_out="give the address of a node of that chain",
+        )
+    wanted = {name: str(deployed[name]) for name in ("currency", "registry", "settlement", "batches") if name in deployed}
+    missing = [f"{name} at {address}" for name, address in wanted.items() if not chain.code(address)]
+    if missing:
+        raise LedgerError(
+            f"the node's chain {chain.chain_id} does not have the run's contracts: {', '.join(missing)}",
+            thing=missing,
+            way_out="give the address of a node of the chain that the run settled on (test nodes may share a chain id)",
+        )
+
+
 def opening_of_settlement(chain: Chain, addresses: LedgerAddresses, accounts: int) -> Opening:
     """What the accounts of a `Settlement` are now."""
     pairs = [split_word(word) for word in account_words(chain, addresses, range(accounts))]

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from walras.errors import Fault, InputError, LedgerError
+from walras.errors import Fault, InputError, LedgerError, reason_of
 from walras.ledger._keccak import keccak256
 from walras.ledger.abi import artifact
 from walras.ledger.additions import Added, AdditionPlan, check_additions, plan_additions, powers_of
@@ -253,7 +253,7 @@ def read_terms(path: Path) -> LedgerTerms:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
-        raise InputError("ledger terms", [Fault(str(path), "file", type(cause).__name__, "a JSON file")]) from cause
+        raise InputError("ledger terms", [Fault(str(path), "file", reason_of(cause), "a JSON file")]) from cause
     if not isinstance(content, dict):
         raise InputError("ledger terms", [Fault(str(path), "file", type(content).__name__, "a JSON object")])
     needed = {"members", "oracles", "threshold", "deposits_nano"}

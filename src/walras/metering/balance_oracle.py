@@ -68,6 +68,11 @@ def window(rules: Rules) -> timedelta:
     return min(LONGEST_WINDOW, rules.deadline / 3)
 
 
+def taken_until(rules: Rules, slot: int, kind: int) -> datetime:
+    """Until when messages of `kind` are taken of a slot."""
+    return rules.grid.end(slot) + rules.deadline - window(rules) * (Kind.REVEAL - kind)
+
+
 class BalanceOracle:
     """One oracle over its store of messages. `clock` says what is still taken and what may be told."""
 
@@ -180,8 +185,7 @@ class BalanceOracle:
 
     def until(self, slot: int, kind: int) -> datetime:
         """Until when messages of `kind` are taken of a slot."""
-        due = self._duty.rules.grid.end(slot) + self._duty.rules.deadline
-        return due - window(self._duty.rules) * (Kind.REVEAL - kind)
+        return taken_until(self._duty.rules, slot, kind)
 
     def _check_past(self, slot: int, kind: Kind) -> None:
         until = self.until(slot, kind)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from walras.errors import GridError
 from walras.grid import Network, power_flow
 from walras.metering.admission import AdmissionState, Registry, Rules, admit, initial_state
 from walras.metering.balance import BalanceRule, feeder_balance
@@ -23,8 +24,9 @@ from walras.metering.slot_readings import SlotReadings
 from walras.slots import SlotGrid
 from walras.units import Int64
 
-UNEVEN = 4.0
-"""How many times the losses of an even spread of all energy the losses may be where homes differ: load has one end of a line."""
+UNEVEN = 0.25
+"""How far losses may be from those of an even spread, as a part of those of all energy spread evenly; on a June day of the shipped
+feeders it was at most 0.08."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def check_feeder(feeder: Feeder, grid: SlotGrid, readings: SlotReadings, transfo
 def check_masked(feeder: Feeder, grid: SlotGrid, import_wh: int, export_wh: int, transformer_wh: int) -> FeederCheck:
     """The balance of a slot of which only the homes' sums are known; `transformer_wh` positive into the feeder.
 
-    Which home took what is not known, so the losses are those of the net sum spread evenly over the homes, within `UNEVEN` times
+    Which home took what is not known, so the losses are those of the net sum spread evenly over the homes, give or take `UNEVEN` of
     what they are when all that was taken and all that was given flows the same way; and the meters' errors count as though all
     stood together, the most they can. So the tolerance is wider than that of who sees each home (`check_feeder`).
     """
@@ -99,4 +101,7 @@ def check_masked(feeder: Feeder, grid: SlotGrid, import_wh: int, export_wh: int,
 def _spread_losses_wh(feeder: Feeder, grid: SlotGrid, each_wh: float) -> float:
     p_kw = np.zeros((1, feeder.network.buses))
     np.add.at(p_kw[0], feeder.bus, each_wh / (1e3 * grid.hours))
-    return max(float(power_flow(feeder.network, p_kw).losses_kw[0]) * 1e3 * grid.hours, 0.0)
+    try:
+        return max(float(power_flow(feeder.network, p_kw).losses_kw[0]) * 1e3 * grid.hours, 0.0)
+    except GridError:
+        return 0.0  # more than the wires carry: somebody lied, and no losses are to explain it away

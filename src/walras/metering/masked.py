@@ -224,14 +224,14 @@ class MaskedWord:
 def word_from_public(slot: int, public: Public) -> MaskedWord:
     """The inverse of `MaskedWord.to_public`; MeteringError for what is none."""
     try:
-        lists = [tuple(int(n) for n in public[name]) for name in ("contributors", "lost", "liars")]
-        numbers = [public[name] for name in ("import_wh", "export_wh", "transformer_wh")]
+        told, lost, liars = (tuple(int(n) for n in public[name]) for name in ("contributors", "lost", "liars"))
+        imported, exported, through = (public[name] for name in ("import_wh", "export_wh", "transformer_wh"))
         balance = None if public["balance"] is None else (int(public["balance"][0]), int(public["balance"][1]))
     except (KeyError, TypeError, ValueError, IndexError) as cause:
         raise MeteringError(f"slot {slot}: not a word on a masked sum: {cause}", thing=slot) from cause
-    if not all(value is None or type(value) is int for value in numbers):
+    if not all(value is None or type(value) is int for value in (imported, exported, through)):
         raise MeteringError(f"slot {slot}: not a word on a masked sum", thing=slot)
-    return MaskedWord(slot, *lists, *numbers, balance)
+    return MaskedWord(slot, told, lost, liars, imported, exported, through, balance)
 
 
 def gap_wh(word: MaskedWord, import_wh: Sequence[int], export_wh: Sequence[int]) -> tuple[int, int] | None:

@@ -24,12 +24,15 @@ from walras.ledger.keys import SigningKey
 from walras.ledger.standing import BATCHES, Standing, read_standing
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
+from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.access_log import Guard
+from walras.service.balance_node import BalanceNode
 from walras.service.chain_identifiers import ChainIdentifiers
 from walras.service.gateway_node import GatewayNode, Peer
+from walras.service.message_store import MessageStore
 from walras.service.oracle_batches import BatchDuty
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
@@ -147,7 +150,7 @@ def _appointment(community: Community, roll: Path | None) -> Appointment:
     if roll is None:
         return Appointment(community, make_terms(community, trading, keys), make_meters(community, seed), keys, trading, seed)
     held = read_roll(roll, community)
-    keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+    keys = LedgerKeys(keys.seed, held.oracles, held.accounts, held.balance)
     terms = make_terms(community, trading, keys)
     return Appointment(community, terms, held.meters(community), keys, trading, seed, held)
 
@@ -159,7 +162,7 @@ def appointed_exchange(community: Community, roll: Path, places: Path, secret: b
     """
     a = appointment(community, roll)
     assert a.roll is not None
-    keys = LedgerKeys(secret, a.roll.oracles, a.roll.accounts)
+    keys = LedgerKeys(secret, a.roll.oracles, a.roll.accounts, a.roll.balance)
     if keys.admin.address != a.roll.admin:
         raise InputError(str(roll), [Fault(str(roll), "admin", a.roll.admin, f"{keys.admin.address}, that of --secret")])
     opened = read_key_places(places, community, passphrase)
@@ -246,4 +249,20 @@ def make_oracle(
         lambda slot, root: sign_attestation(signing, at.chain_id, at.settlement, slot, root)[1],
         clock,
         pool,
+    )
+
+
+def make_balance(a: Appointment, signing: SigningKey, store: Path, clock: Callable[[], datetime]) -> BalanceNode:
+    """The balance oracle of the community; InputError where it has none, or `signing` is not the appointed one's."""
+    if a.terms.balance_oracle is None:
+        faults = [Fault(a.community.name, "[metering] aggregation", a.community.metering.aggregation, "masked")]
+        raise InputError("walras balance", faults)
+    if signing.address != a.terms.balance_oracle:
+        raise InputError("walras balance", [Fault("key", "address", signing.address, f"the appointed {a.terms.balance_oracle}")])
+    rules = Rules(a.community.grid, deadline=timedelta(seconds=a.terms.metering_deadline_s))
+    duty = BalanceDuty(a.meters.registry, rules, Feeder(a.meters.feeder, a.trading.network, a.trading.bus))
+    messages, at = MessageStore(store), a.addresses
+    oracle = BalanceOracle(duty, messages, clock)
+    return BalanceNode(
+        oracle, messages, Guard(a.operator, signing.address), signing.sign_digest, (at.chain_id, at.settlement), clock
     )

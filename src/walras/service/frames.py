@@ -13,6 +13,9 @@ READINGS, BATCH, VOTE, REQUEST, WAITING, ANSWER, SORRY = b"R", b"B", b"V", b"Q",
 """Readings to a gateway; a batch to an oracle; the vote for a slot, please; a signed request (`access`) to an oracle; how many
 batches each oracle has yet to acknowledge, of a gateway; the answer; why there is none."""
 
+MASKED, TOLD = b"M", b"T"
+"""Meters' messages to a balance oracle; what is said to a meter there, please."""
+
 
 async def read_frame(reader: asyncio.StreamReader, longest: int) -> tuple[bytes, bytes] | None:
     """Kind and body, or None where the stream ends between frames. MeteringError for a frame too long or cut off."""

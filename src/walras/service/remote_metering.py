@@ -9,7 +9,7 @@ So the exchange may be killed anywhere here and ask again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -59,7 +59,16 @@ class Nodes:
 class RemoteMetering:
     """`study.oracles.MeteringPath` over sockets. In a replay it moves the clock that the nodes read."""
 
-    def __init__(self, appointment: Appointment, nodes: Nodes, secrets: Sequence[bytes], clock: FileClock) -> None:
+    def __init__(
+        self,
+        appointment: Appointment,
+        nodes: Nodes,
+        secrets: Sequence[bytes],
+        clock: FileClock,
+        further: Callable[[], list[Act]] = list,
+    ) -> None:
+        """`further`: acts of nodes beside the path, for the record when the run is over."""
+        self._further = further
         self._a, self._nodes, self._secrets, self._clock = appointment, nodes, secrets, clock
         self._credential = appointment.exchange_credential
         self._leaves: tuple[int, tuple[bytes, ...]] = (-1, ())
@@ -137,7 +146,7 @@ class RemoteMetering:
             done.append(act_of_log(GATEWAY, asyncio.run(ask(host, port, REQUEST, request, MAX_REPORT, PATIENCE_S)), at))
         except UNREACHABLE:
             done.append(_silent(GATEWAY, at))
-        return done
+        return [*done, *self._further()]
 
     @property
     def _numbers(self) -> range:

@@ -12,7 +12,7 @@ is named (`named`).
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -174,7 +174,7 @@ class MaskedMeters:
             self._meters.append(Meter(device, own, pairs))
         return True
 
-    def _signed_by_others(self, given: Sequence[bytes], kind: Kind, slot: int | None) -> Mapping[int, Message]:
+    def _signed_by_others(self, given: Sequence[bytes], kind: Kind, slot: int | None) -> dict[int, Message]:
         """Messages by device; MeteringError where the oracle passes on what no meter signed for this slot."""
         found = {}
         for encoded in given:

@@ -107,6 +107,9 @@ class Run:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
         standing = standing_of(self.community, community_path, options)
+        if self.community.metering.aggregation == MASKED and path is not None and balance is None:
+            expected = "none over a gateway and oracles of their own without a balance oracle of its own (--balance)"
+            raise InputError(str(community_path), [Fault("[metering]", "aggregation", MASKED, expected)])
         faults = batch_faults(self.community)
         if faults:
             raise InputError(str(community_path), faults)
