@@ -36,6 +36,7 @@ from walras.service.message_store import MessageStore
 from walras.service.oracle_batches import BatchDuty
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
+from walras.service.rate_limits import HostLimits
 from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
 from walras.service.status_file import StatusFile
@@ -216,6 +217,7 @@ def make_oracle(
     clock: Callable[[], datetime],
     pool: Executor | None = None,
     chain: ReadableChain | None = None,
+    limits: HostLimits | None = None,
 ) -> OracleNode:
     """Oracle `number` of the community; InputError where there is no such oracle, or `signing` is not the appointed one's.
 
@@ -249,6 +251,7 @@ def make_oracle(
         lambda slot, root: sign_attestation(signing, at.chain_id, at.settlement, slot, root)[1],
         clock,
         pool,
+        limits,
     )
 
 
