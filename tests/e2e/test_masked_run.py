@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -116,7 +117,7 @@ def test_oracles_that_all_settle_on_less_than_a_home_measured_leave_a_gap(tmp_pa
         readings, counts, check = take(self, slot, batch)
         kid = key_id(self._registry.keys[LIAR])
         less = np.array(readings.import_wh)
-        less[LIAR] -= 300
+        less[LIAR] -= 30
         leaves = list(readings.leaves)
         leaves[LIAR] = encode_substitute(kid, slot, int(less[LIAR]), 0, 16)
         quality = np.array(readings.quality)
@@ -127,7 +128,7 @@ def test_oracles_that_all_settle_on_less_than_a_home_measured_leave_a_gap(tmp_pa
 
     monkeypatch.setattr(InProcess, "take", colluding)
     entries = some_slots(Run(with_privacy(tmp_path, late_percent=0), tmp_path / "run", Options()))
-    assert [word and word["gap_wh"] for word in words(entries)] == [[300, 0]] * SLOTS
+    assert [word and word["gap_wh"] for word in words(entries)] == [[30, 0]] * SLOTS
 
 
 @pytest.mark.parametrize(
@@ -143,12 +144,6 @@ def test_oracles_that_all_settle_on_less_than_a_home_measured_leave_a_gap(tmp_pa
 def test_the_audit_finds_a_word_that_was_changed(tmp_path: Path, change: Callable[[dict[str, Any]], object], why: str) -> None:
     record = forge(rural1_private(), tmp_path / "f", "readings_admitted", lambda public: change(public["masked"]), nth=2)
     with pytest.raises(AuditError, match=why):
-        Audit(record).run()
-
-
-def test_settled_energy_that_is_not_the_masked_sum_is_an_audits_finding_where_the_record_hides_it(tmp_path: Path) -> None:
-    record = forge(rural1_private(), tmp_path / "f", "readings_admitted", lambda public: public.update(masked=None), nth=2)
-    with pytest.raises(AuditError):  # the chain of hashes is whole again; the settlement's anchor is not
         Audit(record).run()
 
 
@@ -280,6 +275,9 @@ def test_another_key_a_community_without_masked_sums_or_too_few_members_are_refu
     assert make_meters(a.community, run_seed(a.community)).registry.keys
 
 
+REMOTE = "walras.service.remote_balance.RemoteBalance"
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     "deadly",
@@ -287,11 +285,11 @@ def test_another_key_a_community_without_masked_sums_or_too_few_members_are_refu
         {"balance": "walras.service.message_store.MessageStore.add|after|50"},
         {"balance": "walras.service.balance_node.BalanceNode.reply|before|9"},
         {"exchange": "walras.study.masked.MaskedMeters.round|after|2"},
-        {"exchange": "walras.service.remote_balance.RemoteBalance.contribute|after|2"},
-        {"exchange": "walras.service.remote_balance.RemoteBalance.word|before|2", "gateway": "walras.service.gateway_node.GatewayNode.take_readings|after|3"},
+        {"exchange": f"{REMOTE}.contribute|after|2"},
+        {"exchange": f"{REMOTE}.word|before|2", "gateway": "walras.service.gateway_node.GatewayNode.take_readings|after|3"},
     ],
     ids=lambda deadly: "+".join(where.rsplit(".", 1)[-1] for where in deadly.values()),
-)  # fmt: skip
+)
 def test_killed_anywhere_the_record_is_that_of_a_run_left_alone(tmp_path: Path, deadly: dict[str, str]) -> None:
     village = Village(tmp_path, deadly, with_privacy(tmp_path), masked=True)
     try:
@@ -300,11 +298,8 @@ def test_killed_anywhere_the_record_is_that_of_a_run_left_alone(tmp_path: Path, 
         village.stop()
     assert village.exchange_deaths == ("exchange" in deadly)
     assert all(node.deaths == (name in deadly) for name, node in village.nodes.items())
-    journal = [json.loads(line)["kind"] for line in (rural1_private() / PUBLIC).read_bytes().splitlines()]
-    import sqlite3
-
     db = sqlite3.connect(village.journal)
     lines = [bytes(line) for (line,) in db.execute("select line from entries order by seq")]
     db.close()
     assert lines == (rural1_private() / PUBLIC).read_bytes().splitlines()[: len(lines)]
-    assert journal[: len(lines)].count("readings_admitted") >= SLOTS
+    assert sum(b'"readings_admitted"' in line for line in lines) == SLOTS
