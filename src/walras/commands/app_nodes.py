@@ -7,13 +7,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (gateway, oracle, balance, meter):
-        app.command(command)
+group = App()
 
 
+@group.command
 def gateway(
     community: Path,
     *,
@@ -58,6 +55,7 @@ def gateway(
     gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
 
 
+@group.command
 def oracle(
     community: Path,
     number: int,
@@ -69,6 +67,7 @@ def oracle(
     key: Path | None = None,
     secret: Path | None = None,
     roll: Path | None = None,
+    manifest: Path | None = None,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -92,13 +91,16 @@ def oracle(
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    manifest
+        Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
     """
     from walras.commands.nodes import OracleKeys, oracle_command
 
-    keys = OracleKeys(key, secret, roll)
+    keys = OracleKeys(key, secret, roll, manifest)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 
+@group.command
 def balance(
     community: Path,
     *,
@@ -130,6 +132,7 @@ def balance(
     balance_command(community, store, listen, clock, key, roll)
 
 
+@group.command
 def meter(
     readings: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, key: str, gateway: str, passphrase: Path | None = None
 ) -> None:

@@ -1,4 +1,4 @@
-"""The command line of members' data: export, forget, consent, validate, dispatch. Parses and calls."""
+"""The command line of members' data: export, forget, consent, validate. Parses and calls."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (export, forget, consent, statistics, validate, dispatch):
-        app.command(command)
+group = App()
 
 
+@group.command
 def export(
     run: Path,
     member: str | None = None,
@@ -44,6 +41,7 @@ def export(
     export_command(run, member, out, purpose, processing_record, secret)
 
 
+@group.command
 def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
 
@@ -63,6 +61,7 @@ def forget(run: Path, member: str | None = None, *, older_than: int | None = Non
     forget_command(run, member, older_than, secret)
 
 
+@group.command
 def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
     """Record that a member agrees to a use of their data, or no longer does.
 
@@ -84,6 +83,7 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
     consent_command(run, member, purpose, withdraw, secret)
 
 
+@group.command
 def statistics(
     run: Path,
     name: str | None = None,
@@ -118,6 +118,7 @@ def statistics(
     statistics_command(run, Asked(name, period, by, epsilon, out), secret)
 
 
+@group.command
 def validate(run: Path, *, secret: Path | None = None) -> None:
     """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
 
@@ -131,22 +132,3 @@ def validate(run: Path, *, secret: Path | None = None) -> None:
     from walras.commands.validate import validate_command
 
     validate_command(run, secret)
-
-
-def dispatch(run: Path, order: Path, *, secret: Path | None = None, roll: Path | None = None) -> None:
-    """Judge and record an order to a member's devices by somebody else: it needs a credential and the owner's consent.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    order
-        The signed order, as `walras.metering.dispatch.sign_order` makes it.
-    secret
-        The file that the run was begun with, if one was.
-    roll
-        Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
-    """
-    from walras.commands.dispatch import dispatch_command
-
-    dispatch_command(run, order, secret, roll=roll)

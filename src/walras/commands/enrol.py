@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from walras.commands.options import check_days
 from walras.commands.secrets import read_passphrase, read_secret
+from walras.commands.terminal import say, screen
 from walras.community import Community, load_community
 from walras.errors import Fault, InputError, MeteringError
 from walras.ledger import LedgerKeys
@@ -59,7 +61,7 @@ def seal_command(place: str, seal_in: str, registers: str | None, out: Path | No
     content = seal(seal_in.removeprefix(PREFIX), _numbers(registers), secret)
     with os.fdopen(_new_file(out), "wb") as stream:
         stream.write(content)
-    print(f"{out}: given out by this TPM under this firmware, and nowhere else; {place} can be destroyed")
+    say(screen(), f"{out}: given out by this TPM under this firmware, and nowhere else; {place} can be destroyed")
 
 
 def enrol_command(
@@ -90,7 +92,8 @@ def enrol_command(
         token = _attested(given, device, key, own, trust)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(token + "\n", encoding="ascii")
-    print(f"{device}: {did_of(key.public_key())}, vouched for by {did_of(own.public_key())}: {out}")
+    print(f"{device}: {did_of(key.public_key())}")
+    print(f"vouched for by {did_of(own.public_key())}: {out}")
 
 
 def _attested(community: Community, device: str, key: Key, operator: Key, trust: Path) -> str:
@@ -102,7 +105,8 @@ def _attested(community: Community, device: str, key: Key, operator: Key, trust:
         raise MeteringError(
             f"{device} is not enrolled: {attested.value}", thing=attested, way_out=_hint(attested, key, policy, now)
         )
-    print(f"attested: key in a TPM, firmware {attested.firmware!r} ({attested.measurement.hex()}), counter at {attested.counter}")
+    print(f"attested: key in a TPM, counter at {attested.counter}, firmware {attested.firmware!r}")
+    print(f"measured: {attested.measurement.hex()}")
     return credential_of(operator, meter_credential(community, device, did_of(key.public_key())), attested)
 
 
@@ -122,6 +126,7 @@ def revoke_command(
     community: Path, devices: str, operator: str, status: Path, at: str | None, days: int, passphrase: Path | None
 ) -> None:
     """Write the next status list."""
+    check_days("walras revoke", "--days", days, 1)
     given = load_community(community)
     rows = _rows(given, [name for name in devices.split(",") if name])
     own = open_key(operator, read_passphrase(passphrase, "walras revoke"))
@@ -133,7 +138,7 @@ def revoke_command(
     partial.write_text(issue_list(own, listed) + "\n", encoding="ascii")
     partial.replace(status)
     revoked = [member.id for row, member in enumerate(given.members) if listed.is_revoked(row)]
-    print(f"{status}: {len(revoked)} revoked{': ' if revoked else ''}{', '.join(revoked)}; holds until {until:%Y-%m-%d}")
+    say(screen(), f"{status}: {len(revoked)} revoked{': ' if revoked else ''}{', '.join(revoked)}; holds until {until:%Y-%m-%d}")
 
 
 def _known(status: Path, operator: PublicKey) -> StatusList:
@@ -188,5 +193,6 @@ def _show_secret(path: Path, new: bool) -> None:
             stream.write(os.urandom(32).hex() + "\n")
     secret = read_secret(path, "walras key")
     keys = LedgerKeys(secret)
-    print(f"as --key of an oracle, or an account's key: {key_of(secret).address}")
-    print(f"as --secret of run and deploy: admin {keys.admin.address}, operator {keys.operator.address}")
+    print(f"as --key (oracle, account)  {key_of(secret).address}")
+    print(f"as --secret, admin          {keys.admin.address}")
+    print(f"as --secret, operator       {keys.operator.address}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from time import sleep
 
 from walras.commands.nodes import parse_address
+from walras.commands.options import read_text
 from walras.commands.secrets import read_passphrase
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering import Refusal, did_of, sign_reading
@@ -20,10 +20,10 @@ PAUSE_S = 0.25
 
 def meter_command(readings: Path, place: str, gateway: str, passphrase: Path | None) -> None:
     """Sign and send; MeteringError, after all lines, where the gateway refused one, or cannot be reached."""
-    text = sys.stdin.read() if str(readings) == "-" else readings.read_text(encoding="utf-8")
+    text = read_text(readings, "walras meter", "READINGS", "lines of SLOT IMPORT_WH EXPORT_WH, or - for standard input")
     rows = _rows(str(readings), text)
     key = open_key(place, read_passphrase(passphrase, "walras meter"))
-    host, port = parse_address(gateway)
+    host, port = parse_address(gateway, "--gateway")
     print(f"{did_of(key.public_key())} to {gateway}")
     refused = 0
     for slot, import_wh, export_wh in rows:

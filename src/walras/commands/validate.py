@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.terminal import say, screen
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import opened_terms
@@ -25,7 +25,7 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
 
     A gap is one line with the number of its slots. What was erased is no gap: it is counted by itself.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     with opened_run(run, secret, "walras validate") as (journal, _):
         named_for(journal, run, PURPOSES["operation"], datetime.now(UTC), OPERATOR, page="validation")
         entries = list(journal.entries())
@@ -57,12 +57,12 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
         console.print(table)
     counts = Counter(one.check for one in found)
     said = ", ".join(f"{counts[check]} {check.name.lower().replace('_', ' ')}" for check in Check if counts[check])
-    console.print(f"{len(leaves)} slots of {terms.members} meters: {said or 'no findings'}")
+    say(console, f"{len(leaves)} slots of {terms.members} meters: {said or 'no findings'}")
     for account in sorted({account for _, account in erased}):
         count = sum(one == account for _, one in erased)
-        console.print(f"{names.get(account, f'account {account}')}: {count:,} readings erased, not looked at")
+        say(console, f"{names.get(account, f'account {account}')}: {count:,} readings erased, not looked at")
     reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(refused.items()))
-    console.print(f"refused at admission: {reasons or 'nothing'}")
+    say(console, f"refused at admission: {reasons or 'nothing'}")
     return found
 
 

@@ -36,7 +36,7 @@ from walras.community.sections import (
     read_settlement,
     read_wires,
 )
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, reason_of
 from walras.slots import ALLOWED_MINUTES, SlotGrid
 from walras.tariffs.records import feed_in_rate
 
@@ -48,11 +48,11 @@ PACKAGE = "package:"
 def load_community(path: str | Path) -> Community:
     """The community described at `path`. Raises InputError with all faults: line, field, value, what was expected."""
     path = Path(path)
-    what = f"community file {path.name}"
+    what = f"community file {path}"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as cause:
-        fault = Fault("file", "path", str(path), "a readable text file in UTF-8")
+        fault = Fault(str(path), "file", reason_of(cause), "a community described in TOML, text in UTF-8")
         raise InputError(what, [fault]) from cause
     try:
         values = tomllib.loads(text, parse_float=Decimal)

@@ -2,8 +2,8 @@
 
 Reading a member's data out, forgetting a member, erasing what is past its retention, giving and withdrawing consent, revoking a
 credential, ordering a dispatch, publishing a statistic: each is a line of the journal like any other, so it is in the hash chain,
-in the public record, and cannot be undone in silence. An act changes no state of the exchange; a run that goes on, and the audit,
-pass over it in its place.
+in the public record, and cannot be undone in silence. An act moves no energy and no money; a run that goes on, and the audit, pass
+over it in its place. What was ordered of devices binds the slots that open after it (`ordered`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry, Journal
+from walras.exchange.sealed import Private
 
 
 class ActKind(Enum):
@@ -69,11 +70,11 @@ def act_from_public(entry: Entry) -> Act:
         raise JournalError(f"entry {entry.seq} ({entry.kind}): not an act: {cause}", thing=entry.seq) from cause
 
 
-def record_act(journal: Journal, act: Act) -> Entry:
+def record_act(journal: Journal, act: Act, private: Private | None = None) -> Entry:
     """Append the act; JournalError in a journal that was not opened by a run."""
     if not journal.count:
         raise JournalError("an act needs a run that was begun", way_out="`walras run` begins one")
-    return journal.append(ACT, None, act_to_public(act))
+    return journal.append(ACT, None, act_to_public(act), private)
 
 
 def acts_of(entries: Iterable[Entry], account: int | None = None) -> list[Act]:

@@ -4,6 +4,7 @@
     delivered           metered net energy and the energy in the member's batteries after the slot
     days_committed      the meter's key id and the salt of the member's committed day; common: the digests of all commitments
     slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
+    act                 of an order to a member's devices: its signed bytes
     readings_admitted   what the member's meter sent, and the salted leaf they are billed by; common: the digests of all leaves
 
 So each member's data stand alone: they can be handed out, or erased, without touching another's.
@@ -35,6 +36,17 @@ DIGEST_BYTES = 32
 def opened_private(ids: Sequence[str], credentials: Sequence[str]) -> Private:
     """The private part of `run_opened`."""
     return Private(b"", tuple(canonical({"id": i, "credential": c}) for i, c in zip(ids, credentials, strict=True)))
+
+
+def ordered_private(account: int, encoded: bytes) -> Private:
+    """The private part of an order to the devices of `account`: the bytes that its sender signed."""
+    return Private(b"", (*[b""] * account, canonical({"order": encoded.hex()})))
+
+
+def signed_order(entry: Entry, account: int) -> bytes | None:
+    """The signed bytes of such an order; None where they were erased."""
+    part = None if entry.private is None else entry.private.part(account)
+    return bytes.fromhex(json.loads(part)["order"]) if part else None
 
 
 def member_ids(opened: Entry) -> dict[str, int]:

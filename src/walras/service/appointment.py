@@ -16,8 +16,11 @@ from walras.community import Community
 from walras.errors import Fault, InputError, MeteringError
 from walras.exchange.terms import Terms
 from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
+from walras.ledger.batch_deployment import planned_batches
+from walras.ledger.calls import Contract
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
+from walras.ledger.standing import BATCHES, Standing, read_standing
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
 from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
@@ -28,6 +31,7 @@ from walras.service.access_log import Guard
 from walras.service.balance_node import BalanceNode
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.message_store import MessageStore
+from walras.service.oracle_batches import BatchDuty
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
@@ -37,7 +41,7 @@ from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
-RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.LOG)
+RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.BATCH, Right.LOG)
 """What the exchange may ask of the nodes."""
 
 GATEWAY = "gateway"
@@ -56,6 +60,7 @@ class Appointment:
     seed: bytes
     roll: Roll | None = None
     own_exchange_key: Key | None = None
+    standing: Standing | None = None
 
     @property
     def operator(self) -> PublicKey:
@@ -95,9 +100,23 @@ class Appointment:
 
     @property
     def addresses(self) -> LedgerAddresses:
-        """Where the contracts of a run on the embedded chain stand: they follow from the admin's address."""
+        """Where the contracts stand: by the manifest, or on the embedded chain, where they follow from the admin's address."""
+        if self.standing is not None:
+            return self.standing.addresses
         admin = self.keys.admin.address if self.roll is None else self.roll.admin
         return planned_addresses(admin, Genesis(()).chain_id)
+
+    @property
+    def batches(self) -> Contract:
+        """Where the contract of a run that settles in batches stands; InputError where the manifest has none."""
+        if self.standing is not None:
+            added = self.standing.added.get(BATCHES)
+            if added is None:
+                expected = f"a {BATCHES}, as `walras deploy --contracts {BATCHES}` adds it"
+                raise InputError(str(self.standing.manifest), [Fault("additions", BATCHES, "missing", expected)])
+            return Contract(BATCHES, self.standing.addresses.chain_id, added.address)
+        admin = self.keys.admin.address if self.roll is None else self.roll.admin
+        return planned_batches(admin, Genesis(()).chain_id)
 
     def members(self) -> dict[bytes, int]:
         """Whose data a device's readings are; the feeder's meter counts as one more."""
@@ -117,8 +136,13 @@ def exchange_credential(community: Community, operator: Key, exchange: str) -> s
     return issue_access(operator, exchange, RIGHTS, grid.origin, until)
 
 
-def appointment(community: Community, roll: Path | None = None) -> Appointment:
-    """All that follows from the community, and from the roll where there is one."""
+def appointment(community: Community, roll: Path | None = None, manifest: Path | None = None) -> Appointment:
+    """All that follows from the community, from the roll where there is one, and from the manifest of contracts that stand."""
+    standing = None if manifest is None else read_standing(manifest)
+    return replace(_appointment(community, roll), standing=standing)
+
+
+def _appointment(community: Community, roll: Path | None) -> Appointment:
     seed = run_seed(community)
     trading, keys = Trading(community), ledger_keys(seed)
     if roll is None:
@@ -195,6 +219,7 @@ def make_oracle(
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
             lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
         ),
+        None if a.terms.batches is None else BatchDuty(a.terms, a.batches, a.trading.item_micro, signing.sign_digest),
     )
     return OracleNode(
         duty,

@@ -36,7 +36,7 @@ from walras.metering.feeder import Feeder, check_feeder, split_batch, transforme
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
 from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
-from walras.metering.oracle import Signer, Vote
+from walras.metering.oracle import Signer, Vote, own_digest
 from walras.metering.proofs.day import DAY_SLOTS
 from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
 from walras.metering.reading import split_reading
@@ -45,9 +45,14 @@ from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, 
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.oracle_batches import BatchDuty, batch_word
 from walras.service.oracle_words import Words, corrected_slot, correction_word, days_word, is_source, looked_at, may_be_late
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
+
+MAX_FRAME = max(MAX_BATCH_BYTES, 2_000_000)
+MAX_BATCH_SLOTS = 1_440
+"""Fifteen days of quarter hours: as long as readings are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Duty:
     guard: Guard | None = None
     revoked: Callable[[datetime], Sequence[int]] | None = None
     words: Words | None = None
+    batches: BatchDuty | None = None
 
 
 class OracleNode:
@@ -205,6 +211,14 @@ class OracleNode:
         readings = [self._standing(slot)[0] for slot in slots]
         return days_word(words, self._store, self._registry, readings, salts)
 
+    def batch(self, slots: range, packed: bytes) -> bytes:
+        """This oracle's word on a batch of settled slots (`oracle_batches`). PhaseError while one of them can still change."""
+        self._words(slots[-1])
+        duty = self._duty.batches
+        if duty is None:
+            raise MeteringError("the community settles slot by slot: there are no batches to sign", thing=slots)
+        return batch_word(duty, self._store, [self._standing(slot)[0] for slot in slots], packed)
+
     def _standing(self, slot: int) -> tuple[SlotReadings, dict[int, int]]:
         return corrected_slot(self._registry, self._store, self.readings_of(slot))
 
@@ -223,7 +237,7 @@ class OracleNode:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: batches acknowledged by their number, votes by root and signature."""
         try:
-            while (frame := await read_frame(reader, MAX_BATCH_BYTES)) is not None:
+            while (frame := await read_frame(reader, MAX_FRAME)) is not None:
                 try:
                     answer = self._reply(*frame)
                 except (MeteringError, PhaseError) as why:
@@ -249,6 +263,9 @@ class OracleNode:
         """The answer to a request that a credential allows; every one is logged, also what is refused."""
         asked = judged(guard, body, self._store, self._clock)
         slot = int.from_bytes(asked.body[:8], "big")
+        if asked.right is Right.BATCH:
+            note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
+            return self.batch(_slots_of(asked.body), asked.body[10:])
         fixed, each = _SHAPES.get(asked.right, (8, 0))
         if len(asked.body) != fixed + each * len(self._registry.keys):
             raise MeteringError(f"{fixed} bytes and salts of {each} were expected", thing=asked.right)
@@ -265,7 +282,7 @@ class OracleNode:
             return self.days(range(slot, slot + second), salts)
         if asked.right is Right.VOTE:
             vote = self.vote(slot, salts)
-            return vote.root + vote.signature
+            return vote.root + vote.signature + own_digest(vote.oracle, slot, self.readings_of(slot).leaves)
         raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
@@ -274,6 +291,14 @@ class OracleNode:
         ready(server.sockets[0].getsockname()[1])
         async with server:
             await server.serve_forever()
+
+
+def _slots_of(body: bytes) -> range:
+    """First slot in 8 bytes, how many in 2; MeteringError for none or too many."""
+    first, count = int.from_bytes(body[:8], "big"), int.from_bytes(body[8:10], "big")
+    if len(body) <= 10 or not 1 <= count <= MAX_BATCH_SLOTS:
+        raise MeteringError(f"a batch of 1 to {MAX_BATCH_SLOTS} slots was expected", thing=count)
+    return range(first, first + count)
 
 
 _SHAPES = {

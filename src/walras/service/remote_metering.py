@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
+from typing import Any
 
 import cbor2
 
 from walras.errors import MeteringError
 from walras.exchange.acts import Act, ActKind
-from walras.exchange.batching import BatchSlot, MadeBatch
+from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest
 from walras.ledger import LedgerAddresses
 from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
@@ -26,6 +27,7 @@ from walras.metering import Refusal, SlotReadings, Vote
 from walras.metering.access import Right, sign_request
 from walras.metering.feeder import FeederCheck
 from walras.metering.merkle import root_of
+from walras.metering.oracle import own_digest
 from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import leaf_salt
 from walras.service.access_log import act_of_log
@@ -33,6 +35,7 @@ from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
+from walras.service.oracle_batches import batch_body
 from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
@@ -68,6 +71,7 @@ class RemoteMetering:
         self._further = further
         self._a, self._nodes, self._secrets, self._clock = appointment, nodes, secrets, clock
         self._credential = appointment.exchange_credential
+        self._leaves: tuple[int, tuple[bytes, ...]] = (-1, ())
 
     def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
         """As `MeteringPath.take`: sent, acknowledged by the oracles, closed by their deadline."""
@@ -77,24 +81,31 @@ class RemoteMetering:
             self._send(slot, list(batch[at : at + CHUNK]))
         self._wait_for_oracles(slot)
         self._clock.move(due + timedelta(seconds=1))
-        return self._agreed(slot, [report for _, report in self._reports(slot)])
+        closed = self._agreed(slot, [report for _, report in self._reports(slot)])
+        self._leaves = slot, closed[0].leaves
+        return closed
 
     def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
         """The nodes keep their own memory."""
+        self._leaves = slot, readings.leaves
 
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
-        """The votes of all oracles, or of those that answer in time."""
+        """The votes of all oracles, or of those that answer in time; of none that cannot show that it holds the readings.
+
+        Beside its vote an oracle gives its own digest of them, which nobody makes from a root or from another's digest.
+        """
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
-        return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+        held, leaves = self._leaves
+        own = [own_digest(n, slot, leaves) if held == slot else b"" for n in self._numbers]
+        return [Vote(n, slot, a[:32], a[32:-32]) for n, a in answers if len(a) == 64 + SIGNATURE_BYTES and a[-32:] == own[n]]
 
     def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
-        """The nodes sign no batches: a run over them settles every slot by itself (`study.runner`)."""
-        raise MeteringError(
-            f"batch from slot {made.batch.first_slot}: gateway and oracles of their own sign no batches",
-            thing=made.batch.first_slot,
-            way_out='`settle = "direct"` in the community file, or a run in one process',
-        )
+        """Each oracle settles the slots again on its own readings; its word counts where it comes to the same batch."""
+        self._clock.move(self._standing_from(slots[-1].slot))
+        digest = batch_digest(self._a.terms, made, contract)
+        answers = self._ask_all(Right.BATCH, batch_body(slots, made))
+        return [(self._a.terms.oracles[n], a[32:]) for n, a in answers if a[:32] == digest and len(a) == 32 + SIGNATURE_BYTES]
 
     def late(self, slot: int, batch: Sequence[bytes]) -> None:
         """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
@@ -181,17 +192,21 @@ class RemoteMetering:
         return self._ask_all(Right.READ, slot.to_bytes(8, "big"))
 
     def _agreed(self, slot: int, reports: Sequence[bytes]) -> Closed:
-        """The readings that a quorum reports; MeteringError where none has one."""
-        by_root: dict[bytes, list[list[object]]] = {}
+        """The readings that a quorum reports, and of these what most say of refusals and the balance: no one's word alone counts.
+
+        MeteringError where no quorum has the same readings.
+        """
+        by_root: dict[bytes, list[list[Any]]] = {}
         for report in reports:
             leaves, refused, balance = cbor2.loads(report)
             by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance])
         for same in by_root.values():
             if len(same) >= self._a.terms.quorum:
-                leaves, refused, balance = same[0]
-                counts = {Refusal(reason): count for reason, count in refused.items()}  # type: ignore[attr-defined]
-                check = None if balance is None else FeederCheck(*balance)  # type: ignore[misc]
-                return readings_of_leaves(slot, leaves), counts, check  # type: ignore[arg-type]
+                refused = _most([refused for _, refused, _ in same])
+                balance = _most([balance for _, _, balance in same])
+                counts = {Refusal(reason): count for reason, count in refused.items()}
+                check = None if balance is None else FeederCheck(*balance)
+                return readings_of_leaves(slot, same[0][0]), counts, check
         raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
 
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
@@ -217,7 +232,7 @@ class RemoteMetering:
         peer = self._nodes.oracles[number]
         name = self._a.terms.oracles[number]
         request = sign_request(self._a.exchange_key, self._credential, right, name, body, self._clock())
-        patience = DAY_PATIENCE_S if right is Right.COMMIT else PATIENCE_S
+        patience = DAY_PATIENCE_S if right in (Right.COMMIT, Right.BATCH) else PATIENCE_S
         return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, patience)
 
     def _tries(self, what: str) -> Iterator[None]:
@@ -227,6 +242,11 @@ class RemoteMetering:
             yield
             sleep(PAUSE_S)
         raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
+
+
+def _most(said: Sequence[Any]) -> Any:
+    """What most say; the first of them where two are said as often."""
+    return max(said, key=said.count)
 
 
 def _silent(node: str, at: datetime) -> Act:

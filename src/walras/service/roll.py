@@ -23,7 +23,7 @@ from pathlib import Path
 from eth_utils.address import is_checksum_address
 
 from walras.community import Community
-from walras.errors import Fault, InputError, MeteringError
+from walras.errors import Fault, InputError, MeteringError, reason_of
 from walras.exchange.terms import SYSTEM_ACCOUNTS
 from walras.metering import public_key_of
 from walras.metering.identity import Key, PublicKey
@@ -97,7 +97,7 @@ def _table(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
-        raise InputError(str(path), [Fault(str(path), "file", str(cause), "TOML")]) from cause
+        raise InputError(str(path), [Fault(str(path), "file", reason_of(cause), "TOML")]) from cause
 
 
 def _did(path: Path, given: dict[str, object], name: str, faults: list[Fault]) -> PublicKey | None:

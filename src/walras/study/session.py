@@ -25,6 +25,7 @@ from walras.exchange.fold import RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.masked import masked_to_public
 from walras.exchange.network_charges import slot_reactive
+from walras.exchange.ordered import bounds_of, in_force, ordered_from_public, ordered_to_public
 from walras.exchange.parts import (
     admitted_private,
     closed_readings,
@@ -54,6 +55,7 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import SlotReadings, Vote, key_id
 from walras.metering.reading import MAX_DEVICE_QUALITY
+from walras.strategies.commanded import unbound
 from walras.study.days import Days
 from walras.study.late import Waiting, late_devices
 from walras.study.masked import MaskedMeters
@@ -73,6 +75,7 @@ class Session:
         self._layout = parts.terms.layout()
         self._soc = parts.trading.initial_soc
         self._settler = Settler(parts, recorder)
+        self._bounds = unbound(parts.terms.members)
         self._waiting: list[Waiting] = []
         meters = tuple(key_id(key) for key in parts.meters.registry.keys)
         self._days = Days(parts.terms, parts.leaf_secrets, meters)
@@ -113,16 +116,18 @@ class Session:
         def at(kind: EventKind, decide: Callable[[], Decision]) -> Entry:
             return step(kind.value, slot, decide)
 
-        prices = at(
-            EventKind.SLOT_OPENED,
-            lambda: ({"start": grid.start(slot).isoformat(), "item_micro": p.trading.item_micro(slot).tolist()}, None),
-        )
-        item_micro = np.array(prices.public["item_micro"], dtype=np.int64)
+        def begin() -> Decision:
+            ordered = ordered_to_public(in_force(self._recorder.state.commands, grid, slot))
+            return {"start": grid.start(slot).isoformat(), "item_micro": p.trading.item_micro(slot).tolist()} | ordered, None
+
+        opened = at(EventKind.SLOT_OPENED, begin).public
+        item_micro = np.array(opened["item_micro"], dtype=np.int64)
+        self._bounds = bounds_of(ordered_from_public(opened), p.terms.members)
         sealed: list[tuple[Orders, list[bytes]]] = []
 
         def seal() -> tuple[Orders, list[bytes]]:
             if not sealed:
-                orders = p.trading.orders(slot, self._soc)
+                orders = p.trading.orders(slot, self._soc, self._bounds)
                 sealed.append((orders, [self._salt(slot, i) for i in orders.id.tolist()]))
             return sealed[0]
 
@@ -235,7 +240,8 @@ class Session:
         self._settler.settle(corrected, standing, f"correction of slot {slot}")
 
     def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Felt:
-        return self._p.trading.dispatched(slot, self._soc, positions_of(orders, clearing, self._p.terms.members))
+        positions = positions_of(orders, clearing, self._p.terms.members)
+        return self._p.trading.dispatched(slot, self._soc, positions, self._bounds)
 
     def _limits(
         self, slot: int, orders: Orders, clearing: Clearing, at: Callable[[EventKind, Callable[[], Decision]], Entry]
@@ -247,7 +253,7 @@ class Session:
 
         def decide() -> Decision:
             done = self._dispatched(slot, orders, clearing)
-            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, self._soc, done, orders, clearing)), None
+            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, self._soc, done, orders, clearing, self._bounds)), None
 
         sold = positions_of(orders, clearing, p.terms.members).sold_wh
         public = at(EventKind.CURTAILED, decide).public
