@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -17,29 +17,33 @@ import cbor2
 import numpy as np
 import pytest
 
-from e2e.node_loop import Loop, balance_in, gateway_in, oracle_in
+from e2e.node_loop import PLENTY, Loop, balance_in, gateway_in, oracle_in
 from e2e.nodes import ORACLES, Village
 from e2e.runs import copy_of, forge, rural1_private, with_privacy
+from keys_world import make_keyring
 from walras.commands.rights import export_command, forget_command
+from walras.commands.secrets import read_secret
 from walras.community import load_community
 from walras.errors import AuditError, InputError, MeteringError
 from walras.exchange.audit import Audit
 from walras.exchange.journal import Entry, read_public_record
+from walras.ledger.keys import key_of
 from walras.metering import SlotReadings, derive_key, did_of, key_id
 from walras.metering.access import Right, issue_access, sign_request
 from walras.metering.aggregation import MODULUS
 from walras.metering.masked import pack
 from walras.metering.slot_readings import encode_substitute
-from walras.service.appointment import Appointment, appointment, make_balance
+from walras.service.appointment import Appointment, appointed_exchange, appointment, make_balance, make_gateway, make_oracle
 from walras.service.clocks import FileClock
 from walras.service.frames import MASKED, REQUEST, TOLD, ask
 from walras.service.gateway_node import Peer
+from walras.service.keys import open_key
 from walras.service.message_store import MessageStore
 from walras.service.remote_balance import RemoteBalance
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.meters import make_meters, run_seed
 from walras.study.oracles import Closed, InProcess
-from walras.study.runner import PUBLIC, Options, Run
+from walras.study.runner import PUBLIC, Appointed, Options, Run
 
 LIAR, SLOTS = 3, 4
 SETTLED = ("import_wh", "export_wh", "cash_nano", "energy_wh", "trades", "trades_root")
@@ -170,6 +174,37 @@ def test_over_nodes_of_their_own_the_record_is_that_of_one_process(loop: Loop, t
     lines = (rural1_private() / PUBLIC).read_bytes().splitlines()
     assert [entry.line for entry in entries] == lines[: len(entries)]
     assert None not in words(entries)
+
+
+def test_with_keys_of_their_own_the_meters_sum_under_secrets_that_no_seed_gives(loop: Loop, tmp_path: Path) -> None:
+    community = with_privacy(tmp_path, late_percent=0)
+    ring = make_keyring(tmp_path, community)
+    secret = read_secret(ring.secret, "test")
+    exchange = appointed_exchange(ring.community, ring.roll, ring.keys, secret, None)
+    clock = FileClock(tmp_path / "clock")
+    a, gateway_key = appointment(ring.community, ring.roll), open_key(str(tmp_path / "gateway.pem"))
+    owns = [key_of(read_secret(place, "test")) for place in [*map(ring.oracle_key, range(ORACLES)), ring.balance_key]]
+    peers: list[Peer] = []
+
+    def served(name: str, make: Callable[[], Any], *more: float) -> Peer:
+        async def run(ready: Callable[[int], None]) -> None:
+            await make().run("127.0.0.1", 0, *more, ready)
+
+        return Peer(name, "127.0.0.1", loop.serve(run))
+
+    for number, own in enumerate(owns[:-1]):
+        store = tmp_path / f"oracle-{number}.sqlite"
+        peers.append(served(f"oracle-{number}", partial(make_oracle, a, number, own, None, store, bytes(32), clock)))
+    stored = tmp_path / "gateway.sqlite", bytes(32)
+    gateway = served("gateway", partial(make_gateway, a, gateway_key, *stored, peers, PLENTY, lambda: 0, clock), 0.01)
+    nodes = Nodes(gateway, tuple(peers))
+    where = served("balance", partial(make_balance, a, owns[-1], tmp_path / "balance.sqlite", clock))
+    options = Options(secret=secret, appointed=Appointed(exchange.meters, exchange.keys))
+    path = RemoteBalance(exchange, where, clock)
+    entries = some_slots(Run(community, tmp_path / "run", options, lambda c, s: RemoteMetering(exchange, nodes, s, clock), path))
+    assert [word and word["gap_wh"] for word in words(entries)] == [[0, 0]] * SLOTS
+    from_seed = appointment(load_community(community)).terms.balance_oracle
+    assert entries[0].public["oracles"]["balance"] == owns[-1].address != from_seed
 
 
 def test_a_balance_oracle_that_is_away_holds_up_no_settlement_and_the_record_says_so(loop: Loop, tmp_path: Path) -> None:
