@@ -46,6 +46,7 @@ def window(import_wh: object = None, **other: object) -> Window:
         "export_wh": np.zeros((SLOTS, 2), dtype=np.int64),
         "counter": np.arange(SLOTS)[:, None] + np.array([[5, 900]]),
         "delay_s": np.full((SLOTS, 2), 20),
+        "heard": np.ones((SLOTS, 2), dtype=bool),
     }
     return Window(**(columns | other))  # type: ignore[arg-type]
 
@@ -103,7 +104,7 @@ def test_a_spike_is_measured_against_the_third_highest() -> None:
 
 def test_a_clock_that_is_fast_or_slow_is_named_with_its_seconds() -> None:
     # the usual delay of two devices is the median of both, so the third makes it
-    wide = {"present": np.ones((4, 3), bool), "export_wh": np.zeros((4, 3), int)}
+    wide = {"present": np.zeros((4, 3), bool), "heard": np.ones((4, 3), bool), "export_wh": np.zeros((4, 3), int)}
     wide |= {"import_wh": np.arange(12).reshape(4, 3) + 100, "counter": np.arange(12).reshape(4, 3) // 3}
 
     def clocks(delays: list[int]) -> list[tuple[Check, int, int]]:

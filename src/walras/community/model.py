@@ -55,7 +55,10 @@ class Pv:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One meter: where it hangs, by which contract it is supplied, what stands behind it."""
+    """One meter: where it hangs, by which contract it is supplied, what stands behind it.
+
+    `meter_clock_s` is what the meter's clock is off, in a simulated run: so many seconds behind (below 0: ahead).
+    """
 
     id: str
     node: str
@@ -65,6 +68,7 @@ class Member:
     pv: tuple[Pv, ...] = ()
     battery: Battery | None = None
     subscribed_w: int = 0
+    meter_clock_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ DROOPS: tuple[DroopName, ...] = get_args(DroopName)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
+MAX_CLOCK_S = 86_400
 MAX_KW = 100_000
 MAX_G_PER_KWH = 5_000
 MAX_SHIFT = 100_000
@@ -302,6 +303,7 @@ def read_member(table: Table, strategy: StrategyName) -> Member:
         pv=tuple(_pv(row) for row in table.tables("pv")),
         battery=_battery(table.table("battery")) if table.has("battery") else None,
         subscribed_w=table.scaled("subscribed_kw", 3, 0, MAX_KW, 0),
+        meter_clock_s=table.whole("meter_clock_s", -MAX_CLOCK_S, MAX_CLOCK_S) if table.has("meter_clock_s") else 0,
     )
     if not any(table.has(name) for name in ("loads", "pv", "battery")):
         table.fault("loads", "absent", "at least one of loads, pv, battery")

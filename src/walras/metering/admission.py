@@ -189,6 +189,12 @@ class Refused:
         return {Refusal(number): counted[number] for number in sorted(counted)}
 
 
+def truly_signed(rows: int, refused: Refused) -> list[int]:
+    """The rows of a batch of `rows` in which a device in good standing spoke: admitted, or refused though its signature held."""
+    forged = set(refused.row[refused.reason < Refusal.REPLAYED].tolist())
+    return [row for row in range(rows) if row not in forged]
+
+
 def admit(
     state: AdmissionState,
     registry: Registry,

@@ -31,10 +31,11 @@ from walras.metering.admission import (
     columns_of,
     frozen,
     revoke,
+    truly_signed,
 )
 from walras.metering.feeder import Feeder, check_feeder, split_batch, transformer_net_wh
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
-from walras.metering.identity import PublicKey
+from walras.metering.identity import PublicKey, key_id
 from walras.metering.merkle import root_of
 from walras.metering.oracle import Signer, Vote
 from walras.metering.proofs.day import DAY_SLOTS
@@ -118,11 +119,26 @@ class OracleNode:
                 self._store.add(Taken(reading[8:24], int(counter), int(slot), reading))
             for one in came_late:
                 self._store.add_late(one)
+            for row in truly_signed(len(homes), refused):
+                self._note_arrival(homes[row], now)
+            for one in came_late:
+                self._note_arrival(one.encoded, now)
             for slot, reasons in (*_refused_by_slot(homes, refused).items(), *refused_late.items()):
                 self._store.count_refused(reasons, slot)
             self._store.note_received(batch.gateway, batch.number, batch.root)
         self._state = state
         return batch.number
+
+    def _note_arrival(self, reading: bytes, now: datetime) -> None:
+        fields = split_reading(reading)
+        assert fields is not None
+        self._store.note_arrival(fields[0], fields[1], int(now.timestamp()))
+
+    def _delays(self, slot: int) -> list[int | None]:
+        """By device: seconds from the end of the slot until this oracle heard of it, None where it did not."""
+        arrivals, end = self._store.arrivals(slot), int(self._rules.grid.end(slot).timestamp())
+        heard = (arrivals.get(kid) for kid in map(key_id, self._registry.keys))
+        return [None if at is None else at - end for at in heard]
 
     def _opened(self, encoded: bytes) -> Batch:
         for key in self._duty.gateways.values():
@@ -180,7 +196,7 @@ class OracleNode:
         return Vote(self._duty.number, slot, *given)
 
     def report(self, slot: int) -> bytes:
-        """What this oracle holds of a closed slot: leaves, refusals by reason, and the feeder's balance (CBOR)."""
+        """What this oracle holds of a closed slot: leaves, refusals by reason, the feeder's balance, when each was heard (CBOR)."""
         self._check_closed(slot)
         readings = self.readings_of(slot)
         balance = None
@@ -192,12 +208,12 @@ class OracleNode:
             if transformer is not None:
                 check = check_feeder(feeder, self._rules.grid, readings, transformer)
                 balance = [check.residual_wh, check.tolerance_wh]
-        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance])
+        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance, self._delays(slot)])
 
     def corrected(self, slot: int, revision: int, salts: Sequence[bytes]) -> bytes:
         """The slot after what came late, and this oracle's word on it (`oracle_words`). PhaseError while more may come."""
         words = self._words(slot)
-        return correction_word(words, self._store, self._standing(slot), revision, salts)
+        return correction_word(words, self._store, self._standing(slot), revision, salts, self._delays(slot))
 
     def days(self, slots: range, salts: Sequence[bytes]) -> bytes:
         """This oracle's word on the commitments to the days over `slots`. PhaseError while one of them can still change."""

@@ -83,13 +83,18 @@ def is_source(rules: Rules, dispute: timedelta, earlier: int, slot: int) -> bool
 
 
 def correction_word(
-    words: Words, store: ReadingStore, corrected: tuple[SlotReadings, dict[int, int]], revision: int, salts: Sequence[bytes]
+    words: Words,
+    store: ReadingStore,
+    corrected: tuple[SlotReadings, dict[int, int]],
+    revision: int,
+    salts: Sequence[bytes],
+    delays: list[int | None],
 ) -> bytes:
-    """CBOR of leaves, refusals, root and signature of a slot's `revision`; the first word stands."""
+    """CBOR of leaves, refusals, when each was heard, root and signature of a slot's `revision`; the first word stands."""
     readings, refused = corrected
     root = root_of([salt + leaf for salt, leaf in zip(salts, readings.leaves, strict=True)])
     said = _said_once(store, "correction", readings.slot, revision, root, words.sign_correction)
-    return cbor2.dumps([list(readings.leaves), refused, *said])
+    return cbor2.dumps([list(readings.leaves), refused, delays, *said])
 
 
 def days_word(words: Words, store: ReadingStore, registry: Registry, readings: list[SlotReadings], salts: Sequence[bytes]) -> bytes:

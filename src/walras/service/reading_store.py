@@ -37,6 +37,8 @@ create table if not exists late (
     record blob not null, primary key (key_id, counter)) without rowid;
 create table if not exists word (kind text not null, first integer not null, second integer not null, root blob not null,
     signature blob not null, primary key (kind, first, second)) without rowid;
+create table if not exists arrival (key_id blob not null, slot integer not null, member integer not null, at integer not null,
+    primary key (key_id, slot)) without rowid;
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
     primary key (slot, reason)) without rowid;
 create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
@@ -93,6 +95,15 @@ class ReadingStore:
     def add_late(self, taken: Taken) -> bool:
         """Store a reading that came after its slot's deadline, apart from the others. Within a transaction."""
         return self._db.execute("insert or ignore into late values (?, ?, ?, ?, ?)", self._sealed(taken)).rowcount == 1
+
+    def note_arrival(self, key_id: bytes, slot: int, at: int) -> None:
+        """When (Unix seconds) a device was first heard of a slot. Within a transaction."""
+        row = (key_id, slot, self._members[key_id], at)
+        self._db.execute("insert or ignore into arrival values (?, ?, ?, ?)", row)
+
+    def arrivals(self, slot: int) -> dict[bytes, int]:
+        """When (Unix seconds) each device was first heard of a slot."""
+        return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from arrival where slot = ?", (slot,))}
 
     def late(self, slot: int) -> list[Taken]:
         """What came of a slot after its deadline, decrypted, by device and counter."""
@@ -260,6 +271,7 @@ class ReadingStore:
         with self.transaction():
             self._ring = forget(self._ring, member)
             self._db.execute("delete from member_key where member = ?", (member,))
+            self._db.execute("delete from arrival where member = ?", (member,))
             gone = sum(
                 self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")
             )

@@ -36,6 +36,9 @@ from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_rea
 from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
+PAST = timedelta(microseconds=1)
+"""From the last moment at which something may come to the first at which it may not."""
+
 CHUNK = 1_000
 DAY_PATIENCE_S = 60.0
 """For an answer that takes an oracle through all readings of a day."""
@@ -60,17 +63,21 @@ class RemoteMetering:
         self._a, self._nodes, self._secrets, self._clock = appointment, nodes, secrets, clock
         self._credential = appointment.exchange_credential
 
-    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
-        """As `MeteringPath.take`: sent, acknowledged by the oracles, closed by their deadline."""
-        due = self._a.community.grid.end(slot) + timedelta(seconds=self._a.terms.metering_deadline_s)
-        self._clock.move(due)
+    def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
+        """As `MeteringPath.take`: sent as the clock comes to it, acknowledged by the oracles, closed by their deadline."""
+        end = self._a.community.grid.end(slot)
+        for delay in sorted(set(after_s)):
+            self._clock.move(end + timedelta(seconds=delay))
+            self._hand_on(slot, [one for one, its in zip(batch, after_s, strict=True) if its == delay])
+        self._clock.move(end + timedelta(seconds=self._a.terms.metering_deadline_s) + PAST)
+        return self._agreed(slot, [report for _, report in self._reports(slot)])
+
+    def _hand_on(self, slot: int, batch: Sequence[bytes]) -> None:
         for at in range(0, len(batch), CHUNK):
             self._send(slot, list(batch[at : at + CHUNK]))
         self._wait_for_oracles(slot)
-        self._clock.move(due + timedelta(seconds=1))
-        return self._agreed(slot, [report for _, report in self._reports(slot)])
 
-    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+    def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
         """The nodes keep their own memory."""
 
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
@@ -87,13 +94,11 @@ class RemoteMetering:
             way_out='`settle = "direct"` in the community file, or a run in one process',
         )
 
-    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
-        for at in range(0, len(batch), CHUNK):
-            self._send(slot, list(batch[at : at + CHUNK]))
-        self._wait_for_oracles(slot)
+        self._hand_on(slot, batch)
 
-    def late_before(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """The nodes keep their own memory."""
 
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
@@ -102,8 +107,9 @@ class RemoteMetering:
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.CORRECT, slot.to_bytes(8, "big") + revision.to_bytes(2, "big") + salts)
         said = [(n, *cbor2.loads(answer)) for n, answer in answers]
-        readings, refused, _ = self._agreed(slot, [cbor2.dumps([leaves, counts, None]) for _, leaves, counts, _, _ in said])
-        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, root, signature in said]
+        reports = [cbor2.dumps([leaves, counts, None, delays]) for _, leaves, counts, delays, _, _ in said]
+        readings, refused, _, delays = self._agreed(slot, reports)
+        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, _, root, signature in said], delays
 
     def day_votes(
         self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
@@ -136,9 +142,9 @@ class RemoteMetering:
         return asyncio.run(self._asked(self._numbers, right, body))
 
     def _standing_from(self, slot: int) -> datetime:
-        """The first second in which nothing more can come of a slot."""
+        """The first moment at which nothing more can come of a slot."""
         terms = self._a.terms
-        return self._a.community.grid.end(slot) + timedelta(seconds=terms.metering_deadline_s + terms.dispute_window_s + 1)
+        return self._a.community.grid.end(slot) + timedelta(seconds=terms.metering_deadline_s + terms.dispute_window_s) + PAST
 
     def _send(self, slot: int, readings: list[bytes]) -> None:
         """Until every reading is on the gateway's disk, or refused for good; again where the gateway is away or told to wait."""
@@ -175,14 +181,15 @@ class RemoteMetering:
         """The readings that a quorum reports; MeteringError where none has one."""
         by_root: dict[bytes, list[list[object]]] = {}
         for report in reports:
-            leaves, refused, balance = cbor2.loads(report)
-            by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance])
+            leaves, refused, balance, delays = cbor2.loads(report)
+            by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance, delays])
         for same in by_root.values():
             if len(same) >= self._a.terms.quorum:
-                leaves, refused, balance = same[0]
+                leaves, refused, balance, _ = same[0]
                 counts = {Refusal(reason): count for reason, count in refused.items()}  # type: ignore[attr-defined]
                 check = None if balance is None else FeederCheck(*balance)  # type: ignore[misc]
-                return readings_of_leaves(slot, leaves), counts, check  # type: ignore[arg-type]
+                heard = zip(*(report[3] for report in same), strict=True)
+                return readings_of_leaves(slot, leaves), counts, check, [_median(delays) for delays in heard]  # type: ignore[arg-type]
         raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
 
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
@@ -218,6 +225,12 @@ class RemoteMetering:
             yield
             sleep(PAUSE_S)
         raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
+
+
+def _median(delays: Sequence[int | None]) -> int | None:
+    """The middle one, the lower of two: no oracle alone says when a meter was heard. None where no oracle heard it."""
+    heard = sorted(delay for delay in delays if delay is not None)
+    return heard[(len(heard) - 1) // 2] if heard else None
 
 
 def _silent(node: str, at: datetime) -> Act:

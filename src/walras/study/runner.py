@@ -34,7 +34,7 @@ from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
 from walras.study.ledger_rules import UNITS_PER_CURRENCY
 from walras.study.meters import Meters, make_meters, run_seed
-from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
+from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath, usual_delay_s
 from walras.study.parts import Parts, genesis_time
 from walras.study.session import Session
 from walras.study.trading import Trading
@@ -86,7 +86,7 @@ class Run:
         if self.community.ledger.settle == BATCHES and path is not None:
             expected = "direct over a gateway and oracles of their own: they sign no batches"
             raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
-        faults = batch_faults(self.community)
+        faults = [*batch_faults(self.community), *(clock_faults(self.community) if path is not None else [])]
         if faults:
             raise InputError(str(community_path), faults)
         if options.fresh and out.exists():
@@ -223,6 +223,16 @@ def batch_faults(community: Community) -> list[Fault]:
         f"at most {most // community.grid.minutes}: after exit_timeout_minutes members leave, and oracles keep {KEPT_DAYS} days"
     )
     return [Fault("[ledger]", "batch_slots", rules.batch_slots, expected)]
+
+
+def clock_faults(community: Community) -> list[Fault]:
+    """Meters' clocks that cannot be replayed over nodes of their own: these have one clock, which goes forward slot by slot."""
+    most = 60 * community.gates.metering_deadline_minutes - usual_delay_s(community)
+    return [
+        Fault(f"member {m.id}", "meter_clock_s", m.meter_clock_s, f"0 to {most} over a gateway and oracles of their own")
+        for m in community.members
+        if not 0 <= m.meter_clock_s <= most
+    ]
 
 
 def make_charges(community: Community, trading: Trading) -> NetworkCharges | None:

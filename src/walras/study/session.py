@@ -53,7 +53,8 @@ from walras.market.registry import mechanism_named
 from walras.metering import SlotReadings, Vote, key_id
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.study.days import Days
-from walras.study.late import Waiting, late_devices
+from walras.study.late import Sent, Waiting, late_devices, sent_in
+from walras.study.oracles import usual_delay_s
 from walras.study.parts import Parts
 from walras.study.physics import Felt, flow_to_public
 from walras.study.settler import Settler
@@ -190,7 +191,7 @@ class Session:
         p, was, slot = self._p, w.settled, w.settled.slot
         addresses, oracles = self._settler.addresses, p.terms.oracles
         revision = self._recorder.state.revisions.get(slot, 0) + 1
-        readings, refused, votes = p.path.correct(slot, revision, addresses)
+        readings, refused, votes, delays = p.path.correct(slot, revision, addresses)
         if sum(refused.values()) == len(w.late):
             return  # nothing that may correct came: the slot stands on its substitutes
         standing = settled_again(p.terms, self._layout, was, readings.import_wh, readings.export_wh)
@@ -223,7 +224,7 @@ class Session:
                 "trades_root": header.trades_root.hex(),
                 "journal_head": header.journal_head.hex(),
                 "transactions": self._settler.transactions(lambda: difference, w.at, correcting=True),
-            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets)
+            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets, delays)
 
         corrected = self._recorder.step(SLOT_CORRECTED, None, decide)
         if (corrected.public["slot"], corrected.public["root"]) != (slot, root.hex()):
@@ -261,20 +262,22 @@ class Session:
         p = self._p
         counter, devices = slot - p.terms.first + 1, p.terms.members
         delayed = late_devices(p.seed, slot, devices, p.community.metering.late_percent)
-        batch: list[bytes] = []
+        batch: list[Sent] = []
 
-        def signed() -> list[bytes]:
+        def signed() -> list[Sent]:
             if not batch:
-                batch.extend(p.meters.sign(slot, counter, net_wh))
+                batch.extend(sent_in(p.community, p.meters.registry, p.meters.sign(slot, counter, net_wh), delayed))
             return batch
 
         due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
         outcome: list[SlotReadings] = []
 
         def gather() -> Decision:
-            on_time = [encoded for device, encoded in enumerate(signed()) if device not in delayed]
+            on_time = [one for one in signed() if one.after_s <= p.terms.metering_deadline_s and not one.held_up]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
-            readings, refused, check = p.path.take(slot, [*on_time, feeder])
+            batch = [*(one.encoded for one in on_time), feeder]
+            arrivals = [*(one.after_s for one in on_time), usual_delay_s(p.community)]
+            readings, refused, check, delays = p.path.take(slot, batch, arrivals)
             outcome.append(readings)
             public = {
                 "root": readings.salted_tree(p.leaf_secrets).root.hex(),
@@ -284,12 +287,12 @@ class Session:
                 "feeder": feeder.hex(),
                 "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
             }
-            return public, admitted_private(on_time, p.meters.registry, readings, p.leaf_secrets)
+            return public, admitted_private(batch, p.meters.registry, readings, p.leaf_secrets, delays)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
             outcome.append(closed_readings(slot, admitted))
-            p.path.taken_before(slot, sent_batch(admitted), outcome[0])
+            p.path.taken_before(slot, *sent_batch(admitted), outcome[0])
         root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
             raise JournalError(f"slot {slot}: the readings kept do not have the root recorded", thing=admitted.seq)
@@ -304,11 +307,14 @@ class Session:
             votes = p.path.votes(slot, root, self._settler.addresses)
             return attested(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp())), None
 
-        late = tuple(signed()[device] for device in sorted(delayed))
+        heard_until = p.terms.metering_deadline_s + p.terms.dispute_window_s
+        late = [one for one in signed() if one.held_up or p.terms.metering_deadline_s < one.after_s <= heard_until]
         word = at(EventKind.ATTESTED, attest)
+        encoded = tuple(one.encoded for one in late)
         if late:
-            (p.path.late_before if self._recorder.replaying else p.path.late)(slot, late)
-        return outcome[0], word, late
+            hand_on = p.path.late_before if self._recorder.replaying else p.path.late
+            hand_on(slot, encoded, [one.after_s for one in late])
+        return outcome[0], word, encoded
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
