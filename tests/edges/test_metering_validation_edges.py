@@ -109,7 +109,7 @@ def test_a_clock_that_is_fast_or_slow_is_named_with_its_seconds() -> None:
 
     def clocks(delays: list[int]) -> list[tuple[Check, int, int]]:
         w = Window(FIRST, delay_s=np.tile(delays, (4, 1)), **wide)  # type: ignore[arg-type]
-        return [(f.check, f.device, f.value) for f in validate(w, RULE)]
+        return [(f.check, f.device, f.value) for f in validate(w, RULE) if f.check is not Check.MISSING]
 
     assert clocks([20, 20, 30]) == []
     assert clocks([20, 20, 31]) == [(Check.CLOCK_DRIFT, 2, 31)]

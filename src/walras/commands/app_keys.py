@@ -66,7 +66,8 @@ def enrol(
     community
         The community file (TOML): where the device hangs and what stands behind it.
     device
-        A member's id, `transformer` for the feeder's own meter, or `exchange` for who may ask the oracles.
+        A member's id, `transformer` for the feeder's own meter, `exchange` for who may ask the oracles, or `editor` for a person
+        who may edit readings.
     operator
         Place of the meter operator's key.
     out

@@ -13,7 +13,9 @@ from walras.commands.rights import OPERATOR, opened_run, refusal
 from walras.exchange.journal import read_public_record
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
 from walras.exchange.terms import Terms
+from walras.metering.correction import reason_of_leaf
 from walras.metering.purposes import PURPOSES
+from walras.metering.vault import SALT_BYTES
 from walras.service.data_protection import read_for
 from walras.study.runner import PUBLIC
 from walras.units import format_energy, format_money, format_price
@@ -80,12 +82,18 @@ def _energy_line(statement: Statement) -> str:
 
 def _corrections_table(statement: Statement, terms: Terms) -> Table:
     """Every correcting settlement on a line of its own: differences, already in the sums above."""
-    table = Table(title="corrected after late readings, in the sums above", title_justify="left", box=None, pad_edge=False)
-    for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay"):
-        table.add_column(name, justify="left" if name == "slot" else "right")
+    why = {leaf.slot: reason_of_leaf(leaf.data[SALT_BYTES:]) for leaf in statement.leaves if leaf.kind == "corrected reading"}
+    people = any(why.values())
+    title = f"corrected after {'late readings and edits' if people else 'late readings'}, in the sums above"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay", *(["why"] if people else [])):
+        table.add_column(name, justify="left" if name in ("slot", "why") else "right")
     for slot, taken, given, bought, sold, pays, _ in statement.corrections:
         energies = (f"{energy:+,} Wh" for energy in (taken, given, bought, sold))
-        table.add_row(f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4))
+        given_reason = why.get(slot)
+        said = "late reading" if given_reason is None else f"{given_reason[0].name.lower().replace('_', ' ')}, by {given_reason[1]}"
+        row = f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4)
+        table.add_row(*row, *([said] if people else []))
     return table
 
 

@@ -18,7 +18,7 @@ from walras.metering.identity import Key, PublicKey
 from walras.metering.status_list import read_list_of_any_time
 from walras.metering.tpm import EnrolmentRefusal, Policy, read_public
 from walras.metering.tpm.endorsement import certificate_fault
-from walras.service.appointment import exchange_credential
+from walras.service.appointment import editor_credential, exchange_credential
 from walras.service.enrolment import attest, credential_of, read_policy
 from walras.service.key_file import make_key
 from walras.service.keys import PREFIX, open_key, open_keys, open_tpm_key
@@ -28,6 +28,8 @@ from walras.service.tpm_device import TpmKey
 from walras.study.meters import meter_credential
 
 SECRET = "secret:"
+EDITOR = "editor"
+"""What stands in a device's place where a person is to edit readings."""
 
 
 def key_command(place: str, new: bool, passphrase: Path | None, registers: str | None) -> None:
@@ -75,7 +77,7 @@ def enrol_command(
     """Issue one credential; MeteringError, with the reason, where the device is not enrolled."""
     given = load_community(community)
     faults = [] if place is not None else [Fault("command line", "--key", None, "the place of the device's key, or --tpm TCTI")]
-    if unattested == (trust is not None) and device != EXCHANGE:
+    if unattested == (trust is not None) and device not in (EXCHANGE, EDITOR):
         expected = "one of them: what the operator trusts, or its word that it looks at nothing"
         faults.append(Fault("command line", "--trust, --unattested", (str(trust), unattested), expected))
     if faults or place is None:
@@ -84,6 +86,8 @@ def enrol_command(
     own, key = open_keys([operator, place], word)
     if device == EXCHANGE:
         token = exchange_credential(given, own, did_of(key.public_key()))
+    elif device == EDITOR:
+        token = editor_credential(given, own, did_of(key.public_key()))
     elif trust is None:
         token = issue(own, meter_credential(given, device, did_of(key.public_key())))
     else:

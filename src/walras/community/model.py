@@ -169,13 +169,20 @@ class MeteringRules:
 
     `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
     corrected when the window closes. 0: all are on time. `day_commitments`: each day's readings are committed to, so that members
-    can prove statements about them in zero knowledge.
+    can prove statements about them in zero knowledge. `corrections`: settled slots can be corrected until their dispute window
+    closes though no late readings are simulated: by edits, and by readings of clocks that are far behind.
     """
 
     oracles: int
     quorum: int
     late_percent: int = 0
     day_commitments: bool = False
+    corrections: bool = False
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a settled slot can change until its dispute window closes."""
+        return self.corrections or self.late_percent > 0
 
 
 @dataclass(frozen=True, slots=True)

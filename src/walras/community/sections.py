@@ -226,7 +226,8 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
-    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, table.flag("day_commitments", False))
+    flags = table.flag("day_commitments", False), table.flag("corrections", False)
+    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, *flags)
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")

@@ -16,6 +16,7 @@ from typing import Any
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry, Journal
+from walras.exchange.sealed import Private
 
 
 class ActKind(Enum):
@@ -30,6 +31,9 @@ class ActKind(Enum):
     ASKED = "requests to a node of the metering path"
     DISPATCHED = "a dispatch ordered"
     REVOKED = "a credential revoked"
+    EDITED = "an edit of a settled slot ordered"
+    METER_EXCHANGED = "a meter exchanged"
+    VALIDATED = "what a day's readings showed together"
     DENIED = "an act that no credential allowed"
 
 
@@ -67,11 +71,12 @@ def act_from_public(entry: Entry) -> Act:
         raise JournalError(f"entry {entry.seq} ({entry.kind}): not an act: {cause}", thing=entry.seq) from cause
 
 
-def record_act(journal: Journal, act: Act) -> Entry:
-    """Append the act; JournalError in a journal that was not opened by a run."""
+def record_act(journal: Journal, act: Act, private: Private | None = None) -> Entry:
+    """Append the act, behind whatever others have appended meanwhile; JournalError in a journal that was not opened by a run."""
     if not journal.count:
         raise JournalError("an act needs a run that was begun", way_out="`walras run` begins one")
-    return journal.append(ACT, None, act_to_public(act))
+    with journal.alone():
+        return journal.append(ACT, None, act_to_public(act), private)
 
 
 def acts_of(entries: Iterable[Entry], account: int | None = None) -> list[Act]:

@@ -97,6 +97,13 @@ def admitted_private(
     return Private(b"".join(SHA256_RFC6962.leaf(leaf) for leaf in salted), tuple(parts))
 
 
+def delays_of(registry: Registry, batch: Sequence[bytes], delays: Delays) -> Delays:
+    """The delays of those devices that sent something in `batch`."""
+    fields = (split_reading(encoded) for encoded in batch)
+    sent = {registry.index.get(one[0]) for one in fields if one is not None}
+    return [delay if device in sent else None for device, delay in enumerate(delays)]
+
+
 def sent_batch(entry: Entry) -> tuple[list[bytes], list[int]]:
     """What the meters sent, by device, and when: seconds after the end of the slot. JournalError where a part was erased."""
     parts = _private(entry).whole(_where(entry))

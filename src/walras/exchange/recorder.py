@@ -27,6 +27,8 @@ class Recorder:
         self._ahead: Entry | None = None
         self._state = ExchangeState()
         self.replayed = 0
+        self.acts: list[tuple[int | None, Entry]] = []
+        """The acts so far, each with the last slot that was settled before it."""
         self._look_ahead()
 
     @property
@@ -48,9 +50,10 @@ class Recorder:
         """The event `kind` of `slot`: from the journal, or decided now. JournalError if the journal holds another event here."""
         entry = self._ahead
         if entry is None:
-            self._pass_over(self._journal.catch_up())
-            public, private = decide()
-            entry = self._journal.append(kind, slot, public, private)
+            with self._journal.alone() as acts:
+                self._pass_over(acts)
+                public, private = decide()
+                entry = self._journal.append(kind, slot, public, private)
         elif (entry.kind, entry.slot) != (kind, slot):
             raise JournalError(
                 f"entry {entry.seq} is {entry.kind} of slot {entry.slot}, this run comes to {kind} of slot {slot}: "
@@ -71,7 +74,7 @@ class Recorder:
         assert self._recorded is not None
         self._ahead = next(self._recorded, None)
         while self._ahead is not None and self._ahead.kind == ACT:
-            self._state = apply(self._state, self._ahead)
+            self._see(self._ahead)
             self.replayed += 1
             self._ahead = next(self._recorded, None)
 
@@ -84,4 +87,8 @@ class Recorder:
                     thing=entry.seq,
                     way_out="let one of them go on",
                 )
-            self._state = apply(self._state, entry)
+            self._see(entry)
+
+    def _see(self, act: Entry) -> None:
+        self.acts.append((self._state.last_settled, act))
+        self._state = apply(self._state, act)

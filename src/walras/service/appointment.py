@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from walras.community import Community
@@ -20,6 +20,7 @@ from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
+from walras.metering.editing import judge_edit
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
@@ -30,7 +31,7 @@ from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
 from walras.service.status_file import StatusFile
-from walras.study.meters import Meters, make_meters, run_seed
+from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -102,9 +103,11 @@ class Appointment:
         return {**self.meters.registry.index, feeder: len(self.meters.registry.keys)}
 
 
-def access_issuer(seed: bytes) -> PrivateKey:
-    """The operator's key for access credentials, where keys follow from the seed."""
-    return derive_key(seed, "access issuer")
+def editor_credential(community: Community, operator: Key, editor: str) -> str:
+    """The operator's word that the holder of that DID may edit readings."""
+    grid = community.grid
+    until = max(grid.end(community.slot_count), datetime.now(UTC).replace(microsecond=0)) + timedelta(days=366)
+    return issue_access(operator, editor, [Right.EDIT], grid.origin, until)
 
 
 def exchange_credential(community: Community, operator: Key, exchange: str) -> str:
@@ -191,6 +194,7 @@ def make_oracle(
             timedelta(seconds=a.terms.dispute_window_s),
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
             lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
+            lambda edit: judge_edit(edit, a.operator, at.settlement, len(a.community.members)),
         ),
     )
     return OracleNode(

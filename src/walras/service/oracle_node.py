@@ -45,8 +45,17 @@ from walras.metering.slot_readings import SlotReadings, close_slot, missing_devi
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, read_frame, write_frame
-from walras.service.oracle_words import Words, corrected_slot, correction_word, days_word, is_source, looked_at, may_be_late
+from walras.service.frames import ANSWER, BATCH, EDIT, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.oracle_words import (
+    Words,
+    corrected_slot,
+    correction_word,
+    days_word,
+    is_source,
+    looked_at,
+    may_be_late,
+    take_edit,
+)
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
 
@@ -162,7 +171,7 @@ class OracleNode:
                 zeros = substitutes(self._rules.grid, earlier, {}, none, none, self._duty.substitutes)
                 history[earlier] = close_slot(self._registry, earlier, self._admitted(earlier), *zeros)
                 if words is not None and is_source(self._rules, words.dispute, earlier, slot):
-                    history[earlier], _ = corrected_slot(self._registry, self._store, history[earlier])
+                    history[earlier], _ = corrected_slot(self._registry, self._store, history[earlier], words)
         return substitutes(self._rules.grid, slot, history, none, none, self._duty.substitutes)
 
     def _admitted(self, slot: int) -> Admitted:
@@ -213,16 +222,16 @@ class OracleNode:
     def corrected(self, slot: int, revision: int, salts: Sequence[bytes]) -> bytes:
         """The slot after what came late, and this oracle's word on it (`oracle_words`). PhaseError while more may come."""
         words = self._words(slot)
-        return correction_word(words, self._store, self._standing(slot), revision, salts, self._delays(slot))
+        return correction_word(words, self._store, self._standing(slot, words), revision, salts, self._delays(slot))
 
     def days(self, slots: range, salts: Sequence[bytes]) -> bytes:
         """This oracle's word on the commitments to the days over `slots`. PhaseError while one of them can still change."""
         words = self._words(slots[-1])
-        readings = [self._standing(slot)[0] for slot in slots]
+        readings = [self._standing(slot, words)[0] for slot in slots]
         return days_word(words, self._store, self._registry, readings, salts)
 
-    def _standing(self, slot: int) -> tuple[SlotReadings, dict[int, int]]:
-        return corrected_slot(self._registry, self._store, self.readings_of(slot))
+    def _standing(self, slot: int, words: Words) -> tuple[SlotReadings, dict[int, int]]:
+        return corrected_slot(self._registry, self._store, self.readings_of(slot), words)
 
     def _words(self, slot: int) -> Words:
         words = self._duty.words
@@ -256,6 +265,9 @@ class OracleNode:
             return self.receive(body).to_bytes(8, "big")
         if kind == REQUEST and self._duty.guard is not None:
             return self._answer_request(self._duty.guard, body)
+        if kind == EDIT and self._duty.words is not None:
+            take_edit(self._duty.words, self._store, body)
+            return b""
         if kind == VOTE and len(body) == 8 and self._duty.guard is None:
             vote = self.vote(int.from_bytes(body, "big"))
             return vote.root + vote.signature

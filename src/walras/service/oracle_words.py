@@ -17,9 +17,12 @@ from datetime import timedelta
 
 import cbor2
 
+from walras.errors import MeteringError
+from walras.metering.access import AccessRefusal
 from walras.metering.admission import Registry, Rules
 from walras.metering.committed_days import commit_days
 from walras.metering.correction import corrected_by_late_reading
+from walras.metering.editing import EditRefusal, Ordered, edited_slot
 from walras.metering.gateway import Taken, look_at
 from walras.metering.identity import key_id
 from walras.metering.merkle import root_of
@@ -34,11 +37,12 @@ Signed = Callable[[int, int, bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How long a slot's disputes are heard, and how this oracle signs what it says of it afterwards."""
+    """How long a slot's disputes are heard, how this oracle signs what it says of it afterwards, and which edits it takes."""
 
     dispute: timedelta
     sign_correction: Signed
     sign_days: Signed
+    judge: Callable[[bytes], Ordered | EditRefusal | AccessRefusal]
 
 
 def may_be_late(rules: Rules, dispute: timedelta, encoded: bytes, now: object) -> bool:
@@ -65,8 +69,19 @@ def looked_at(registry: Registry, late: Sequence[bytes]) -> tuple[list[Taken], d
     return taken, refused
 
 
-def corrected_slot(registry: Registry, store: ReadingStore, readings: SlotReadings) -> tuple[SlotReadings, dict[int, int]]:
-    """The slot with the late readings that were kept of it, and refusals by reason."""
+def take_edit(words: Words, store: ReadingStore, encoded: bytes) -> None:
+    """Keep an edit order that holds, on disk when this returns; MeteringError for one that does not."""
+    judged = words.judge(encoded)
+    if not isinstance(judged, Ordered):
+        raise MeteringError(f"the edit does not count: {judged.value}", thing=judged)
+    with store.transaction():
+        store.add_edit(judged.edit.slot, judged.edit.account, encoded)
+
+
+def corrected_slot(
+    registry: Registry, store: ReadingStore, readings: SlotReadings, words: Words
+) -> tuple[SlotReadings, dict[int, int]]:
+    """The slot with the late readings that were kept of it, then with its edits; and refusals of readings by reason."""
     refused: Counter[int] = Counter()
     for late in store.late(readings.slot):
         after = corrected_by_late_reading(registry, readings, late.encoded)
@@ -74,6 +89,8 @@ def corrected_slot(registry: Registry, store: ReadingStore, readings: SlotReadin
             refused[int(after)] += 1
         else:
             readings = after
+    judged = [words.judge(edit) for edit in store.edits(readings.slot)]
+    readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
     return readings, dict(refused)
 
 

@@ -39,6 +39,8 @@ create table if not exists word (kind text not null, first integer not null, sec
     signature blob not null, primary key (kind, first, second)) without rowid;
 create table if not exists arrival (key_id blob not null, slot integer not null, member integer not null, at integer not null,
     primary key (key_id, slot)) without rowid;
+create table if not exists edit (number integer primary key, slot integer not null, member integer not null,
+    encoded blob not null unique);
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
     primary key (slot, reason)) without rowid;
 create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
@@ -104,6 +106,14 @@ class ReadingStore:
     def arrivals(self, slot: int) -> dict[bytes, int]:
         """When (Unix seconds) each device was first heard of a slot."""
         return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from arrival where slot = ?", (slot,))}
+
+    def add_edit(self, slot: int, member: int, encoded: bytes) -> None:
+        """Keep an edit order, once. Within a transaction."""
+        self._db.execute("insert or ignore into edit (slot, member, encoded) values (?, ?, ?)", (slot, member, encoded))
+
+    def edits(self, slot: int) -> list[bytes]:
+        """The edit orders of a slot as they came."""
+        return [bytes(row[0]) for row in self._db.execute("select encoded from edit where slot = ? order by number", (slot,))]
 
     def late(self, slot: int) -> list[Taken]:
         """What came of a slot after its deadline, decrypted, by device and counter."""
@@ -271,7 +281,8 @@ class ReadingStore:
         with self.transaction():
             self._ring = forget(self._ring, member)
             self._db.execute("delete from member_key where member = ?", (member,))
-            self._db.execute("delete from arrival where member = ?", (member,))
+            for table in ("arrival", "edit"):
+                self._db.execute(f"delete from {table} where member = ?", (member,))
             gone = sum(
                 self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")
             )

@@ -9,7 +9,7 @@ So the exchange may be killed anywhere here and ask again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -31,7 +31,7 @@ from walras.metering.vault import leaf_salt
 from walras.service.access_log import act_of_log
 from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
-from walras.service.frames import REQUEST, WAITING, ask
+from walras.service.frames import EDIT, REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
 from walras.study.oracles import Closed, Corrected
 
@@ -101,8 +101,13 @@ class RemoteMetering:
     def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """The nodes keep their own memory."""
 
-    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
-        """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision."""
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
+        """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision.
+
+        Every oracle is handed the edits first, and keeps them; then it is asked.
+        """
+        for edit in edits:
+            self._until_all_answer(slot, lambda n, edit=edit: self._hand_over(n, edit))  # type: ignore[misc]
         self._clock.move(self._standing_from(slot))
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.CORRECT, slot.to_bytes(8, "big") + revision.to_bytes(2, "big") + salts)
@@ -139,7 +144,7 @@ class RemoteMetering:
         return range(len(self._nodes.oracles))
 
     def _ask_those_who_answer(self, right: Right, body: bytes) -> dict[int, bytes]:
-        return asyncio.run(self._asked(self._numbers, right, body))
+        return asyncio.run(self._asked(self._numbers, lambda n: self._ask_one(n, right, body)))
 
     def _standing_from(self, slot: int) -> datetime:
         """The first moment at which nothing more can come of a slot."""
@@ -194,12 +199,18 @@ class RemoteMetering:
 
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
         """Number and answer of every oracle; of those that answer within the patience, if they are a quorum."""
+        return self._until_all_answer(int.from_bytes(body[:8], "big"), lambda n: self._ask_one(n, right, body))
+
+    async def _hand_over(self, number: int, edit: bytes) -> bytes:
+        peer = self._nodes.oracles[number]
+        return await ask(peer.host, peer.port, EDIT, edit, 64, PATIENCE_S)
+
+    def _until_all_answer(self, slot: int, question: Callable[[int], Awaitable[bytes]]) -> list[tuple[int, bytes]]:
         answers: dict[int, bytes] = {}
-        slot = int.from_bytes(body[:8], "big")
         try:
             for _ in self._tries(f"slot {slot}: not all oracles answer"):
-                missing = [n for n in range(len(self._nodes.oracles)) if n not in answers]
-                answers.update(asyncio.run(self._asked(missing, right, body)))
+                missing = [n for n in self._numbers if n not in answers]
+                answers.update(asyncio.run(self._asked(missing, question)))
                 if len(answers) == len(self._nodes.oracles):
                     break
         except MeteringError:
@@ -207,8 +218,8 @@ class RemoteMetering:
                 raise
         return sorted(answers.items())
 
-    async def _asked(self, numbers: Sequence[int], right: Right, body: bytes) -> dict[int, bytes]:
-        given = await asyncio.gather(*(_or_none(self._ask_one(n, right, body)) for n in numbers))
+    async def _asked(self, numbers: Sequence[int], question: Callable[[int], Awaitable[bytes]]) -> dict[int, bytes]:
+        given = await asyncio.gather(*(_or_none(question(n)) for n in numbers))
         return {n: answer for n, answer in zip(numbers, given, strict=True) if answer is not None}
 
     async def _ask_one(self, number: int, right: Right, body: bytes) -> bytes:

@@ -22,7 +22,7 @@ class Days:
     """What waits to be committed to. `secrets` [members] of their salts, `meters` [members] their key ids."""
 
     def __init__(self, terms: Terms, secrets: tuple[bytes, ...], meters: tuple[bytes, ...]) -> None:
-        self._terms, self._secrets, self._meters = terms, secrets, meters
+        self._terms, self._secrets, self.meters = terms, secrets, list(meters)
         self._pieces = pieces(terms.grid, terms.first, terms.last) if terms.commits_days else []
         self._readings: dict[int, SlotReadings] = {}
 
@@ -41,7 +41,7 @@ class Days:
     def _decide(self, slots: range, readings: list[SlotReadings], path: MeteringPath, addresses: LedgerAddresses) -> Decision:
         terms = self._terms
         salts = [day_salt(secret, slots.start) for secret in self._secrets]
-        days = commit_days(self._meters, readings, salts)
+        days = commit_days(self.meters, readings, salts)
         root = days.tree.root
         chain_id, contract = addresses.chain_id, addresses.settlement
 
@@ -52,4 +52,4 @@ class Days:
         votes = path.day_votes(readings, salts, root, addresses)
         at = corrected_at(terms, slots[-1])
         word = attested(slots.start, root, terms.oracles, terms.quorum, votes, holds, at)
-        return days_public(days, word), days_private(days, self._meters, salts)
+        return days_public(days, word), days_private(days, self.meters, salts)

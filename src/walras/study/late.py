@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 from walras.community.model import Community
 from walras.exchange.batching import BatchSlot
-from walras.metering import Registry
+from walras.metering import Registry, SlotReadings
 from walras.metering.reading import split_reading
 from walras.study.oracles import usual_delay_s
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A slot settled on substitutes: the signed readings that came late, what it was settled to, and when it is corrected."""
+    """A slot whose disputes are heard: what came late, what it was settled on and to, and when it can be corrected."""
 
     late: tuple[bytes, ...]
+    readings: SlotReadings
     settled: BatchSlot
     at: int
 

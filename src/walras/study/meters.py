@@ -85,6 +85,11 @@ def run_seed(community: Community) -> bytes:
     return hashlib.sha256(f"walras run\n{community.name}\n{community.seed}".encode()).digest()
 
 
+def access_issuer(seed: bytes) -> PrivateKey:
+    """The operator's key for access credentials, where keys follow from the seed."""
+    return derive_key(seed, "access issuer")
+
+
 def make_meters(community: Community, seed: bytes) -> Meters:
     """One meter for each member, in their order."""
     operator = derive_key(seed, "meter operator")

@@ -38,7 +38,9 @@ from walras.metering import (
     substitutes,
 )
 from walras.metering.admission import Refused, truly_signed
+from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
+from walras.metering.identity import PublicKey
 from walras.metering.reading import split_reading
 
 KEPT_DAYS = 15
@@ -95,8 +97,8 @@ class MeteringPath(Protocol):
     def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """Instead of `late` where the journal goes on behind it: nothing is handed on, only remembered."""
 
-    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
-        """When disputes are over: the slot after what came late, and the oracles' votes on that revision."""
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
+        """When disputes are over: the slot after what came late, then after its edits; and the oracles' votes on that revision."""
 
     def acts(self) -> list[Act]:
         """What others asked of the nodes on the way, for the record, when the run is over."""
@@ -113,10 +115,12 @@ class InProcess:
         feeder: Feeder,
         keys: LedgerKeys,
         secrets: Sequence[bytes],
+        operator: PublicKey,
         pool: Executor | None = None,
     ) -> None:
+        """`operator` issues the credentials of who may edit."""
         self._terms, self._registry, self._feeder = terms, registry, feeder
-        self._keys, self._secrets, self._pool = keys, secrets, pool
+        self._keys, self._secrets, self._operator, self._pool = keys, secrets, operator, pool
         self._rules = Rules(community.grid, deadline=timedelta(seconds=terms.metering_deadline_s))
         self._oracles: list[OracleState] = [initial_oracle(registry) for _ in terms.oracles]
         self._history: dict[int, SlotReadings] = {}
@@ -216,9 +220,9 @@ class InProcess:
 
     late_before = late
 
-    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
-        """Every oracle verifies each late reading for itself; what replaces a substitute is a source of later ones."""
-        late = self._late.pop(slot)
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
+        """Every oracle verifies each late reading and edit for itself; what replaces a substitute is a source of later ones."""
+        late = self._late.pop(slot, ())
         votes, closed = [], []
         counts: Counts = {}
         for oracle in range(len(self._terms.oracles)):
@@ -229,6 +233,8 @@ class InProcess:
                     counts[after] = counts.get(after, 0) + 1
                 else:
                     readings = after
+            judged = [judge_edit(edit, self._operator, addresses.settlement, self._terms.members) for edit in edits]
+            readings, _ = edited_slot(self._registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
             closed.append(readings)
             votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
         self._history[slot] = closed[0]

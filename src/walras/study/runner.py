@@ -32,8 +32,9 @@ from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
+from walras.metering.identity import PublicKey
 from walras.study.ledger_rules import UNITS_PER_CURRENCY
-from walras.study.meters import Meters, make_meters, run_seed
+from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath, usual_delay_s
 from walras.study.parts import Parts, genesis_time
 from walras.study.session import Session
@@ -64,10 +65,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Appointed:
-    """Meters with keys of their own, and the ledger's actors."""
+    """Meters with keys of their own, the ledger's actors, and the operator who issues credentials."""
 
     meters: Meters
     keys: LedgerKeys
+    operator: PublicKey
 
 
 PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
@@ -111,7 +113,8 @@ class Run:
         self._pool = ThreadPoolExecutor(2)
         if path is None:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
-            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
+            operator = access_issuer(seed).public_key() if appointed is None else appointed.operator
+            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, operator, self._pool)
         else:
             way = path(self.community, secrets)
         self._path = way
@@ -195,7 +198,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         wires=make_wires(community, trading) if community.wires.limits != WATCHED else None,
         batches=batch_terms(community),
         commits_days=community.metering.day_commitments,
-        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
+        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.corrected else 0,
         charges=make_charges(community, trading),
     )
 

@@ -19,6 +19,7 @@ from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import corrected_at, difference_positions, settled_at
 from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
+from walras.exchange.edits import edits_in_time, order_of, standing_edits
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
@@ -26,6 +27,7 @@ from walras.exchange.network_charges import slot_reactive
 from walras.exchange.parts import (
     admitted_private,
     closed_readings,
+    delays_of,
     delivered_from,
     delivered_private,
     opened_private,
@@ -178,8 +180,8 @@ class Session:
         standing = BatchSlot(slot, item_micro, orders, clearing, wires, reactive, *metered, accounts)
         included = self._settler.settle(submitted, standing, f"settlement of slot {slot}")
         at(EventKind.SETTLED, lambda: (included, None))
-        if late:
-            self._waiting.append(Waiting(late, standing, corrected_at(p.terms, slot)))
+        if p.terms.dispute_window_s:
+            self._waiting.append(Waiting(late, readings, standing, corrected_at(p.terms, slot)))
 
     def _correct_until(self, time: int | None) -> None:
         """Correct every slot whose dispute window has closed by `time`; None: all that wait."""
@@ -187,12 +189,15 @@ class Session:
             self._correct(self._waiting.pop(0))
 
     def _correct(self, w: Waiting) -> None:
-        """Settle the slot again on its late readings, and pay the difference in an entry of its own."""
+        """Settle the slot again on its late readings and edits, and pay the difference in an entry of its own."""
         p, was, slot = self._p, w.settled, w.settled.slot
         addresses, oracles = self._settler.addresses, p.terms.oracles
+        edits = edits_in_time(p.terms, self._recorder.acts, slot)
+        if not w.late and not edits:
+            return
         revision = self._recorder.state.revisions.get(slot, 0) + 1
-        readings, refused, votes, delays = p.path.correct(slot, revision, addresses)
-        if sum(refused.values()) == len(w.late):
+        readings, refused, votes, delays = p.path.correct(slot, revision, addresses, [order_of(act) for act in edits.values()])
+        if readings.leaves == w.readings.leaves:
             return  # nothing that may correct came: the slot stands on its substitutes
         standing = settled_again(p.terms, self._layout, was, readings.import_wh, readings.export_wh)
         again = standing.accounts
@@ -210,8 +215,10 @@ class Session:
             header = Header(root, trades.tree().root, bytes.fromhex(self._recorder.head))
             signatures = bytes.fromhex(word["signatures"])
             difference = SlotSettlement(slot, header, difference_positions(cash, energy), signatures)
+            edited = standing_edits(readings, self._days.meters, edits)
             return {
                 **word,
+                **({"edits": edited} if edited else {}),
                 "slot": slot,
                 "revision": revision,
                 "admitted": int((readings.quality <= MAX_DEVICE_QUALITY).sum()),
@@ -224,7 +231,7 @@ class Session:
                 "trades_root": header.trades_root.hex(),
                 "journal_head": header.journal_head.hex(),
                 "transactions": self._settler.transactions(lambda: difference, w.at, correcting=True),
-            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets, delays)
+            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets, delays_of(p.meters.registry, w.late, delays))
 
         corrected = self._recorder.step(SLOT_CORRECTED, None, decide)
         if (corrected.public["slot"], corrected.public["root"]) != (slot, root.hex()):
