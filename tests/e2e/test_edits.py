@@ -41,7 +41,7 @@ from walras.study.oracles import MeteringPath
 from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal
 
 DESK = Editor(None, None, None, None)
-MEMBER = "home-1"
+MEMBER, ROW = "home-1", 1
 EDITED_SLOTS = 8
 
 
@@ -94,19 +94,19 @@ def test_an_edit_makes_a_correcting_settlement_when_its_slots_window_closes() ->
     assert [entry.public["slot"] for entry in corrections] == [first + 1, first + 2]
     for entry, energies, reason in zip(corrections, [(777, 0), (555, 11)], [Reason.METER_FAULT, Reason.CLOCK_FAULT], strict=True):
         public = entry.public
-        assert (public["import_wh"][0], public["export_wh"][0]) == energies
+        assert (public["import_wh"][ROW], public["export_wh"][ROW]) == energies
         assert sum(public["cash_nano"]) == sum(public["energy_wh"]) == 0
-        assert public["cash_nano"][0] != 0
+        assert public["cash_nano"][ROW] != 0
         assert public["admitted"] == 12
         (seq,) = public["edits"]
         assert entries[seq].kind == ACT
         readings = closed_readings(public["slot"], entry)
-        assert readings.quality.tolist() == [Quality.EDITED] + [Quality.MEASURED] * 12
-        leaf = salted_leaf(entry, 0)
+        assert [row for row, quality in enumerate(readings.quality) if quality == Quality.EDITED] == [ROW]
+        leaf = salted_leaf(entry, ROW)
         assert leaf is not None
         assert reason_of_leaf(leaf[SALT_BYTES:]) == (reason, entries[seq].public["by"])
         before = next(e for e in entries if e.kind == EventKind.READINGS_ADMITTED.value and e.slot == public["slot"])
-        assert closed_readings(public["slot"], before).quality[0] == Quality.MEASURED  # the original is kept
+        assert closed_readings(public["slot"], before).quality[ROW] == Quality.MEASURED  # the original is kept
 
 
 def test_the_edit_is_an_act_that_names_who_and_why_under_their_signature() -> None:
@@ -132,7 +132,7 @@ def test_the_audit_checks_edits_and_finds_a_forged_one(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="something else than its signed order"):
         Audit(forge(edited(), tmp_path / "act", ACT, other_value, nth=rows[0])).run()
     with pytest.raises(AuditError, match="stands otherwise"):
-        Audit(forge(edited(), tmp_path / "energy", SLOT_CORRECTED, add("import_wh", 0, 5), nth=0)).run()
+        Audit(forge(edited(), tmp_path / "energy", SLOT_CORRECTED, add("import_wh", ROW, 5), nth=0)).run()
     with pytest.raises(AuditError, match="not ordered in time"):
         Audit(forge(edited(), tmp_path / "named", SLOT_CORRECTED, lambda public: public.update(edits=[3]), nth=0)).run()
     with pytest.raises(AuditError, match="members changed"):
@@ -154,7 +154,7 @@ def test_what_may_not_be_edited_is_refused_and_the_refusal_is_on_record(tmp_path
     first = load_community(run / COMMUNITY).slots.start
     for index, why in ((first, "final"), (first + EDITED_SLOTS, "not settled"), (first + 7, "stands there")):
         now = closed_readings(index, _admitted(run, index)) if index == first + 7 else None
-        value = (1, 2) if now is None else (int(now.import_wh[0]), int(now.export_wh[0]))
+        value = (1, 2) if now is None else (int(now.import_wh[ROW]), int(now.export_wh[ROW]))
         with pytest.raises(JournalError, match=why):
             edit_command(run, MEMBER, str(index), value, "meter_fault", DESK, None)
     assert [act.kind for act in acts_of(entries_of(run))][-3:] == [ActKind.DENIED] * 3
@@ -228,7 +228,7 @@ def test_oracles_of_their_own_judge_an_edit_keep_it_and_attest_the_edited_slot(l
     ordered = edit_command(tmp_path / "run", MEMBER, str(first + 1), (777, 0), "meter_fault", DESK, None)
     entries = go_on(community, tmp_path / "run", 6, way)
     (correction,) = [entry for entry in entries if entry.kind == SLOT_CORRECTED]
-    assert (correction.public["slot"], correction.public["import_wh"][0]) == (first + 1, 777)
+    assert (correction.public["slot"], correction.public["import_wh"][ROW]) == (first + 1, 777)
     assert len(correction.public["oracles"]) == 4
     for node in made:
         assert isinstance(node, OracleNode)

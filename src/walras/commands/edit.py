@@ -61,7 +61,7 @@ def edit_command(
         assert a is not None  # else there was no run to open
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
-        account, index = account_of(entries, member), _slot(terms, slot)
+        account, index = account_of(entries, member), slot_named(terms, slot, "walras edit")
         judged = _judged(
             a, entries, terms, Edit(account, index, _stands(terms, entries, account, index), now_wh, given[reason]), editor, at
         )
@@ -109,8 +109,8 @@ def _stands(terms: Terms, entries: list[Entry], account: int, slot: int) -> tupl
     return (None if leaf is None else energy_of_leaf(leaf)) or (0, 0)
 
 
-def _slot(terms: Terms, text: str) -> int:
-    """A slot by its number, or by its local begin; of a time that a day has twice, the first."""
+def slot_named(terms: Terms, text: str, command: str) -> int:
+    """A slot by its number, or by its local begin; of a time that a day has twice, the first. InputError for none of the run."""
     slot = int(text) if text.isdecimal() else None
     if slot is None:
         try:
@@ -121,7 +121,7 @@ def _slot(terms: Terms, text: str) -> int:
             slot = None
     if slot is None or not terms.first <= slot <= terms.last:
         run = f"{terms.first} to {terms.last}, or when it begins, {terms.grid.local(terms.first).strftime(LOCAL)} and so on"
-        raise InputError("walras edit", [Fault("command line", "SLOT", text, run)])
+        raise InputError(command, [Fault("command line", "SLOT", text, run)])
     return slot
 
 

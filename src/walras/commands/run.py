@@ -55,7 +55,7 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
         exchange: Appointment | None = None
         if roll is not None:
             exchange = appointed_exchange(load_community(community), roll.roll, roll.keys, roll.secret, roll.passphrase)
-            options = replace(options, appointed=Appointed(exchange.meters, exchange.keys, exchange.operator))
+            options = replace(options, appointed=Appointed(exchange.meters, exchange.keys, exchange.exchanged_key))
         session = Run(community, out, options, None if nodes is None else _remote(nodes, exchange))
         progress.remove_task(progress.task_ids[0])
         terms = session.terms

@@ -2,6 +2,7 @@
 
     run_opened          the member's id and their meter's credential
     delivered           metered net energy and the energy in the member's batteries after the slot
+    act                 of a meter's exchange: what the operator stated, with the member concerned
     days_committed      the meter's key id and the salt of the member's committed day; common: the digests of all commitments
     slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
     readings_admitted   what the member's meter sent, and the salted leaf they are billed by; behind them, where it is not 0, the
@@ -20,7 +21,7 @@ import cbor2
 import numpy as np
 
 from walras.errors import Fault, InputError, JournalError
-from walras.exchange.fold import DAYS_COMMITTED, SLOT_CORRECTED
+from walras.exchange.fold import ACT, DAYS_COMMITTED, SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
@@ -104,6 +105,21 @@ def delays_of(registry: Registry, batch: Sequence[bytes], delays: Delays) -> Del
     return [delay if device in sent else None for device, delay in enumerate(delays)]
 
 
+def exchange_private(statement: str, account: int, accounts: int) -> Private:
+    """The private part of a meter exchange's act: the operator's statement, with the member concerned."""
+    return Private(b"", tuple(statement.encode() if member == account else b"" for member in range(accounts)))
+
+
+def exchange_statement(act: Entry) -> str | None:
+    """The operator's statement in the act of a meter exchange; None in any other act. JournalError where it was erased."""
+    if act.public["act"] != "meter_exchanged":
+        return None
+    part = _private(act).part(act.public["account"])
+    if not part:
+        raise JournalError(f"{_where(act)}: what was stated of the meter's exchange was erased", thing=act.seq)
+    return part.decode()
+
+
 def sent_batch(entry: Entry) -> tuple[list[bytes], list[int]]:
     """What the meters sent, by device, and when: seconds after the end of the slot. JournalError where a part was erased."""
     parts = _private(entry).whole(_where(entry))
@@ -146,6 +162,8 @@ def closed_readings(slot: int, entry: Entry) -> SlotReadings:
 
 def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:
     """A member's part in plain JSON values, bytes as hex: what a member is shown of what is kept about them."""
+    if kind == ACT:
+        return {"statement": part.decode()}
     if kind == DAYS_COMMITTED:
         meter, day_salt = cbor2.loads(part)
         return {"meter": meter.hex(), "day_salt": day_salt.hex()}

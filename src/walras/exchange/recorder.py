@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from walras.errors import JournalError
+from walras.exchange.acts import Act, act_to_public
 from walras.exchange.fold import ACT, ExchangeState, Public, apply
 from walras.exchange.journal import Entry, Journal
 from walras.exchange.sealed import Private
@@ -68,6 +69,16 @@ class Recorder:
             return entry
         self._state = apply(self._state, entry)
         return entry
+
+    def note_act(self, act: Act) -> None:
+        """Record what the exchange itself did with the record; where the journal has it already, nothing."""
+        public = act_to_public(act)
+        if self.replaying or any(seen.public == public for _, seen in self.acts):
+            return
+        with self._journal.alone() as acts:
+            self._pass_over(acts)
+            entry = self._journal.append(ACT, None, public)
+        self._see(entry)
 
     def _look_ahead(self) -> None:
         """The next recorded event; acts (`acts`) are passed over, in their place."""

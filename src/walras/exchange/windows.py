@@ -38,10 +38,14 @@ def kept_by_slot(terms: Terms, entries: Iterable[Entry]) -> KeptSlots:
     found: KeptSlots = {}
     for entry in entries:
         if entry.kind in (EventKind.READINGS_ADMITTED.value, SLOT_CORRECTED) and entry.private is not None:
-            slot = entry.slot if entry.slot is not None else entry.public["slot"]
-            before = found.get(slot, [Kept(None, None)] * terms.members)
-            found[slot] = [_kept(entry, account, was) for account, was in enumerate(before)]
+            keep(terms, found, entry.slot if entry.slot is not None else entry.public["slot"], entry)
     return found
+
+
+def keep(terms: Terms, kept: KeptSlots, slot: int, entry: Entry) -> None:
+    """Put what an entry has of a slot's readings into `kept`, in the place of what was there before."""
+    before = kept.get(slot, [Kept(None, None)] * terms.members)
+    kept[slot] = [_kept(entry, account, was) for account, was in enumerate(before)]
 
 
 def _kept(entry: Entry, account: int, was: Kept) -> Kept:
@@ -69,20 +73,25 @@ def window_of(terms: Terms, kept: KeptSlots, slots: range) -> Window:
 
 
 def findings_of(terms: Terms, kept: KeptSlots, rule: ValidationRule) -> list[Finding]:
-    """What validation finds day by day (local days) in the slots up to the last one kept.
+    """What validation finds day by day in the slots up to the last one kept."""
+    settled = (range(day.start, min(day.stop, max(kept, default=day.start - 1) + 1)) for day in local_days(terms))
+    return [one for slots in settled if len(slots) for one in findings_in(terms, kept, slots, rule)]
 
-    What was erased is no gap, and neither is what a person edited.
-    """
-    found: list[Finding] = []
-    slot = terms.first
+
+def findings_in(terms: Terms, kept: KeptSlots, slots: range, rule: ValidationRule) -> list[Finding]:
+    """What validation finds in `slots` together. What was erased is no gap, and neither is what a person edited."""
+    seen = validate(window_of(terms, kept, slots), rule)
+    return [one for one in seen if one.check is not Check.MISSING or _is_gap(kept, one)]
+
+
+def local_days(terms: Terms) -> list[range]:
+    """The slots of each local day of a run, or the part of it that belongs to the run."""
+    days, slot = [], terms.first
     while slot <= terms.last:
         day = terms.grid.local_day(terms.grid.local(slot).date())
-        settled = range(slot, min(day.stop, terms.last + 1, max(kept, default=slot - 1) + 1))
-        if len(settled):
-            seen = validate(window_of(terms, kept, settled), rule)
-            found += [one for one in seen if one.check is not Check.MISSING or _is_gap(kept, one)]
+        days.append(range(slot, min(day.stop, terms.last + 1)))
         slot = day.stop
-    return found
+    return days
 
 
 def _is_gap(kept: KeptSlots, one: Finding) -> bool:

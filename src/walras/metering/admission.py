@@ -135,6 +135,13 @@ def revoke(state: AdmissionState, devices: Sequence[int]) -> AdmissionState:
     return AdmissionState(state.last_counter, state.last_slot, frozen(revoked))
 
 
+def forget_devices(state: AdmissionState, devices: Sequence[int]) -> AdmissionState:
+    """The state in which nothing was admitted of `devices` yet: other meters hang there now."""
+    counters, slots = state.last_counter.copy(), state.last_slot.copy()
+    counters[list(devices)], slots[list(devices)] = NEVER, NEVER
+    return AdmissionState(frozen(counters), frozen(slots), state.revoked)
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """Admitted readings as columns, in the order of the batch. Energy in Wh; `row` is the position in the batch."""

@@ -25,12 +25,14 @@ from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.access_log import Guard
+from walras.service.exchange_book import ExchangeBook
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
-from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
+from walras.service.roll import EXCHANGE, Roll, read_exchanged_key, read_key_places, read_roll
 from walras.service.status_file import StatusFile
+from walras.study.hanging import KeyOf
 from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
@@ -54,6 +56,7 @@ class Appointment:
     seed: bytes
     roll: Roll | None = None
     own_exchange_key: Key | None = None
+    exchanged_key: KeyOf | None = None
 
     @property
     def operator(self) -> PublicKey:
@@ -140,7 +143,13 @@ def appointed_exchange(community: Community, roll: Path, places: Path, secret: b
     if keys.admin.address != a.roll.admin:
         raise InputError(str(roll), [Fault(str(roll), "admin", a.roll.admin, f"{keys.admin.address}, that of --secret")])
     opened = read_key_places(places, community, passphrase)
-    return replace(a, keys=keys, meters=a.roll.meters(community, opened), own_exchange_key=opened[EXCHANGE])
+
+    def exchanged(account: int, slot: int) -> Key:
+        return read_exchanged_key(places, community.members[account].id, slot, passphrase)
+
+    return replace(
+        a, keys=keys, meters=a.roll.meters(community, opened), own_exchange_key=opened[EXCHANGE], exchanged_key=exchanged
+    )
 
 
 def make_gateway(
@@ -160,7 +169,9 @@ def make_gateway(
     registries = (a.meters.registry, a.meters.feeder)
     devices = {kid: registry.keys[row] for registry in registries for kid, row in registry.index.items()}
     guard = Guard(a.operator, GATEWAY)
-    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms, (guard, clock))
+    kept = ReadingStore(store, master, a.members())
+    book = ExchangeBook(a.meters.generations(a.community), kept)
+    return GatewayNode(key, devices, kept, peers, rate, clock_ms, (guard, clock), book)
 
 
 def make_oracle(
@@ -181,6 +192,7 @@ def make_oracle(
     at = a.addresses
     gateway_key = a.gateway if gateway is None else public_key_of(gateway)
     status = None if a.roll is None or a.roll.status is None else StatusFile(a.roll.status, a.operator, a.meters.status_indexes)
+    kept = ReadingStore(store, master, a.members())
     duty = Duty(
         number,
         a.meters.registry,
@@ -196,10 +208,11 @@ def make_oracle(
             lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
             lambda edit: judge_edit(edit, a.operator, at.settlement, len(a.community.members)),
         ),
+        ExchangeBook(a.meters.generations(a.community), kept),
     )
     return OracleNode(
         duty,
-        ReadingStore(store, master, a.members()),
+        kept,
         lambda slot, root: sign_attestation(signing, at.chain_id, at.settlement, slot, root)[1],
         clock,
         pool,

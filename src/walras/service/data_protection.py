@@ -23,6 +23,7 @@ from walras.exchange.fold import RUN_CLOSED
 from walras.exchange.journal import Entry, Journal, write_public_record
 from walras.exchange.parts import member_ids, part_as_json, unknown_member
 from walras.exchange.phases import EventKind
+from walras.exchange.sealed import Private
 from walras.exchange.statement import make_statement, opened_terms, statement_to_json
 from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
 from walras.service.reading_store import ReadingStore
@@ -52,7 +53,7 @@ def export_member(journal: Journal, run: Path, member: str, master: bytes, at: d
     kept = [
         {"seq": e.seq, "kind": e.kind, "slot": e.slot, "data": part_as_json(e.kind, part)}
         for e in entries
-        if e.private is not None and (part := e.private.part(account)) is not None
+        if e.private is not None and (part := e.private.part(account))  # no part, or an empty one, holds nothing of theirs
     ]
     result = {
         "member": member,
@@ -153,9 +154,9 @@ def account_of(entries: list[Entry], member: str) -> int:
     return members[member]
 
 
-def record(journal: Journal, run: Path, act: Act) -> None:
+def record(journal: Journal, run: Path, act: Act, private: Private | None = None) -> None:
     """The act in the journal and in the public record."""
-    record_act(journal, act)
+    record_act(journal, act, private)
     write_public_record(journal, run / PUBLIC)
 
 

@@ -26,6 +26,7 @@ from walras.metering.editing import EditRefusal, Ordered, edited_slot
 from walras.metering.gateway import Taken, look_at
 from walras.metering.identity import key_id
 from walras.metering.merkle import root_of
+from walras.metering.meter_exchange import Generations, with_old_energy
 from walras.metering.reading import split_reading
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings
@@ -54,18 +55,19 @@ def may_be_late(rules: Rules, dispute: timedelta, encoded: bytes, now: object) -
     return bool(due < now <= due + dispute)  # type: ignore[operator]
 
 
-def looked_at(registry: Registry, late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
-    """Late readings that a registered meter signed, and the others counted by slot and reason."""
-    keys = dict(zip((key_id(key) for key in registry.keys), registry.keys, strict=True))
+def looked_at(registry: Callable[[int], Registry], late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
+    """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason."""
     taken: list[Taken] = []
     refused: dict[int, Counter[int]] = {}
     for encoded in late:
-        looked = look_at(encoded, keys)
+        fields = split_reading(encoded)
+        slot = -1 if fields is None else fields[1]
+        keys = registry(slot).keys
+        looked = look_at(encoded, {key_id(key): key for key in keys})
         if isinstance(looked, Taken):
             taken.append(looked)
         else:
-            fields = split_reading(encoded)
-            refused.setdefault(-1 if fields is None else fields[1], Counter[int]())[int(looked)] += 1
+            refused.setdefault(slot, Counter[int]())[int(looked)] += 1
     return taken, refused
 
 
@@ -79,7 +81,7 @@ def take_edit(words: Words, store: ReadingStore, encoded: bytes) -> None:
 
 
 def corrected_slot(
-    registry: Registry, store: ReadingStore, readings: SlotReadings, words: Words
+    registry: Registry, store: ReadingStore, readings: SlotReadings, words: Words, generations: Generations | None
 ) -> tuple[SlotReadings, dict[int, int]]:
     """The slot with the late readings that were kept of it, then with its edits; and refusals of readings by reason."""
     refused: Counter[int] = Counter()
@@ -89,6 +91,8 @@ def corrected_slot(
             refused[int(after)] += 1
         else:
             readings = after
+    if generations is not None:
+        readings = with_old_energy(generations, readings)
     judged = [words.judge(edit) for edit in store.edits(readings.slot)]
     readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
     return readings, dict(refused)

@@ -41,6 +41,7 @@ create table if not exists arrival (key_id blob not null, slot integer not null,
     primary key (key_id, slot)) without rowid;
 create table if not exists edit (number integer primary key, slot integer not null, member integer not null,
     encoded blob not null unique);
+create table if not exists exchange (number integer primary key, member integer not null, statement text not null unique);
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
     primary key (slot, reason)) without rowid;
 create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
@@ -58,7 +59,7 @@ class ReadingStore:
     def __init__(
         self, path: Path, master: bytes, members: Mapping[bytes, int], random: Callable[[int], bytes] = os.urandom
     ) -> None:
-        self._members, self._master, self._random = members, master, random
+        self._members, self._master, self._random = dict(members), master, random
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -106,6 +107,15 @@ class ReadingStore:
     def arrivals(self, slot: int) -> dict[bytes, int]:
         """When (Unix seconds) each device was first heard of a slot."""
         return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from arrival where slot = ?", (slot,))}
+
+    def add_exchange(self, member: int, statement: str, key_id: bytes) -> None:
+        """Keep what was stated of a meter's exchange, once; readings of the new one are the member's. Within a transaction."""
+        self._db.execute("insert or ignore into exchange (member, statement) values (?, ?)", (member, statement))
+        self._members[key_id] = member
+
+    def exchanges(self) -> list[str]:
+        """What was stated of meters' exchanges, as it came."""
+        return [str(row[0]) for row in self._db.execute("select statement from exchange order by number")]
 
     def add_edit(self, slot: int, member: int, encoded: bytes) -> None:
         """Keep an edit order, once. Within a transaction."""
@@ -281,7 +291,7 @@ class ReadingStore:
         with self.transaction():
             self._ring = forget(self._ring, member)
             self._db.execute("delete from member_key where member = ?", (member,))
-            for table in ("arrival", "edit"):
+            for table in ("arrival", "edit", "exchange"):
                 self._db.execute(f"delete from {table} where member = ?", (member,))
             gone = sum(
                 self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")

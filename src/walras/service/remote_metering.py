@@ -31,7 +31,7 @@ from walras.metering.vault import leaf_salt
 from walras.service.access_log import act_of_log
 from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
-from walras.service.frames import EDIT, REQUEST, WAITING, ask
+from walras.service.frames import EDIT, EXCHANGE, REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
 from walras.study.oracles import Closed, Corrected
 
@@ -125,6 +125,20 @@ class RemoteMetering:
         body = first.to_bytes(8, "big") + len(readings).to_bytes(2, "big") + b"".join(salts)
         answers = self._ask_all(Right.COMMIT, body)
         return [Vote(n, first, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def exchange(self, statement: str) -> None:
+        """Gateway and oracles are told; all keep it before anything is sent that the new meter signed."""
+        told = statement.encode("ascii")
+        for _ in self._tries("the gateway is not told of a meter's exchange"):
+            try:
+                asyncio.run(self._tell(self._nodes.gateway, told))
+                break
+            except (OSError, TimeoutError):
+                continue
+        self._until_all_answer(0, lambda n: self._tell(self._nodes.oracles[n], told))
+
+    async def _tell(self, peer: Peer, statement: bytes) -> bytes:
+        return await ask(peer.host, peer.port, EXCHANGE, statement, 64, PATIENCE_S)
 
     def acts(self) -> list[Act]:
         """One act a node with its log of requests; a node that does not answer within the patience has one that says so."""

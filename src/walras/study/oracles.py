@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -37,10 +38,11 @@ from walras.metering import (
     receive,
     substitutes,
 )
-from walras.metering.admission import Refused, truly_signed
+from walras.metering.admission import Refused, forget_devices, truly_signed
 from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.identity import PublicKey
+from walras.metering.meter_exchange import Generations, changed_rows, with_old_energy
 from walras.metering.reading import split_reading
 
 KEPT_DAYS = 15
@@ -100,6 +102,9 @@ class MeteringPath(Protocol):
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
         """When disputes are over: the slot after what came late, then after its edits; and the oracles' votes on that revision."""
 
+    def exchange(self, statement: str) -> None:
+        """A meter was exchanged, by the operator's statement. MeteringError where it does not follow."""
+
     def acts(self) -> list[Act]:
         """What others asked of the nodes on the way, for the record, when the run is over."""
 
@@ -111,7 +116,7 @@ class InProcess:
         self,
         community: Community,
         terms: Terms,
-        registry: Registry,
+        generations: Generations,
         feeder: Feeder,
         keys: LedgerKeys,
         secrets: Sequence[bytes],
@@ -119,10 +124,10 @@ class InProcess:
         pool: Executor | None = None,
     ) -> None:
         """`operator` issues the credentials of who may edit."""
-        self._terms, self._registry, self._feeder = terms, registry, feeder
+        self._terms, self._generations, self._feeder = terms, generations, feeder
         self._keys, self._secrets, self._operator, self._pool = keys, secrets, operator, pool
         self._rules = Rules(community.grid, deadline=timedelta(seconds=terms.metering_deadline_s))
-        self._oracles: list[OracleState] = [initial_oracle(registry) for _ in terms.oracles]
+        self._oracles: list[OracleState] = [initial_oracle(generations.at(0)) for _ in terms.oracles]
         self._history: dict[int, SlotReadings] = {}
         self._late: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self._heard: dict[tuple[int, int], int] = {}
@@ -133,7 +138,8 @@ class InProcess:
         grid = self._rules.grid
         after = dict(zip(batch, after_s, strict=True))
         arrivals = [(delay, [one for one in homes if after[one] == delay]) for delay in sorted({after[one] for one in homes})]
-        none = np.full(len(self._registry.keys), NO_FORECAST, dtype=np.int64)
+        registry = self._registry_in(slot)
+        none = np.full(self._terms.members, NO_FORECAST, dtype=np.int64)
         fill = substitutes(grid, slot, self._history, none, none, SubstituteRule())
         states, closed = [], []
         counts: Counts = {}
@@ -141,12 +147,12 @@ class InProcess:
             state, counts = oracle, {}
             for delay, arrived in arrivals:
                 now = grid.end(slot) + timedelta(seconds=delay)
-                state, refused = receive(state, self._registry, self._rules, arrived, now, self._pool)
+                state, refused = receive(state, registry, self._rules, arrived, now, self._pool)
                 counts = added(counts, refused.counts())
-                self._note_heard(arrived, refused, now)
-            state, readings = close(state, self._registry, slot, fill)
+                self._note_heard(registry, arrived, refused, now)
+            state, readings = close(state, registry, slot, fill)
             states.append(state)
-            closed.append(readings)
+            closed.append(with_old_energy(self._generations, readings))
         self._oracles = states
         if len({readings.salted_tree(self._secrets).root for readings in closed}) != 1:
             raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
@@ -156,16 +162,28 @@ class InProcess:
         check = None if through is None else check_feeder(self._feeder, grid, closed[0], through)
         return closed[0], counts, check, self._delays(slot)
 
-    def _note_heard(self, arrived: Sequence[bytes], refused: Refused, now: datetime) -> None:
+    def exchange(self, statement: str) -> None:
+        """The oracles hear of it together."""
+        self._generations = self._generations.after(statement)
+
+    def _registry_in(self, slot: int) -> Registry:
+        """The registry of the slot that is taken now; of a meter hung in it nothing was admitted yet."""
+        registry = self._generations.at(slot)
+        new = changed_rows(self._generations.at(slot - 1), registry)
+        if new:
+            self._oracles = [replace(o, admission=forget_devices(o.admission, new)) for o in self._oracles]
+        return registry
+
+    def _note_heard(self, registry: Registry, arrived: Sequence[bytes], refused: Refused, now: datetime) -> None:
         """When each device was first heard of a slot, by what it truly signed."""
         for row in truly_signed(len(arrived), refused):
             fields = split_reading(arrived[row])
             assert fields is not None
             end = self._rules.grid.end(fields[1])
-            self._heard.setdefault((fields[1], self._registry.index[fields[0]]), round((now - end).total_seconds()))
+            self._heard.setdefault((fields[1], registry.index[fields[0]]), round((now - end).total_seconds()))
 
     def _delays(self, slot: int) -> Delays:
-        return [self._heard.pop((slot, device), None) for device in range(len(self._registry.keys))]
+        return [self._heard.pop((slot, device), None) for device in range(self._terms.members)]
 
     def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
         """The oracles admit it again, so that they are where they were."""
@@ -222,28 +240,26 @@ class InProcess:
 
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
         """Every oracle verifies each late reading and edit for itself; what replaces a substitute is a source of later ones."""
-        late = self._late.pop(slot, ())
+        late, registry = self._late.pop(slot, ()), self._generations.at(slot)
         votes, closed = [], []
         counts: Counts = {}
         for oracle in range(len(self._terms.oracles)):
             readings, counts = self._history[slot], {}
             for encoded, _ in late:
-                after = corrected_by_late_reading(self._registry, readings, encoded)
+                after = corrected_by_late_reading(registry, readings, encoded)
                 if isinstance(after, Refusal):
                     counts[after] = counts.get(after, 0) + 1
                 else:
                     readings = after
             judged = [judge_edit(edit, self._operator, addresses.settlement, self._terms.members) for edit in edits]
-            readings, _ = edited_slot(self._registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
+            readings = with_old_energy(self._generations, readings)
+            readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
             closed.append(readings)
             votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
         self._history[slot] = closed[0]
-        heard = {device: delay for encoded, delay in late if (device := self._device(encoded)) is not None}
-        return closed[0], counts, votes, [heard.get(device) for device in range(len(self._registry.keys))]
-
-    def _device(self, encoded: bytes) -> int | None:
-        fields = split_reading(encoded)
-        return None if fields is None else self._registry.index.get(fields[0])
+        fields = [(split_reading(encoded), delay) for encoded, delay in late]
+        heard = {registry.index.get(one[0]): delay for one, delay in fields if one is not None}
+        return closed[0], counts, votes, [heard.get(device) for device in range(self._terms.members)]
 
     def _vote_on_correction(
         self, oracle: int, slot: int, revision: int, readings: SlotReadings, addresses: LedgerAddresses

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from walras.community.model import Community
 from walras.exchange.terms import Terms
 from walras.ledger import Chain, LedgerKeys, LedgerTerms
+from walras.study.hanging import KeyOf
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
 from walras.study.trading import Trading
@@ -28,6 +29,7 @@ class Parts:
     seed: bytes
     leaf_secrets: tuple[bytes, ...]
     path: MeteringPath
+    exchanged_key: KeyOf | None = None
 
 
 def genesis_time(terms: Terms) -> int:

@@ -32,7 +32,7 @@ from walras.exchange.wires import Required, Wires
 from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
 from walras.market.registry import MECHANISMS
 from walras.metering.feeder import Feeder
-from walras.metering.identity import PublicKey
+from walras.study.hanging import KeyOf, exchanged_keys
 from walras.study.ledger_rules import UNITS_PER_CURRENCY
 from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath, usual_delay_s
@@ -65,11 +65,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Appointed:
-    """Meters with keys of their own, the ledger's actors, and the operator who issues credentials."""
+    """Meters with keys of their own, the ledger's actors, and the keys of meters that are hung in others' places."""
 
     meters: Meters
     keys: LedgerKeys
-    operator: PublicKey
+    exchanged_key: KeyOf | None = None
 
 
 PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
@@ -113,12 +113,14 @@ class Run:
         self._pool = ThreadPoolExecutor(2)
         if path is None:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
-            operator = access_issuer(seed).public_key() if appointed is None else appointed.operator
-            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, operator, self._pool)
+            operator = access_issuer(seed).public_key() if appointed is None else meters.operator
+            hung = meters.generations(self.community)
+            way: MeteringPath = InProcess(self.community, self.terms, hung, feeder, keys, secrets, operator, self._pool)
         else:
             way = path(self.community, secrets)
         self._path = way
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way)
+        key_of = exchanged_keys(self.community, seed) if appointed is None else appointed.exchanged_key
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, key_of)
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)

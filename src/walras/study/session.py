@@ -30,6 +30,7 @@ from walras.exchange.parts import (
     delays_of,
     delivered_from,
     delivered_private,
+    exchange_statement,
     opened_private,
     sent_batch,
 )
@@ -52,15 +53,17 @@ from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.metering import SlotReadings, Vote, key_id
+from walras.metering import SlotReadings, Vote
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.study.days import Days
+from walras.study.hanging import HangingMeters
 from walras.study.late import Sent, Waiting, late_devices, sent_in
 from walras.study.oracles import usual_delay_s
 from walras.study.parts import Parts
 from walras.study.physics import Felt, flow_to_public
 from walras.study.settler import Settler
 from walras.study.votes import attested
+from walras.study.watch import DayWatch
 from walras.units import Int64
 
 
@@ -73,9 +76,11 @@ class Session:
         self._layout = parts.terms.layout()
         self._soc = parts.trading.initial_soc
         self._settler = Settler(parts, recorder)
+        self._heard = -1
+        self._watch = DayWatch(parts.terms)
         self._waiting: list[Waiting] = []
-        meters = tuple(key_id(key) for key in parts.meters.registry.keys)
-        self._days = Days(parts.terms, parts.leaf_secrets, meters)
+        self._meters = HangingMeters(parts.meters, parts.community, parts.exchanged_key)
+        self._days = Days(parts.terms, parts.leaf_secrets, self._meters.key_ids)
 
     def run(self) -> Iterator[int]:
         """Open, deploy, trade every slot, close. Yields each slot's index when it is settled."""
@@ -85,9 +90,11 @@ class Session:
             self._correct_until(settled_at(self._p.terms, slot))
             self._commit_days(settled_at(self._p.terms, slot))
             self._settler.post_until(settled_at(self._p.terms, slot))
+            self._watch.validate_until(settled_at(self._p.terms, slot), self._recorder)
             yield slot
         self._correct_until(None)
         self._commit_days(None)
+        self._watch.validate_until(None, self._recorder)
         self._settler.post_until(None)
         self._recorder.step(RUN_CLOSED, None, self._closing)
 
@@ -192,7 +199,7 @@ class Session:
         """Settle the slot again on its late readings and edits, and pay the difference in an entry of its own."""
         p, was, slot = self._p, w.settled, w.settled.slot
         addresses, oracles = self._settler.addresses, p.terms.oracles
-        edits = edits_in_time(p.terms, self._recorder.acts, slot)
+        edits, registry = edits_in_time(p.terms, self._recorder.acts, slot), self._meters.registry(slot)
         if not w.late and not edits:
             return
         revision = self._recorder.state.revisions.get(slot, 0) + 1
@@ -215,7 +222,7 @@ class Session:
             header = Header(root, trades.tree().root, bytes.fromhex(self._recorder.head))
             signatures = bytes.fromhex(word["signatures"])
             difference = SlotSettlement(slot, header, difference_positions(cash, energy), signatures)
-            edited = standing_edits(readings, self._days.meters, edits)
+            edited = standing_edits(readings, self._meters.key_ids(slot), edits)
             return {
                 **word,
                 **({"edits": edited} if edited else {}),
@@ -231,12 +238,13 @@ class Session:
                 "trades_root": header.trades_root.hex(),
                 "journal_head": header.journal_head.hex(),
                 "transactions": self._settler.transactions(lambda: difference, w.at, correcting=True),
-            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets, delays_of(p.meters.registry, w.late, delays))
+            }, admitted_private(w.late, registry, readings, p.leaf_secrets, delays_of(registry, w.late, delays))
 
         corrected = self._recorder.step(SLOT_CORRECTED, None, decide)
         if (corrected.public["slot"], corrected.public["root"]) != (slot, root.hex()):
             raise JournalError(f"slot {slot}: the late readings do not have the root recorded", thing=corrected.seq)
         self._days.note(readings)
+        self._watch.note(slot, corrected)
         self._settler.settle(corrected, standing, f"correction of slot {slot}")
 
     def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Felt:
@@ -273,13 +281,15 @@ class Session:
 
         def signed() -> list[Sent]:
             if not batch:
-                batch.extend(sent_in(p.community, p.meters.registry, p.meters.sign(slot, counter, net_wh), delayed))
+                sent = self._meters.sign(slot, counter, net_wh)
+                batch.extend(sent_in(p.community, self._meters.registry(slot), sent, delayed))
             return batch
 
         due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
         outcome: list[SlotReadings] = []
 
         def gather() -> Decision:
+            self._hear_of_exchanges()
             on_time = [one for one in signed() if one.after_s <= p.terms.metering_deadline_s and not one.held_up]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
             batch = [*(one.encoded for one in on_time), feeder]
@@ -294,12 +304,14 @@ class Session:
                 "feeder": feeder.hex(),
                 "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
             }
-            return public, admitted_private(batch, p.meters.registry, readings, p.leaf_secrets, delays)
+            return public, admitted_private(batch, self._meters.registry(slot), readings, p.leaf_secrets, delays)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
+            self._hear_of_exchanges(admitted.seq)
             outcome.append(closed_readings(slot, admitted))
             p.path.taken_before(slot, *sent_batch(admitted), outcome[0])
+        self._watch.note(slot, admitted)
         root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
             raise JournalError(f"slot {slot}: the readings kept do not have the root recorded", thing=admitted.seq)
@@ -322,6 +334,16 @@ class Session:
             hand_on = p.path.late_before if self._recorder.replaying else p.path.late
             hand_on(slot, encoded, [one.after_s for one in late])
         return outcome[0], word, encoded
+
+    def _hear_of_exchanges(self, before: int | None = None) -> None:
+        """Meters' exchanges that were recorded before an entry (None: so far) are told to everybody, once."""
+        for _, act in self._recorder.acts:
+            if act.seq > self._heard and (before is None or act.seq < before):
+                self._heard = act.seq
+                statement = exchange_statement(act)
+                if statement is not None:
+                    self._meters.hear(statement)
+                    self._p.path.exchange(statement)
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
