@@ -113,8 +113,8 @@ def test_the_edit_is_an_act_that_names_who_and_why_under_their_signature() -> No
     acts = [act for act in acts_of(entries_of(edited())) if act.kind is ActKind.EDITED]
     desk = did_of(derive_key(run_seed(load_community(edited() / COMMUNITY)), "metering desk").public_key())
     assert [(act.by, act.account, (act.detail or {})["reason"]) for act in acts] == [
-        (desk, 0, "meter_fault"),
-        (desk, 0, "clock_fault"),
+        (desk, ROW, "meter_fault"),
+        (desk, ROW, "clock_fault"),
     ]
 
 
@@ -143,7 +143,8 @@ def test_bill_and_validation_show_what_was_edited_by_whom_and_why(tmp_path: Path
     bill_command(copy_of(edited(), tmp_path / "run"), MEMBER, None)
     printed = capsys.readouterr().out
     assert "corrected after late readings and edits" in printed
-    assert "meter fault, by did:key:" in printed
+    assert "edited: 2016-06-21 00:15, meter fault, by did:key:" in printed
+    assert "edited: 2016-06-21 00:30, clock fault, by did:key:" in printed
     found = validate_command(tmp_path / "run", None)
     assert not any(one.check is Check.MISSING for one in found)
     assert "marked: 2 edited" in capsys.readouterr().out

@@ -14,6 +14,7 @@ import pytest
 from e2e.node_loop import Loop, gateway_in, oracle_in
 from e2e.runs import copy_of
 from e2e.test_edits import MEMBER, ROW, community_with_corrections, entries_of, go_on
+from walras.commands.bill import bill_command
 from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
 from walras.commands.validate import validate_command
 from walras.community import load_community
@@ -125,7 +126,15 @@ def test_the_exchange_is_on_record_for_all_and_its_registers_for_the_member_alon
     assert entry.private is not None
     assert [bool(part) for part in entry.private.members] == [row == ROW for row in range(13)]
     assert Audit(exchanged() / PUBLIC).run().checked["acts with the record"] >= 1
-    assert not any(one.check is Check.MISSING for one in validate_command(copy_of(exchanged(), Path(mkdtemp()) / "run"), None))
+
+
+def test_bill_and_validation_show_the_exchange_and_find_no_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = copy_of(exchanged(), tmp_path / "run")
+    assert not any(one.check is Check.MISSING for one in validate_command(run, None))
+    bill_command(run, MEMBER, None)
+    printed = capsys.readouterr().out
+    assert "marked: 1 edited" in printed
+    assert "edited: 2016-06-21 00:30, meter exchange, by did:key:" in printed
 
 
 def test_the_old_key_used_after_the_exchange_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

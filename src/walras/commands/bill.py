@@ -57,8 +57,11 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     console.print(f"[bold]{member}[/bold], account {statement.account}, contract {statement.contract}, {days}")
     console.print(_energy_line(statement))
     console.print(_items_table(statement))
+    edited = _edited(statement, terms)
     if statement.corrections:
-        console.print(_corrections_table(statement, terms))
+        console.print(_corrections_table(statement, terms, bool(edited)))
+    for line in edited:
+        console.print(line)
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
     money = format_money(abs(gain), statement.currency)
@@ -80,21 +83,26 @@ def _energy_line(statement: Statement) -> str:
     return "; ".join(parts)
 
 
-def _corrections_table(statement: Statement, terms: Terms) -> Table:
+def _corrections_table(statement: Statement, terms: Terms, people: bool) -> Table:
     """Every correcting settlement on a line of its own: differences, already in the sums above."""
-    why = {leaf.slot: reason_of_leaf(leaf.data[SALT_BYTES:]) for leaf in statement.leaves if leaf.kind == "corrected reading"}
-    people = any(why.values())
     title = f"corrected after {'late readings and edits' if people else 'late readings'}, in the sums above"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay", *(["why"] if people else [])):
-        table.add_column(name, justify="left" if name in ("slot", "why") else "right")
+    for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay"):
+        table.add_column(name, justify="left" if name == "slot" else "right")
     for slot, taken, given, bought, sold, pays, _ in statement.corrections:
         energies = (f"{energy:+,} Wh" for energy in (taken, given, bought, sold))
-        given_reason = why.get(slot)
-        said = "late reading" if given_reason is None else f"{given_reason[0].name.lower().replace('_', ' ')}, by {given_reason[1]}"
-        row = f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4)
-        table.add_row(*row, *([said] if people else []))
+        table.add_row(f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4))
     return table
+
+
+def _edited(statement: Statement, terms: Terms) -> list[str]:
+    """A line for each value that a person answers for: when, why, who; as settled at once (a meter exchange) or corrected."""
+    found = {leaf.slot: reason_of_leaf(leaf.data[SALT_BYTES:]) for leaf in statement.leaves if leaf.kind.endswith("reading")}
+    return [
+        f"edited: {terms.grid.local(slot):%Y-%m-%d %H:%M}, {why[0].name.lower().replace('_', ' ')}, by {why[1]}"
+        for slot, why in sorted(found.items())
+        if why is not None
+    ]
 
 
 def _items_table(statement: Statement) -> Table:
