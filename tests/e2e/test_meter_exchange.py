@@ -165,6 +165,18 @@ def test_what_comes_too_late_or_does_not_follow_is_refused_and_on_record(tmp_pat
             exchange_meter_command(run, MEMBER, str(first_slot() + SLOTS), wrong, SEED, None)
 
 
+def test_where_the_new_meters_reading_comes_late_the_correction_has_what_both_counted(tmp_path: Path) -> None:
+    community = community_with_corrections(tmp_path, "late_percent = 100\n")
+    go_on(community, tmp_path / "run", BEFORE)
+    exchange_meter_command(tmp_path / "run", MEMBER, str(first_slot() + BEFORE), READ, SEED, None)
+    entries = go_on(community, tmp_path / "run", 7)
+    (correction,) = [e.public for e in entries if e.kind == SLOT_CORRECTED and e.public["slot"] == first_slot() + BEFORE]
+    (timely,) = [e.public for e in undisturbed()[1] if (e.kind, e.slot) == ("settlement_submitted", first_slot() + BEFORE)]
+    assert correction["admitted"] == 12
+    assert (correction["import_wh"], correction["export_wh"]) == (timely["import_wh"], timely["export_wh"])
+    assert Audit(tmp_path / "run" / PUBLIC).run().checked["corrections computed again, and on the chain"] == 3
+
+
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     living = Loop()

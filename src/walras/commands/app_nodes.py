@@ -100,7 +100,12 @@ def oracle(
 
 
 def meter(
-    readings: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, key: str, gateway: str, passphrase: Path | None = None
+    readings: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    *,
+    key: str,
+    gateway: str,
+    passphrase: Path | None = None,
+    registers: int | None = None,
 ) -> None:
     """A device: sign readings with its key, in a file or a TPM, and hand them to a gateway; its counter goes up with each.
 
@@ -114,10 +119,12 @@ def meter(
         HOST:PORT of a `walras gateway`.
     passphrase
         File whose first line decrypts the key's file.
+    registers
+        The lines show registers (Wh) of so many digits, at the end of each slot; what is sent is the difference to the line before.
     """
     from walras.commands.meter import meter_command
 
-    meter_command(readings, key, gateway, passphrase)
+    meter_command(readings, key, gateway, passphrase, registers)
 
 
 def exchange_meter(

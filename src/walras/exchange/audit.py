@@ -113,6 +113,7 @@ class Audit:
         under_way: dict[int, dict[EventKind, Entry]] = {}
         self._substituted: dict[int, Standing] = {}
         self._acts: list[SeenAct] = []
+        self._exchanged: list[int] = []
         for done, entry in enumerate(entries):
             where = f"entry {entry.seq} ({entry.kind}" + (f", slot {entry.slot})" if entry.slot is not None else ")")
             try:
@@ -175,6 +176,8 @@ class Audit:
             check_edit_act(entry, self._addresses.settlement, self._terms.members)
             self._acts.append((state.last_settled, entry))
             self.report.count("edits under their signature")
+        if act.kind is ActKind.METER_EXCHANGED:
+            self._exchanged.append(int((act.detail or {})["slot"]))
 
     def _connect(self, deployed: Public) -> None:
         self._addresses = LedgerAddresses(**{k: deployed[k] for k in ("chain_id", "currency", "registry", "settlement")})
@@ -311,7 +314,8 @@ class Audit:
         if state.committed is not None and slot <= state.committed:
             raise AuditError(f"slot {slot}: corrected after its day was committed to", thing=slot)
         edits = edits_in_time(self._terms, self._acts, slot)
-        after = check_correction(self._terms, self._layout, self._addresses, before, entry, edits)
+        hung = self._exchanged.count(slot)
+        after = check_correction(self._terms, self._layout, self._addresses, before, entry, edits, hung)
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)
         if wires is not None and after.admitted == self._terms.members:

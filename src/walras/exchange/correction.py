@@ -109,10 +109,12 @@ def check_correction(
     before: Standing,
     entry: Entry,
     edits: Mapping[int, Act] = MappingProxyType({}),
+    exchanged: int = 0,
 ) -> Standing:
     """What the slot stands at after the correction `entry`; AuditError naming the first thing in it that does not hold.
 
-    `edits` of the slot that were ordered in time, by the number of their entry.
+    `edits` of the slot that were ordered in time, by the number of their entry; `exchanged` meters in it, whose late readings stand
+    with what the old meters had counted, marked as edited.
     """
     public: Mapping[str, Any] = entry.public
     slot = int(public["slot"])
@@ -129,7 +131,7 @@ def check_correction(
     for account, energies in edited.items():
         if (int(imports[account]), int(exports[account])) != energies:
             raise AuditError(f"slot {slot}: account {account} was edited to {energies}, it stands otherwise", thing=slot)
-    late = public["admitted"] - before.admitted + len(edited)  # an edit may take the place of a reading
+    late = public["admitted"] - before.admitted + len(edited) + exchanged  # an edit may take the place of a reading
     others = (imports != before.import_wh) | (exports != before.export_wh)
     others[list(edited)] = False
     moved = int(others.sum())
