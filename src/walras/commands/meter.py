@@ -54,7 +54,7 @@ def meter_command(readings: Path, place: str, gateway: str, passphrase: Path | N
 
 
 def of_registers(name: str, rows: list[tuple[int, int, int]], digits: int) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Slot, import, export (Wh) of each line but the first, from the registers that lines show; and the slots in which one ran back.
+    """Slot, import, export (Wh) of each line but the first, from the registers shown; and the slots in which one ran back.
 
     A register of `digits` digits that falls has turned where it went on by at most a tenth of its range. InputError for slots that
     do not follow each other: what lies between is in no single one.
