@@ -28,6 +28,7 @@ from walras.exchange.phases import EventKind
 from walras.metering import MeterCredential, Registry, derive_key, did_of, issue, key_id, read_credential, registry_of_credentials
 from walras.metering.admission import admitted_of, columns_of
 from walras.metering.correction import Reason, reason_of_leaf
+from walras.metering.jose import unverified_claims
 from walras.metering.meter_exchange import (
     Generations,
     MeterExchange,
@@ -202,7 +203,11 @@ def test_gateway_and_oracles_of_their_own_are_told_and_keep_it_over_a_restart(lo
     leaves = [[salted_leaf(e, row) for row in range(13)] for e in admitted(entries)]
     assert leaves == [[salted_leaf(e, row) for row in range(13)] for e in admitted(entries_of(exchanged()))]
     assert not [entry for entry in entries if entry.kind == SLOT_CORRECTED]
-    assert all(isinstance(node, OracleNode) for node in made)
+    for node in made:
+        assert isinstance(node, OracleNode)
+        (statement,) = loop.do(node._store.exchanges)  # type: ignore[misc]
+        assert b"999950" not in (tmp_path / f"oracle-{node._duty.number}.sqlite").read_bytes()
+        assert "999950" in str(unverified_claims(statement)["import_wh"])
 
 
 # --- the rule alone ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ A node that comes back after a kill reads its statements again, in the order in 
 from __future__ import annotations
 
 from walras.metering.identity import PublicKey, key_id
-from walras.metering.meter_exchange import Generations, MeterExchange
+from walras.metering.meter_exchange import Generations
 from walras.service.reading_store import ReadingStore
 
 
@@ -16,16 +16,20 @@ class ExchangeBook:
     def __init__(self, generations: Generations, store: ReadingStore) -> None:
         self.generations, self._store = generations, store
         for statement in store.exchanges():
-            self.take(statement)
+            self._learn(generations := generations.after(statement))
 
     def take(self, statement: str) -> None:
         """One more exchange, on disk when this returns; MeteringError where it does not follow."""
         after = self.generations.after(statement)
         if after is self.generations:
             return
-        exchange, key = _last(after)
         with self._store.transaction():
-            self._store.add_exchange(exchange.account, statement, key_id(key))
+            self._store.add_exchange(after.exchanges[-1].account, statement)
+        self._learn(after)
+
+    def _learn(self, after: Generations) -> None:
+        account = after.exchanges[-1].account
+        self._store.add_device(key_id(after.registries[-1].keys[account]), account)
         self.generations = after
 
     def devices(self) -> dict[bytes, PublicKey]:
@@ -33,8 +37,3 @@ class ExchangeBook:
         pairs = zip(self.generations.exchanges, self.generations.registries[1:], strict=True)
         keys = [registry.keys[exchange.account] for exchange, registry in pairs]
         return {key_id(key): key for key in keys}
-
-
-def _last(generations: Generations) -> tuple[MeterExchange, PublicKey]:
-    exchange = generations.exchanges[-1]
-    return exchange, generations.registries[-1].keys[exchange.account]

@@ -41,7 +41,7 @@ create table if not exists arrival (key_id blob not null, slot integer not null,
     primary key (key_id, slot)) without rowid;
 create table if not exists edit (number integer primary key, slot integer not null, member integer not null,
     encoded blob not null unique);
-create table if not exists exchange (number integer primary key, member integer not null, statement text not null unique);
+create table if not exists exchange (number integer primary key, member integer not null, record blob not null);
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
     primary key (slot, reason)) without rowid;
 create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
@@ -108,14 +108,20 @@ class ReadingStore:
         """When (Unix seconds) each device was first heard of a slot."""
         return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from arrival where slot = ?", (slot,))}
 
-    def add_exchange(self, member: int, statement: str, key_id: bytes) -> None:
-        """Keep what was stated of a meter's exchange, once; readings of the new one are the member's. Within a transaction."""
-        self._db.execute("insert or ignore into exchange (member, statement) values (?, ?)", (member, statement))
+    def add_device(self, key_id: bytes, member: int) -> None:
+        """From now on, readings of this device are the member's."""
         self._members[key_id] = member
+
+    def add_exchange(self, member: int, statement: str) -> None:
+        """Keep what was stated of a meter's exchange, encrypted. Within a transaction."""
+        number = int(self._db.execute("select coalesce(max(number), 0) + 1 from exchange").fetchone()[0])
+        record = seal(self._key(member), self._random(12), Place(member, "exchange", number), statement.encode())
+        self._db.execute("insert into exchange values (?, ?, ?)", (number, member, record))
 
     def exchanges(self) -> list[str]:
         """What was stated of meters' exchanges, as it came."""
-        return [str(row[0]) for row in self._db.execute("select statement from exchange order by number")]
+        rows = self._db.execute("select number, member, record from exchange order by number").fetchall()
+        return [unseal(self._key(member), Place(member, "exchange", number), record).decode() for number, member, record in rows]
 
     def add_edit(self, slot: int, member: int, encoded: bytes) -> None:
         """Keep an edit order, once. Within a transaction."""
