@@ -42,7 +42,7 @@ TITLES = {
 
 def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     with opened_run(run, secret, "walras bill") as (journal, _):
         refused = read_for(journal, run, member, PURPOSES["billing"], datetime.now(UTC), OPERATOR)
         if refused:

@@ -70,7 +70,7 @@ def edit_command(
             raise JournalError(f"the edit is refused: {judged.value}; the refusal is recorded", thing=judged)
         record(journal, run, edit_act(judged, at))
     edit = judged.edit
-    Console(soft_wrap=True, highlight=False).print(
+    Console(soft_wrap=True, highlight=False, emoji=False).print(
         f"{member}, slot {edit.slot} ({terms.grid.local(edit.slot):%Y-%m-%d %H:%M}): {_shown(edit.was)} to {_shown(edit.now)}, "
         f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}"
     )

@@ -92,7 +92,7 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
         detail = {"slot": index, "statement": sha256(statement.encode()).hexdigest()}
         act = Act(ActKind.METER_EXCHANGED, at, did_of(operator.public_key()), account, detail)
         record(journal, run, act, exchange_private(statement, account, terms.members))
-    Console(soft_wrap=True, highlight=False).print(
+    Console(soft_wrap=True, highlight=False, emoji=False).print(
         f"{member}, from slot {index} ({terms.grid.local(index):%Y-%m-%d %H:%M}): {credential.device} in place of {old}, "
         f"which had counted {taken:,} Wh taken and {given:,} Wh given of it; recorded"
     )

@@ -130,14 +130,16 @@ def _missing(window: Window) -> list[Finding]:
 
 
 def _counter_gaps(window: Window) -> list[Finding]:
-    """Between two readings present, the counter should rise by the slots between them (each slot signs once)."""
+    """Between two readings present, the counter should rise by one, and by one more for each that was heard and does not stand."""
     found = []
     for device in range(window.present.shape[1]):
-        rows = np.flatnonzero(window.present[:, device])
-        rise = np.diff(window.counter[rows, device])
-        for at in np.flatnonzero(rise > 1):
+        present = window.present[:, device]
+        rows = np.flatnonzero(present)
+        heard = np.cumsum(window.heard[:, device] & ~present)[rows]
+        unheard = np.diff(window.counter[rows, device]) - 1 - np.diff(heard)
+        for at in np.flatnonzero(unheard > 0):
             slot = window.first_slot + int(rows[at + 1])
-            found.append(Finding(Check.COUNTER_GAP, device, slot, int(rise[at]) - 1, 0))
+            found.append(Finding(Check.COUNTER_GAP, device, slot, int(unheard[at]), 0))
     return found
 
 
