@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import pytest
-
+from ledger_compiler import compile_order
 from ledger_world import ROOT
 from walras.ledger import Chain, Receipt, SigningKey, Transaction, next_sender, require_accepted, sign_transaction
 from walras.ledger.abi import Artifact, read_artifact
@@ -23,20 +18,9 @@ SOURCES = ROOT / "tests" / "contracts"
 @cache
 def compiled() -> dict[str, Artifact]:
     """Every contract of tests/contracts by name."""
-    node = shutil.which("node")
-    if node is None or not (ROOT / "node_modules" / "solc").is_dir():
-        reason = "the compiler is not installed; way out: npm ci"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    paths = sorted(SOURCES.glob("*.sol"))
-    order = {
-        "sources": {path.name: path.read_text() for path in paths},
-        "contracts": [path.stem for path in paths],
-        "abi": True,
-    }
-    command = [str(node), str(ROOT / "tools" / "compile_variant.mjs")]
-    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return {name: read_artifact({"contract": name, **content}) for name, content in json.loads(done.stdout).items()}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.sol"))}
+    made = compile_order(texts, [name.removesuffix(".sol") for name in texts], with_abi=True)
+    return {name: read_artifact({"contract": name, **content}) for name, content in made.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from ledger_memo import remembering
 from quick_chain import QuickChain, pyrevm
 from walras.ledger import Chain, EmbeddedChain, Genesis
 
@@ -53,6 +55,12 @@ def machine_settings(examples: int = 8, steps: int = 20) -> settings:
         suppress_health_check=list(HealthCheck),
         phases=(Phase.explicit, Phase.generate) if NIGHTLY else (Phase.explicit, Phase.generate, Phase.shrink),
     )
+
+
+def run_machine(machine: type[RuleBasedStateMachine], how: settings, *, signed: bool = EVM != "revm") -> None:
+    """`run_state_machine_as_test`, with what is pure remembered; `signed` where the transactions are to be real ones."""
+    with remembering(unsigned=not signed):
+        run_state_machine_as_test(machine, settings=how)
 
 
 def hunting(examples: int = 60, steps: int = 20) -> settings:

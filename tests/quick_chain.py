@@ -14,7 +14,7 @@ import rlp
 from eth_keys.main import KeyAPI
 
 from walras.errors import LedgerError
-from walras.ledger import Genesis, Head, Log, Receipt
+from walras.ledger import Genesis, Head, Log, Receipt, SigningKey
 from walras.ledger._keccak import keccak256
 from walras.ledger.abi import Revert, read_revert
 from walras.ledger.chain import Rehearsal
@@ -39,6 +39,22 @@ def decoded(raw: bytes) -> SentTransaction:
     sender = KeyAPI().Signature(vrs=(v, r, s)).recover_public_key_from_msg_hash(digest).to_checksum_address()
     to = "0x" + fields[5].hex() if fields[5] else None
     return SentTransaction(transaction_hash(raw), sender, Transaction(chain, nonce, to, fields[7], gas, Fees(fee, priority), value))
+
+
+class Unsigned(bytes):
+    """Stands where a signed transaction would, and tells its sender: for this chain alone, any other refuses it."""
+
+    sent: SentTransaction
+
+    def __new__(cls, key: SigningKey, transaction: Transaction) -> Unsigned:
+        made = transaction
+        head = f"unsigned {key.address} {made.nonce} {made.to} {made.gas_limit} {made.value} {made.chain_id} "
+        self = super().__new__(cls, head.encode() + made.data)
+        self.sent = SentTransaction(keccak256(self), key.address, made)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Unsigned:
+        return self
 
 
 class QuickChain:
@@ -66,9 +82,9 @@ class QuickChain:
         return self._genesis.chain_id
 
     def send(self, raw: bytes, *, timestamp: int) -> Receipt:
-        key = transaction_hash(raw)
+        key = raw.sent.hash if isinstance(raw, Unsigned) else transaction_hash(raw)
         if key not in self._receipts:
-            sent = decoded(raw)
+            sent = raw.sent if isinstance(raw, Unsigned) else decoded(raw)
             expected = self.nonce(sent.sender)
             if sent.transaction.nonce != expected or sent.transaction.chain_id != self.chain_id:
                 raise LedgerError(f"nonce {sent.transaction.nonce}, expected {expected}, or another chain", thing=sent)

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
-from rich.console import Console
+from cyclopts import App, CycloptsError, Parameter
 
 from walras import __version__
-from walras.commands import app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
+from walras.commands import app_dispatch, app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
 from walras.commands.app_grids import imports
-from walras.errors import InputError, RangeError, WalrasError
+from walras.commands.options import missing_beside, read_day, read_moment
+from walras.errors import Fault, InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
 
-app = App(name="walras", help="An exchange for local electricity.", version=__version__)
-for group in (app_grids, app_proofs, app_rights, app_nodes, app_keys, app_watch):
-    group.register(app)
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+app = App(name="walras", help="An exchange for local electricity.", version=__version__, exit_on_error=False, print_error=False)
+for part in (app_grids, app_proofs, app_rights, app_dispatch, app_nodes, app_keys, app_watch):
+    app.command(part.group, name="*")
 
 
 @app.command
@@ -37,14 +34,17 @@ def run(
     start: str | None = None,
     mechanism: str | None = None,
     chain: str | None = None,
+    manifest: Path | None = None,
     fresh: bool = False,
     secret: Path | None = None,
     gateway: str | None = None,
     oracles: str | None = None,
+    balance: str | None = None,
     clock: Path | None = None,
     roll: Path | None = None,
     keys: Path | None = None,
     passphrase: Path | None = None,
+    until: str | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -62,6 +62,8 @@ def run(
         Clear by this mechanism instead of the file's. `nodal`: the file's, and the limits of the wires hold.
     chain
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
+    manifest
+        Settle on the contracts of this manifest of `walras deploy` instead of having new ones made; without `chain`, rehearse it.
     fresh
         Begin anew: remove the run that is in the folder.
     secret
@@ -70,8 +72,10 @@ def run(
         HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
     oracles
         HOST:PORT of every `walras oracle`, by number, with commas between.
+    balance
+        HOST:PORT of the `walras balance`, where the community's aggregation is masked; with `gateway`.
     clock
-        File with the time of the replay; the run writes it, the oracles read it.
+        File with the time of the replay; the run writes it, the oracles and `walras dispatch` read it.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed; with `keys`, `secret`
         and nodes of their own.
@@ -79,25 +83,39 @@ def run(
         Places of the keys of the exchange and of every meter (TOML), in files or TPMs.
     passphrase
         File whose first line decrypts keys in files.
+    until
+        Stop after the slot that ends at this time, with its offset (2016-06-06T12:00+02:00); the same command without it goes on.
     """
     from walras.commands.run import NodeOptions, RollOptions, run_command
     from walras.commands.secrets import read_passphrase, read_secret
+    from walras.service.clocks import FileClock
     from walras.study.runner import Options
 
-    nodes = None
-    if gateway is not None and oracles is not None and clock is not None and chain is None:
-        nodes = NodeOptions(gateway, oracles, clock)
-    elif (gateway, oracles, clock) != (None, None, None):
-        raise InputError("walras run", [], way_out="--gateway, --oracles and --clock belong together, and go without --chain")
+    of_nodes = {"--gateway": gateway, "--oracles": oracles, "--clock": clock}
+    of_roll = {"--roll": roll, "--keys": keys}
+    faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(
+        {"--gateway": gateway, "--oracles": oracles, "--balance": balance}, of_nodes
+    )
+    if chain is not None and (gateway, oracles, balance) != (None, None, None):
+        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles, --balance"))
+    if faults:
+        raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
     held = None if secret is None else read_secret(secret, "walras run")
-    options = Options(start=_day(start), days=days, chain_url=chain, fresh=fresh, mechanism=mechanism, secret=held)
+    options = Options(
+        start=read_day(start, "walras run", "--start"),
+        days=days,
+        chain_url=chain,
+        fresh=fresh,
+        mechanism=mechanism,
+        secret=held,
+        manifest=manifest,
+        until=None if until is None else read_moment(until, "walras run", "--until"),
+        clock=None if clock is None else FileClock(clock).move,
+    )
+    nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)
     appointed = None
-    if roll is not None and keys is not None and held is not None and nodes is not None:
+    if roll is not None and keys is not None and held is not None:
         appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
-    elif (roll, keys) != (None, None):
-        raise InputError(
-            "walras run", [], way_out="--roll and --keys belong together, with --secret and --gateway, --oracles, --clock"
-        )
     run_command(community, out, options, nodes, appointed)
 
 
@@ -213,7 +231,11 @@ def clear(
     if list:
         list_command()
     elif book is None:
-        raise InputError("walras clear", [], way_out="walras clear book.json --mechanism uniform, or --list")
+        raise InputError(
+            "walras clear",
+            [Fault("command line", "BOOK", None, "a file with a book of orders (JSON), or - for standard input")],
+            way_out="walras clear docs/learn/book.json --mechanism uniform; --list names the mechanisms",
+        )
     else:
         clear_command(book, mechanism)
 
@@ -265,7 +287,7 @@ def compare(
     """
     from walras.commands.compare import compare_command
 
-    compare_command(community, mechanisms, days=days, start=_day(start), lies=lies, out=out)
+    compare_command(community, mechanisms, days=days, start=read_day(start, "walras compare", "--start"), lies=lies, out=out)
 
 
 @app.command
@@ -273,7 +295,7 @@ def deploy(
     community: Path,
     *,
     chain: str,
-    manifest: Path = Path("ledger.json"),
+    manifest: Path | None = None,
     profile: str = "permissioned",
     secret: Path | None = None,
     council: Path | None = None,
@@ -289,7 +311,7 @@ def deploy(
     chain
         JSON-RPC address of an EVM node.
     manifest
-        The deployment's own record; it makes the command safe to repeat.
+        The deployment's own record, which makes the command safe to repeat [the file's, or ledger.json].
     profile
         Kind of chain: permissioned, l2 or mainnet (how long to wait for a block to be final, and what gas may cost).
     secret
@@ -307,21 +329,14 @@ def deploy(
     deploy_command(community, chain, manifest, profile, secret, council, names, roll)
 
 
-def _day(text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError as cause:
-        from walras.errors import Fault
-
-        raise InputError("walras run", [Fault("command line", "--start", text, "a day as YYYY-MM-DD")]) from cause
-
-
 def main() -> None:
     """Entry point of the command `walras`."""
     try:
         app()
+    except CycloptsError as error:
+        way_out = " ".join(["walras", *(error.command_chain or ()), "--help"])
+        print(f"error: {error}\n  way out: `{way_out}` says what there is", file=sys.stderr)
+        sys.exit(2)
     except (InputError, RangeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -338,4 +353,5 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
+        print("  way out: give a path that can be read, or written where something is to be written", file=sys.stderr)
         sys.exit(2)

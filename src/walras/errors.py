@@ -34,6 +34,15 @@ class Fault:
         return f"{self.where}: {self.field} = {self.value!r}: expected {self.expected}"
 
 
+def reason_of(cause: Exception) -> str:
+    """Why a file could not be read or written, in words: `No such file or directory`, `not text in UTF-8`."""
+    if isinstance(cause, UnicodeDecodeError):
+        return "not text in UTF-8"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) if isinstance(cause, OSError | ValueError) else f"{type(cause).__name__} {cause}"
+
+
 class WalrasError(Exception):
     """Root of the tree. `thing` names what failed; `way_out` says what to do about it."""
 

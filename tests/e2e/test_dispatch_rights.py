@@ -40,7 +40,7 @@ def credential(rights: list[Right], issuer: object = None, until: datetime = NOW
 
 def order(folder: Path, **changes: Any) -> Path:
     values = {"holder": AGGREGATOR, "credential": credential([Right.DISPATCH]), "now": NOW}
-    slots = {"meter": METERS[ACCOUNT], "first_slot": SLOT, "last_slot": SLOT + 3, "power_w": -2_000}
+    slots = {"meter": METERS[ACCOUNT], "first_slot": SLOT, "last_slot": SLOT + 3, "low_w": -2_000, "high_w": None}
     given = DispatchOrder(**{name: changes.get(name, value) for name, value in slots.items()})  # type: ignore[arg-type]
     who = {name: changes.get(name, value) for name, value in values.items()}
     path = folder / "order.bin"
@@ -55,7 +55,8 @@ def test_an_order_with_credential_and_consent_is_allowed_and_on_record(tmp_path:
     assert (done.account, done.holder) == (ACCOUNT, did_of(AGGREGATOR.public_key()))
     act = acts_of(read_public_record(run / PUBLIC))[-1]
     assert (act.kind, act.account, act.by) == (ActKind.DISPATCHED, ACCOUNT, did_of(AGGREGATOR.public_key()))
-    assert dict(act.detail or {}) == {"first_slot": SLOT, "last_slot": SLOT + 3, "power_w": -2_000}
+    said = {name: (act.detail or {})[name] for name in ("right", "first_slot", "last_slot", "low_w", "high_w")}
+    assert said == {"right": "DISPATCH", "first_slot": SLOT, "last_slot": SLOT + 3, "low_w": -2_000, "high_w": None}
     assert Audit(run / PUBLIC).run().checked["acts with the record"] == 2
 
 
@@ -69,7 +70,7 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "a neighbour who has not consented": (lambda: {"meter": METERS[2]}, "not consented"),
     "a slot under way": (lambda: {"first_slot": SLOT - 3}, "has begun"),
     "backwards": (lambda: {"last_slot": SLOT - 1}, "has begun, or that ends"),
-    "no power in the world": (lambda: {"power_w": 10**12}, "not an order"),
+    "no power in the world": (lambda: {"low_w": -(10**12)}, "not an order"),
 }
 
 

@@ -13,8 +13,8 @@ import pytest
 from e2e.node_loop import Loop, gateway_in, oracle_in
 from e2e.runs import EXAMPLES, add, copy_of, forge
 from walras.commands.bill import bill_command
+from walras.commands.dispatch import allow_command
 from walras.commands.edit import Editor, edit_command
-from walras.commands.enrol import enrol_command
 from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.errors import AuditError, InputError, JournalError
@@ -141,7 +141,7 @@ def test_the_audit_checks_edits_and_finds_a_forged_one(tmp_path: Path) -> None:
 
 def test_bill_and_validation_show_what_was_edited_by_whom_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bill_command(copy_of(edited(), tmp_path / "run"), MEMBER, None)
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert "corrected after late readings and edits" in printed
     assert "edited: 2016-06-21 00:15, meter fault, by did:key:" in printed
     assert "edited: 2016-06-21 00:30, clock fault, by did:key:" in printed
@@ -172,13 +172,15 @@ def test_a_stranger_cannot_edit_and_a_vouched_editor_can(tmp_path: Path) -> None
     run = copy_of(edited(), tmp_path / "run")
     community = load_community(run / COMMUNITY)
     slot = str(community.slots.start + 7)
-    make_key(tmp_path / "own.pem", None)
-    make_key(tmp_path / "operator.pem", None)
-    arguments = (run / COMMUNITY, "editor", str(tmp_path / "operator.pem"), tmp_path / "own.jwt", str(tmp_path / "own.pem"))
-    enrol_command(*arguments, None, False, None)
+    did = did_of(make_key(tmp_path / "own.pem", None).public_key())
+    make_key(tmp_path / "another.pem", None)
     mine = Editor(str(tmp_path / "own.pem"), tmp_path / "own.jwt", None, None)
+    now = datetime.now(UTC)
+    allow_command(did, "edit", str(tmp_path / "another.pem"), tmp_path / "own.jwt", 1, now, None)
     with pytest.raises(JournalError, match="not by this issuer"):
         edit_command(run, MEMBER, slot, (1, 2), "meter_fault", mine, None)
+    allow_command(did, "edit", f"seed:{run / COMMUNITY}", tmp_path / "own.jwt", 1, now, None)
+    assert edit_command(run, MEMBER, slot, (1, 2), "meter_fault", mine, None).holder == did
     operator = access_issuer(run_seed(community))
     reader = issue_access(operator, did_of(derive_key(bytes(32), "r").public_key()), [Right.READ], *_year())
     order = sign_edit(derive_key(bytes(32), "r"), reader, Edit(0, 1, (0, 0), (1, 1), Reason.METER_FAULT), "0x", _year()[0])

@@ -6,10 +6,6 @@ Operators who settle wrong prices, skip a member or disappear have their scenari
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -17,6 +13,7 @@ from functools import cache
 import pytest
 
 from batch_world import BOND, TIMEOUT_S, UNIT, WINDOW_S, Batches
+from ledger_compiler import compile_order
 from ledger_world import DELAY_S, ROOT, START, THRESHOLD, World, chain_of, pair, rpc, stranger
 from walras.errors import LedgerError
 from walras.ledger import (
@@ -40,16 +37,9 @@ from walras.ledger.transactions import contract_address
 @cache
 def hostile_code() -> Artifact:
     """The hostile currency, compiled from tests/contracts."""
-    node = shutil.which("node")
-    if node is None or not (ROOT / "node_modules" / "solc").is_dir():
-        reason = "the compiler is not installed; way out: npm ci"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    source = (ROOT / "tests" / "contracts" / "HostileToken.sol").read_text()
-    order = {"sources": {"HostileToken.sol": source}, "contracts": ["HostileToken"]}
-    command = [str(node), str(ROOT / "tools" / "compile_variant.mjs")]
-    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    bytecode = bytes.fromhex(json.loads(done.stdout)["HostileToken"].removeprefix("0x"))
+    source = (ROOT / "tests" / "contracts" / "HostileToken.sol").read_text(encoding="utf-8")
+    made = compile_order({"HostileToken.sol": source}, ["HostileToken"])
+    bytecode = bytes.fromhex(made["HostileToken"].removeprefix("0x"))
     functions = {
         name: Signature(name, inputs, tuple(f"a{i}" for i in range(len(inputs))), outputs, (False,) * len(inputs))
         for name, inputs, outputs in (

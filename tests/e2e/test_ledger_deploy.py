@@ -33,7 +33,8 @@ from walras.ledger import (
     transaction_hash,
 )
 from walras.ledger.batches import find_fraud
-from walras.ledger.manifest import PROFILES, check_ledger, deploy_once, fees_of, read_terms
+from walras.ledger.manifest import check_ledger, deploy_once, read_terms
+from walras.ledger.profiles import PROFILES, fees_of
 from walras.study.meters import run_seed
 from walras.study.runner import ledger_keys
 
@@ -166,9 +167,9 @@ def test_four_nodes_fed_the_same_blocks_have_equal_roots_and_hashes() -> None:
 def test_a_price_spike_is_refused_before_anything_is_signed(tmp_path: Path) -> None:
     spike = Fees(101 * 10**9, 10**9)
     with pytest.raises(LedgerError, match=r"101 gwei now, more than the 100 of profile mainnet(.|\n)*nothing was signed"):
-        fees_of(PROFILES["mainnet"], spike)
-    assert fees_of(PROFILES["mainnet"], Fees(100 * 10**9, 10**9)).max_fee_per_gas == 100 * 10**9
-    assert fees_of(PROFILES["permissioned"], spike).max_fee_per_gas == 10 * 10**9
+        fees_of(PROFILES["mainnet"], lambda: spike)
+    assert fees_of(PROFILES["mainnet"], lambda: Fees(100 * 10**9, 10**9)).max_fee_per_gas == 100 * 10**9
+    assert fees_of(PROFILES["permissioned"], lambda: spike).max_fee_per_gas == 10 * 10**9
     with anvil() as url:
         rpc(url, "anvil_setNextBlockBaseFeePerGas", hex(60 * 10**9))
         rpc(url, "evm_mine")

@@ -16,9 +16,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis.stateful import run_state_machine_as_test
 
-from ledger_machines import forget_prepared, hunting
+from ledger_machines import forget_prepared, hunting, run_machine
 from ledger_world import SEED, START, AnvilChain, anvil, rpc
 from proofs_world import golden
 from walras.ledger import EmbeddedChain, Genesis, LedgerKeys, Receipt, TimedTransaction, artifact, next_sender, read_transaction
@@ -103,7 +102,7 @@ def told(story: Story) -> RecordingChain:
         module = importlib.import_module(f"stateful.{story.module}")
         forget_prepared()
         with mock.patch.object(module, "machine_chain", RecordingChain):
-            run_state_machine_as_test(getattr(module, story.machine), settings=hunting(story.sequences, 30))
+            run_machine(getattr(module, story.machine), hunting(story.sequences, 30), signed=True)
         forget_prepared()
     return max(RecordingChain.made, key=lambda one: (len(accepting(story, one)), len(one.outcomes), len(one.sent)))
 

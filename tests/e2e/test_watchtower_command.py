@@ -27,8 +27,8 @@ from walras.ledger.oracle_bond import bonded
 from walras.ledger.steps import redo, rows_of
 from walras.ledger.watchtower import write_balances
 from walras.study import settler
+from walras.study.ledger_rules import genesis_time
 from walras.study.meters import run_seed
-from walras.study.parts import genesis_time
 from walras.study.runner import PUBLIC, Options, Run, ledger_keys
 
 STRANGER = LedgerKeys(SEED).member(77)

@@ -21,11 +21,11 @@ def code_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(end.value.code or 0)
 
 
-def test_a_folder_where_a_file_is_to_be_written_is_said_in_one_line(
+def test_a_folder_where_a_file_is_to_be_written_is_said_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert code_of(monkeypatch, "network", str(RURAL1), "--out", str(tmp_path)) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path}: Is a directory\n"
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: Is a directory\n  way out: ")
 
 
 def test_a_book_that_is_no_text_is_a_fault(
@@ -33,7 +33,7 @@ def test_a_book_that_is_no_text_is_a_fault(
 ) -> None:
     (tmp_path / "book.json").write_bytes(b"\xff\xfe\x00")
     assert code_of(monkeypatch, "clear", str(tmp_path / "book.json")) == 2
-    assert "expected JSON in UTF-8" in capsys.readouterr().err
+    assert "not text in UTF-8" in capsys.readouterr().err
 
 
 def test_a_secret_that_is_no_text_is_a_fault(

@@ -313,7 +313,7 @@ def test_text_that_is_no_toml_is_one_fault(folder: Path, text: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_one_fault(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="readable text file"):
+    with pytest.raises(InputError, match="No such file"):
         load_community(tmp_path / "absent.toml")
 
 

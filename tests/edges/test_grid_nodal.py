@@ -12,7 +12,7 @@ from walras.grid.feeder import FeederSlot, add_supplier
 from walras.grid.nodal import clear
 from walras.grid.nodal_check import check_nodal
 from walras.market.conventions import Conventions
-from walras.market.orders import make_orders
+from walras.market.orders import Orders, make_orders
 
 PLAIN = Conventions()
 
@@ -58,44 +58,38 @@ def test_neighbours_trade_alone_and_the_seller_delivers_the_losses() -> None:
     assert check_nodal(book, done, slot, PLAIN) == []
 
 
+def loaded(bus: int, kw: float, v_min_pu: float, orders: Orders) -> tuple[FeederSlot, Orders]:
+    """A load outside the market at a bus, and the orders with a supplier at the root beside them."""
+    fixed = np.zeros(7)
+    fixed[bus] = kw
+    network = feeder().network(v_min_pu=v_min_pu)
+    return FeederSlot(network, 0.25, fixed_p_kw=fixed), add_supplier(orders, network, 250_000, 80_000, participant=9)
+
+
 def test_what_no_order_can_mend_still_clears_and_says_how_far_it_is_broken() -> None:
     """A load outside the market alone overloads the transformer; no order is there to relieve it."""
-    fixed = np.zeros(7)
-    fixed[2] = 200.0
-    network = feeder().network(v_min_pu=0.5)
-    slot = FeederSlot(network, 0.25, fixed_p_kw=fixed)
-    book = add_supplier(make_orders([1], [500], [300_000], node=[2]), network, 250_000, 80_000, participant=9)
+    slot, book = loaded(2, 200.0, 0.5, make_orders([1], [500], [300_000], node=[2]))
     done = clear(book, PLAIN, slot)
     kinds, short = np.asarray(done.certificate["limit_kind"]), np.asarray(done.certificate["limit_short_ppm"])
-    transformer = kinds == 1
-    assert short[transformer].max() > 200_000  # some 130 % of 160 kVA
+    assert short[kinds == 1].max() > 200_000  # some 130 % of 160 kVA
     assert done.filled_wh[0] == 0
     assert check_nodal(book, done, slot, PLAIN) == []
 
 
 def test_where_a_whole_cable_is_too_low_every_bus_of_it_is_reported() -> None:
     """Not only the worst: a limit that cannot be kept does not stand for its neighbours."""
-    fixed = np.zeros(7)
-    fixed[6] = 90.0
-    network = feeder().network(v_min_pu=0.99)
-    slot = FeederSlot(network, 0.25, fixed_p_kw=fixed)
-    book = add_supplier(make_orders([1], [500], [300_000], node=[2]), network, 250_000, 80_000, participant=9)
+    slot, book = loaded(6, 90.0, 0.99, make_orders([1], [500], [300_000], node=[2]))
     done = clear(book, PLAIN, slot)
     kinds, short = np.asarray(done.certificate["limit_kind"]), np.asarray(done.certificate["limit_short_ppm"])
-    low = power_flow(network, slot.power_of(book, done.filled_wh)).v_pu[0] < 0.99 - 1e-6
+    low = power_flow(slot.network, slot.power_of(book, done.filled_wh)).v_pu[0] < 0.99 - 1e-6
     assert low.sum() >= 3
-    assert set(np.asarray(done.certificate["limit_index"])[(kinds == 2) & (short > 0)].tolist()) == set(
-        np.flatnonzero(low).tolist()
-    )
+    reported = np.asarray(done.certificate["limit_index"])[(kinds == 2) & (short > 0)]
+    assert set(reported.tolist()) == set(np.flatnonzero(low).tolist())
     assert check_nodal(book, done, slot, PLAIN) == []
 
 
 def test_an_order_relieves_the_overload_and_is_paid_for_it() -> None:
-    fixed = np.zeros(7)
-    fixed[2] = 165.0
-    network = feeder().network(v_min_pu=0.5)
-    slot = FeederSlot(network, 0.25, fixed_p_kw=fixed)
-    book = add_supplier(make_orders([-1], [9000], [290_000], node=[2]), network, 250_000, 80_000, participant=9)
+    slot, book = loaded(2, 165.0, 0.5, make_orders([-1], [9000], [290_000], node=[2]))
     done = clear(book, PLAIN, slot)
     assert not np.asarray(done.certificate["limit_short_ppm"]).any()
     assert 0 < done.filled_wh[0] < 9000

@@ -14,11 +14,10 @@ import pytest
 
 from ledger_foreign import Foreign, foreign
 from ledger_rights import LIFE, claims_of, deliver, issuing, move_on
-from ledger_world import CHAINS, DELAY_S, START, THRESHOLD, World, chain_of, funded, pair, stranger
+from ledger_world import CHAINS, DELAY_S, THRESHOLD, World, chain_of, pair, stranger
 from walras.errors import LedgerError
 from walras.ledger import (
-    EmbeddedChain,
-    Genesis,
+    Chain,
     SigningKey,
     artifact,
     attestation_digest,
@@ -205,8 +204,13 @@ MEMBER, OTHER = 1, 2
 
 
 @pytest.fixture(scope="module")
-def bazaar() -> Bazaar:
-    chain = EmbeddedChain(Genesis(funded(), timestamp=START - 900))
+def bazaar() -> Iterator[Bazaar]:
+    with chain_of("embedded") as chain:
+        yield bazaar_on(chain)
+
+
+def bazaar_on(chain: Chain) -> Bazaar:
+    """Every contract that a currency comes into, on one that misbehaves."""
     world = World(chain)
     admin, now = world.keys.admin, world.now
     currency = foreign(chain, admin, "HostileCurrency", timestamp=now)

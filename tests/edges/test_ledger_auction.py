@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ledger_planted import planted
-from ledger_world import CHAINS, START, World, chain_of, funded, stranger
+from ledger_world import CHAINS, START, World, chain_of, stranger
 from walras.errors import InputError, LedgerError
-from walras.ledger import EmbeddedChain, Genesis, SigningKey, Transaction, artifact, next_sender, sign_transaction
+from walras.ledger import SigningKey, Transaction, artifact, next_sender, sign_transaction
 from walras.ledger.auction import ChainOrders, order_commitment, orders_from_words, pack_fills, read_orders
 from walras.ledger.calls import Contract, create
 from walras.market.conventions import Conventions
@@ -109,7 +109,11 @@ TWIN = settings(max_examples=10, deadline=None, suppress_health_check=list(Healt
 
 def compare_with_the_market(data: st.DataObject, k: Fraction) -> None:
     """Twin: `market.uniform` with ties by time. Neighbours: a Wh moved, added or taken, the price off by one."""
-    auctions = Auctions(World(EmbeddedChain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS), k)
+    with chain_of("embedded", MEMBERS) as chain:
+        compare_on(Auctions(World(chain, members=MEMBERS), k), data)
+
+
+def compare_on(auctions: Auctions, data: st.DataObject) -> None:
     orders = auctions.hold(0, data.draw(st.lists(order, min_size=2, max_size=7)))
     price, fills = auctions.solve(orders)
     assert auctions.refusal(0, price, orders, fills) is None

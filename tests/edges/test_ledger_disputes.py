@@ -251,6 +251,9 @@ def test_a_dispute_nobody_answers_costs_the_operator_its_penalty(court: Court) -
         court.act(stranger(), "punish", SLOT, account)
         with pytest.raises(LedgerError, match=r"NotOpen\("):
             court.act(stranger(), "punish", SLOT, account)
+        court.act(court.keys.member(account), "collect")
+        with pytest.raises(LedgerError, match=r"NothingToCollect\("):
+            court.act(court.keys.member(account), "collect")
     after = [court.world.tokens(court.keys.member(account).address) for account in (2, 3)]
     assert [new - old for new, old in zip(after, before, strict=True)] == [PENALTY, 100]  # as far as the bond goes
     assert court.contract.view(court.chain, "bond")[0] == 0
@@ -270,7 +273,23 @@ def test_the_operators_bond_leaves_after_notice_and_not_past_an_open_dispute(cou
         court.act(operator, "withdrawBond")
     court.act(stranger(), "punish", SLOT, 3)
     court.act(operator, "withdrawBond")
+    court.act(court.keys.member(3), "collect")
     assert court.world.tokens(court.contract.address) == 0
+
+
+def test_a_notice_given_once_lets_no_bond_out_while_slots_go_on(court: Court) -> None:
+    """An operator announces, trades on, settles wrongly and would be off with the bond before anybody opens a dispute."""
+    operator, world = court.keys.operator, court.world
+    court.bonded(PENALTY)
+    court.act(operator, "announceWithdrawal")
+    world.now += 2 * ANSWER_S + 60
+    court.settle(SLOT + 1, Header(bytes([9]) * 32, bytes(32), bytes(32)), WRONG)
+    with pytest.raises(LedgerError, match=rf"SettledSince\(slotAtNotice={SLOT + 1}, nextSlot={SLOT + 2}\)"):
+        court.act(operator, "withdrawBond")
+    court.act(operator, "announceWithdrawal")
+    world.now += 2 * ANSWER_S + 60
+    court.act(operator, "withdrawBond")
+    assert world.tokens(court.contract.address) == 0
 
 
 def test_a_slot_beyond_the_window_is_final_and_the_last_inside_it_is_not(embedded: Court) -> None:

@@ -54,7 +54,7 @@ KINDS: dict[str, dict[str, str]] = {
         "own": "create",
         "proof": "acceptControl deactivate finishRecovery offerControl revokeKey rotate setRecovery startRecovery stopRecovery",
     },
-    "Disputes": {"guarded": "addBond punish resolve withdrawBond", "role": "announceWithdrawal open", "proof": "close"},
+    "Disputes": {"guarded": "addBond collect punish resolve withdrawBond", "role": "announceWithdrawal open", "proof": "close"},
     "EnergyCertificates": {"role": "issue", "own": "retire", "proof": "safeTransferAndClaimFrom", "standard": ERC1155},
     "EnergyClaims": {"proof": "claim sweep", "own": "use", "standard": ERC1155},
     "EnergyPool": {"guarded": "burn burnForMoney buy mint open payIn payOut sell", "standard": RECEIVER},
@@ -63,7 +63,7 @@ KINDS: dict[str, dict[str, str]] = {
     "ListGate": {"role": "set"},
     "MeterRegister": {"role": "admit", "proof": "register", "standard": OWNABLE},
     "OracleBond": {
-        "guarded": "bond slash slashCorrection slashForged slashMeterTwice slashWrongSlot withdrawStake",
+        "guarded": "bond payTreasury slash slashCorrection slashForged slashMeterTwice slashWrongSlot withdrawStake",
         "proof": "requestLeave",
     },
     "PaymentChannels": {

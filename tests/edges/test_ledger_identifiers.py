@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from ledger_world import START, funded, stranger
+from ledger_world import CHAINS, START, chain_of, stranger
 from metering_world import RULES, SEED
 from walras.errors import InputError, LedgerError
-from walras.ledger import EmbeddedChain, Genesis, LedgerKeys
+from walras.ledger import Chain, LedgerKeys
 from walras.ledger.calls import Contract
 from walras.ledger.identifiers import create_identifier, deploy_registry, identifier_of, point_of, resolve
 from walras.metering import Refusal, admit, derive_key, did_of, initial_state, public_key_of, registry_of, sign_reading
@@ -23,8 +24,8 @@ NOW = START + 1_000
 
 
 class Ids:
-    def __init__(self, recovery: str | None = None) -> None:
-        self.chain = EmbeddedChain(Genesis(funded(), timestamp=START - 900))
+    def __init__(self, chain: Chain, recovery: str | None = None) -> None:
+        self.chain = chain
         self.contract: Contract = deploy_registry(self.chain, KEYS.admin, DELAY, timestamp=START)
         self.did = create_identifier(self.chain, self.contract, OWNER, FIRST.public_key(), recovery, timestamp=NOW)
         self.id = identifier_of(self.contract, self.did)
@@ -36,8 +37,14 @@ class Ids:
         return resolve(self.chain, self.contract, self.did)
 
 
-def test_a_new_identifier_resolves_to_its_document_with_its_key() -> None:
-    ids = Ids()
+@pytest.fixture(params=CHAINS)
+def chain(request: pytest.FixtureRequest) -> Iterator[Chain]:
+    with chain_of(request.param) as one:
+        yield one
+
+
+def test_a_new_identifier_resolves_to_its_document_with_its_key(chain: Chain) -> None:
+    ids = Ids(chain)
     found = ids.now()
     assert (found.controller, found.recovery, found.deactivated) == (OWNER.address, None, False)
     (method,) = found.document()["verificationMethod"]
@@ -51,8 +58,8 @@ def test_a_new_identifier_resolves_to_its_document_with_its_key() -> None:
     assert ids.now().controller == OWNER.address
 
 
-def test_a_rotated_key_speaks_for_its_own_time_to_the_second() -> None:
-    ids = Ids()
+def test_a_rotated_key_speaks_for_its_own_time_to_the_second(chain: Chain) -> None:
+    ids = Ids(chain)
     ids.act(OWNER, "rotate", *point_of(SECOND.public_key()), at=NOW + 100)
     found = ids.now()
     assert [found.key_at(time) for time in (NOW - 1, NOW, NOW + 99, NOW + 100, 2**40)] == [
@@ -68,8 +75,8 @@ def test_a_rotated_key_speaks_for_its_own_time_to_the_second() -> None:
         assert tuple(on_chain) == ((bytes(32), bytes(32)) if expected is None else point_of(expected))
 
 
-def test_a_stolen_key_speaks_until_it_is_revoked_and_never_after() -> None:
-    ids = Ids()
+def test_a_stolen_key_speaks_until_it_is_revoked_and_never_after(chain: Chain) -> None:
+    ids = Ids(chain)
     grid = SlotGrid(datetime.fromtimestamp(START - START % 900, UTC), 15, "UTC")
     rules = type(RULES)(grid, deadline=RULES.deadline)
     slot = grid.slot_at(datetime.fromtimestamp(NOW, UTC)) + 1
@@ -95,8 +102,8 @@ def test_a_stolen_key_speaks_until_it_is_revoked_and_never_after() -> None:
     assert ids.now().key_at(int(grid.end(slot + 1).timestamp()) - 1) is None  # between revocation and the new key nobody spoke
 
 
-def test_a_lost_controller_is_recovered_after_the_delay_to_the_second_and_can_object() -> None:
-    ids = Ids(GUARDIAN.address)
+def test_a_lost_controller_is_recovered_after_the_delay_to_the_second_and_can_object(chain: Chain) -> None:
+    ids = Ids(chain, GUARDIAN.address)
     for nobody in (OWNER, OTHER, stranger()):
         with pytest.raises(LedgerError, match="NotRecovery"):
             ids.act(nobody, "startRecovery", OTHER.address, at=NOW + 10)
@@ -114,8 +121,8 @@ def test_a_lost_controller_is_recovered_after_the_delay_to_the_second_and_can_ob
     ids.act(OTHER, "rotate", *point_of(SECOND.public_key()), at=NOW + 50 + 2 * DELAY)
 
 
-def test_control_changes_when_the_other_side_accepts_and_only_then() -> None:
-    ids = Ids()
+def test_control_changes_when_the_other_side_accepts_and_only_then(chain: Chain) -> None:
+    ids = Ids(chain)
     with pytest.raises(LedgerError, match="NotOffered"):
         ids.act(OTHER, "acceptControl", at=NOW + 10)
     ids.act(OWNER, "offerControl", OTHER.address, at=NOW + 20)
@@ -129,8 +136,8 @@ def test_control_changes_when_the_other_side_accepts_and_only_then() -> None:
 
 
 @pytest.mark.parametrize("function", ["rotate", "revokeKey", "offerControl", "setRecovery", "stopRecovery", "deactivate"])
-def test_only_the_controller_acts_and_nobody_once_it_is_deactivated(function: str) -> None:
-    ids = Ids(GUARDIAN.address)
+def test_only_the_controller_acts_and_nobody_once_it_is_deactivated(chain: Chain, function: str) -> None:
+    ids = Ids(chain, GUARDIAN.address)
     arguments = {"rotate": point_of(SECOND.public_key()), "offerControl": (OTHER.address,), "setRecovery": (OTHER.address,)}
     with pytest.raises(LedgerError, match="NotController"):
         ids.act(OTHER, function, *arguments.get(function, ()), at=NOW + 10)
@@ -145,8 +152,8 @@ def test_only_the_controller_acts_and_nobody_once_it_is_deactivated(function: st
     assert found.key_at(NOW + 20) is None
 
 
-def test_names_of_other_registries_and_identifiers_that_are_not_there_are_refused() -> None:
-    ids = Ids()
+def test_names_of_other_registries_and_identifiers_that_are_not_there_are_refused(chain: Chain) -> None:
+    ids = Ids(chain)
     for wrong in ("did:key:zDn", ids.did.upper(), ids.did.replace("31337", "1"), ids.did[:-1], f"{ids.did}0"):
         with pytest.raises(InputError):
             resolve(ids.chain, ids.contract, wrong)

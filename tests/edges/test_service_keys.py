@@ -142,7 +142,7 @@ def test_key_and_enrol_say_what_they_made_and_what_is_missing(
     assert exit_code(monkeypatch, *enrol, "--trust", str(tmp_path / "none.toml")) == 2
     assert "a key in a TPM" in capsys.readouterr().err
     assert exit_code(monkeypatch, *enrol, "--unattested") == 0
-    assert capsys.readouterr().out == f"home-1: {dids[1]}, vouched for by {dids[0]}: {out}\n"
+    assert capsys.readouterr().out == f"home-1: {dids[1]}\nvouched for by {dids[0]}: {out}\n"
     unknown = [word.replace("home-1", "home-99") if word == "home-1" else word for word in enrol]
     assert exit_code(monkeypatch, *unknown, "--unattested") == 2
     assert "transformer, or one of" in capsys.readouterr().err

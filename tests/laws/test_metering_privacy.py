@@ -116,6 +116,6 @@ def test_counts_are_sums_of_ones() -> None:
 def test_what_makes_no_sense_is_named_all_at_once() -> None:
     with pytest.raises(InputError) as caught:
         release_sum(BUDGET, "x", [1], 0, Fraction(0), steady())
-    assert [fault.field for fault in caught.value.faults] == ["epsilon", "cap"]
+    assert [fault.field for fault in caught.value.faults] == ["epsilon", "sensitivity"]
     with pytest.raises(InputError, match="above 0"):
         Budget("p", Fraction(0))

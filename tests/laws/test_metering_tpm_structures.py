@@ -115,9 +115,15 @@ def test_noise_is_refused_with_an_error_of_ours_or_read(name: str, noise: st.Dat
     at = noise.draw(st.integers(0, len(changed)))
     data = bytes(changed[:at]) + noise.draw(st.binary(max_size=8)) + bytes(changed[at:])
     try:
-        read(data)  # type: ignore[operator]
+        found = read(data)  # type: ignore[operator]
     except MeteringError:
         return
+    assert read(data) == found  # type: ignore[operator]
+    assert (found == read(recording())) is (data == recording())  # type: ignore[operator]
+    with pytest.raises(MeteringError):
+        read(data[:-1])  # type: ignore[operator]
+    with pytest.raises(MeteringError):
+        read(data + b"\x00")  # type: ignore[operator]
 
 
 @given(part=st.sampled_from([field.name for field in fields(Offer)]), bit=st.integers(0, 2**20))

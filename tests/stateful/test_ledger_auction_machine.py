@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import Genesis, SigningKey, next_sender
@@ -202,7 +202,7 @@ class AuctionMachine(RuleBasedStateMachine):
 
 
 def test_bonds_openings_and_clearings_are_the_twins() -> None:
-    run_state_machine_as_test(AuctionMachine, settings=machine_settings(6, 30))
+    run_machine(AuctionMachine, machine_settings(6, 30))
 
 
 PLANTED = {
@@ -243,4 +243,4 @@ EVERY_TIME = ("a bond not taken",)
 )
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     with planted("SealedAuction", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(AuctionMachine, settings=hunting(60, 30))
+        run_machine(AuctionMachine, hunting(60, 30))

@@ -8,9 +8,9 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import CHAINS, START, World, chain_of, funded, stranger
 from walras.errors import LedgerError
@@ -300,7 +300,7 @@ class ChannelMachine(RuleBasedStateMachine):
 
 
 def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None:
-    run_state_machine_as_test(ChannelMachine, settings=machine_settings(8, 15))
+    run_machine(ChannelMachine, machine_settings(8, 15))
 
 
 @pytest.mark.nightly
@@ -327,7 +327,7 @@ def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("PaymentChannels", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(ChannelMachine, settings=hunting(120, 15))
+        run_machine(ChannelMachine, hunting(120, 15))
 
 
 def test_every_function_of_the_contract_is_known_to_python() -> None:

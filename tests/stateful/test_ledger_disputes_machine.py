@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import salted
 from ledger_world import START, World, funded, stranger
@@ -17,14 +17,16 @@ from walras.ledger import (
     Header,
     NetPositions,
     SigningKey,
+    artifact,
     join_signatures,
     net_positions,
     next_sender,
     pack_positions,
+    read,
     sign_attestation,
 )
 from walras.ledger.calls import Contract, create
-from walras.ledger.disputes import device_id
+from walras.ledger.disputes import device_id, resolution_digest
 from walras.ledger.leaf_proofs import shown_leaf
 from walras.metering.merkle import MerkleTree, tree_over
 from walras.metering.slot_readings import encode_substitute
@@ -46,6 +48,8 @@ def court() -> tuple[World, Contract]:
         devices.act(chain, keys.operator, "enter", device_id(key), owner, bytes(32), 0, 2**63, timestamp=now)
     terms = (world.addresses.settlement, devices.address, ANSWER_S, PENALTY)
     contract = create(chain, keys.admin, "Disputes", *terms, timestamp=now)
+    role = read(chain, artifact("Registry"), world.addresses.registry, "OPERATOR_ROLE")[0]
+    assert world.send(keys.admin, "Registry", "grantRole", role, contract.address).status == 1
     assert world.send(keys.operator, "TestCurrency", "mint", keys.operator.address, 10**6).status == 1
     assert world.send(keys.operator, "TestCurrency", "approve", contract.address, 10**6).status == 1
     return world, contract
@@ -62,7 +66,8 @@ class DisputesMachine(RuleBasedStateMachine):
         self.leaves: dict[int, list[bytes]] = {}
         self.records: dict[int, list[tuple[Header, NetPositions]]] = {}
         self.open_by: dict[tuple[int, int], tuple[int, int]] = {}
-        self.bond, self.paid, self.next_slot, self.bond_free_at = 0, {1: 0, 2: 0}, 0, 0
+        self.bond, self.credit, self.paid = 0, {1: 0, 2: 0}, {1: 0, 2: 0}
+        self.next_slot, self.bond_free_at, self.slot_at_notice = 0, 0, 0
 
     def attempt(self, key: SigningKey, function: str, *arguments: object) -> bool:
         raw = self.contract.transaction(next_sender(self.chain, key), function, *arguments, gas_limit=4_000_000)
@@ -118,6 +123,25 @@ class DisputesMachine(RuleBasedStateMachine):
         if receipt.status:
             self.records[slot].append((header, rows))
 
+    @precondition(lambda self: self.records)
+    @rule(back=st.integers(0, 2), right=st.booleans(), signed=st.sampled_from(["these", "these", "these", "others", "one too few"]))
+    def resolve(self, back: int, right: bool, signed: str) -> None:
+        """Without the operator: a quorum signs the root and the very differences, or other ones, or it is no quorum."""
+        slot = max(0, self.next_slot - 1 - back)
+        gaps = [self.truth[slot][account] - self.settled(slot, account) for account in (1, 2)]
+        rows = self.rows(*gaps) if right else self.rows(1, 0)
+        header, revision = self.records[slot][0][0], len(self.records[slot])
+        said = pack_positions(self.rows(7, 7) if signed == "others" else rows)
+        digest = resolution_digest(self.contract, slot, revision, said)
+        oracles = [self.world.keys.oracle(index) for index in range(2 if signed == "one too few" else 3)]
+        over_rows = join_signatures([(key.address, key.sign_digest(digest)) for key in oracles])
+        over_root = self.world.correction_signatures(slot, revision, header.readings_root)
+        roots = (header.readings_root, header.trades_root, header.journal_head)
+        done = self.attempt(stranger(), "resolve", slot, roots, pack_positions(rows), over_root, over_rows)
+        assert done == (signed == "these" and slot + WINDOW >= self.next_slot)
+        if done:
+            self.records[slot].append((header, rows))
+
     def shown(self, slot: int) -> tuple[list[tuple[bytes, bytes, bytes]], list[bytes]]:
         headers = [(h.readings_root, h.trades_root, h.journal_head) for h, _ in self.records[slot]]
         return headers, [pack_positions(rows) for _, rows in self.records[slot]]
@@ -156,7 +180,14 @@ class DisputesMachine(RuleBasedStateMachine):
             del self.open_by[slot, account]
             amount = min(PENALTY, self.bond)
             self.bond -= amount
-            self.paid[account] += amount
+            self.credit[account] += amount
+
+    @rule(account=accounts)
+    def collect(self, account: int) -> None:
+        done = self.attempt(self.world.keys.member(account), "collect")
+        assert done == (self.credit[account] > 0)
+        self.paid[account] += self.credit[account]
+        self.credit[account] = 0
 
     @rule(first=energy, other=energy, whole=st.booleans(), way=st.sampled_from(["punished", "corrected", "too old"]))
     def dispute_to_the_end(self, first: int, other: int, whole: bool, way: str) -> None:
@@ -191,25 +222,34 @@ class DisputesMachine(RuleBasedStateMachine):
     def announce(self, by_operator: bool) -> None:
         done = self.attempt(self.world.keys.operator if by_operator else stranger(), "announceWithdrawal")
         assert done == by_operator
-        self.bond_free_at = self.world.now + 2 * ANSWER_S if done else self.bond_free_at
+        if done:
+            self.bond_free_at, self.slot_at_notice = self.world.now + 2 * ANSWER_S, self.next_slot
 
     @rule(by_operator=st.sampled_from([True, True, False]))
     def withdraw_bond(self, by_operator: bool) -> None:
         done = self.attempt(self.world.keys.operator if by_operator else stranger(), "withdrawBond")
         free = self.bond_free_at > 0 and self.world.now >= self.bond_free_at and not self.open_by
-        assert done == (by_operator and free)
+        assert done == (by_operator and free and self.slot_at_notice == self.next_slot)
         if done:
             self.bond = self.bond_free_at = 0
 
-    @rule(disputed=st.booleans(), announced=st.booleans(), waited=st.sampled_from([ANSWER_S, 2 * ANSWER_S]), thief=st.booleans())
-    def take_the_bond_out(self, disputed: bool, announced: bool, waited: int, thief: bool) -> None:
-        """By the operator or somebody else, with notice or without, before its time or after, beside a dispute or not."""
+    @rule(
+        disputed=st.booleans(),
+        announced=st.sampled_from([True, True, False]),
+        settled=st.sampled_from([False, False, True]),
+        waited=st.sampled_from([ANSWER_S, 2 * ANSWER_S]),
+        thief=st.sampled_from([False, False, True]),
+    )
+    def take_the_bond_out(self, disputed: bool, announced: bool, settled: bool, waited: int, thief: bool) -> None:
+        """By the operator or somebody else, with notice or without, too early or not, beside a dispute, having settled on."""
         self.add_bond(250)
-        if announced:
-            self.announce(True)
         if disputed:
             self.settle(1, 1, 1, 1)
             self.open(1, 0, True)
+        if announced:
+            self.announce(True)
+        if settled:
+            self.settle(1, 1, 1, 0)
         self.wait(waited)
         self.withdraw_bond(not thief)
 
@@ -219,14 +259,17 @@ class DisputesMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_bond_is_counted(self) -> None:
-        assert self.contract.view(self.chain, "bond")[0] == self.bond == self.world.tokens(self.contract.address)
+        assert self.contract.view(self.chain, "bond")[0] == self.bond
+        assert self.world.tokens(self.contract.address) == self.bond + sum(self.credit.values())
         assert self.contract.view(self.chain, "openDisputes")[0] == len(self.open_by)
         for account, paid in self.paid.items():
-            assert self.world.tokens(self.world.keys.member(account).address) == paid
+            member = self.world.keys.member(account).address
+            assert self.world.tokens(member) == paid
+            assert self.contract.view(self.chain, "creditOf", member)[0] == self.credit[account]
 
 
 def test_disputes_equal_their_twin() -> None:
-    run_state_machine_as_test(DisputesMachine, settings=machine_settings(6, 25))
+    run_machine(DisputesMachine, machine_settings(6, 25))
 
 
 PLANTED = {
@@ -252,6 +295,9 @@ PLANTED = {
         "        registry.checkOperator(msg.sender);\n        if (openDisputes",
         "        if (openDisputes",
     ),
+    "the bond out while slots go on": ("Disputes", "if (settlement.nextSlot() != slotAtNotice) revert", "if (false) revert"),
+    "a penalty collected twice": ("Disputes", "        delete creditOf[msg.sender];\n", ""),
+    "nobody signed the differences": ("Disputes", "        registry.checkQuorum(digest, resolutionSignatures);\n", ""),
     "a correction forgotten": ("SettledEnergy", "energyWh += part;", "energyWh = part;"),
 }
 EVERY_TIME = ("a dispute over nothing",)
@@ -264,4 +310,4 @@ EVERY_TIME = ("a dispute over nothing",)
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     hunt = hunting(120, 25)
     with planted("Disputes", correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(DisputesMachine, settings=hunt)
+        run_machine(DisputesMachine, hunt)

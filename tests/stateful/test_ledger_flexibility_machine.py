@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import START, World, funded, stranger
 from walras.ledger import Genesis, NetPositions, SigningKey, net_positions, next_sender, pack_positions, settle
@@ -198,7 +198,7 @@ class FlexibilityMachine(RuleBasedStateMachine):
 
 
 def test_flexibility_bonds_equal_their_twin() -> None:
-    run_state_machine_as_test(FlexibilityMachine, settings=machine_settings(6, 25))
+    run_machine(FlexibilityMachine, machine_settings(6, 25))
 
 
 PLANTED = {
@@ -219,4 +219,4 @@ EVERY_TIME: tuple[str, ...] = ()
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     hunt = hunting(120, 25)
     with planted("FlexibilityBond", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(FlexibilityMachine, settings=hunt)
+        run_machine(FlexibilityMachine, hunt)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import START, World, funded
 from walras.ledger import Genesis, next_sender
@@ -184,7 +184,7 @@ class IdentifierMachine(RuleBasedStateMachine):
 
 
 def test_identifiers_equal_their_twin() -> None:
-    run_state_machine_as_test(IdentifierMachine, settings=machine_settings(5, 25))
+    run_machine(IdentifierMachine, machine_settings(5, 25))
 
 
 PLANTED = {
@@ -212,4 +212,4 @@ PLANTED = {
 @pytest.mark.parametrize(("correct", "wrong"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("DidRegistry", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(IdentifierMachine, settings=hunting(100, 30))
+        run_machine(IdentifierMachine, hunting(100, 30))

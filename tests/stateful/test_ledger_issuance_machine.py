@@ -10,9 +10,9 @@ from collections import Counter
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import Delivered, certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import START, World, funded
@@ -25,11 +25,12 @@ MEMBERS, WINDOW, LIFE = 3, 1, 3
 accounts = st.integers(0, MEMBERS - 1)
 
 
-def issuers() -> tuple[World, list[Contract], list[Contract]]:
+def issuers() -> tuple[World, Contract, list[Contract], list[Contract]]:
     """A ledger with two contracts of certificates and two of claims under one issuing body."""
     world = World(machine_chain(Genesis(funded(MEMBERS), timestamp=START - 900)), members=MEMBERS, window=WINDOW)
     body = issuing(world)
-    return world, [certificates_of(world, body) for _ in range(2)], [claims_of(world, body, LIFE) for _ in range(2)]
+    certificates = [certificates_of(world, body) for _ in range(2)]
+    return world, body.issuance, certificates, [claims_of(world, body, LIFE) for _ in range(2)]
 
 
 class IssuanceMachine(RuleBasedStateMachine):
@@ -37,7 +38,7 @@ class IssuanceMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.world, self.certificates, self.claims = prepared(issuers)
+        self.world, self.issuance, self.certificates, self.claims = prepared(issuers)
         self.slots: list[Delivered] = []
         self.exports: list[dict[int, int]] = []
         self.next = 0
@@ -45,6 +46,7 @@ class IssuanceMachine(RuleBasedStateMachine):
         self.parts: set[tuple[int, int]] = set()
         self.held: Counter[tuple[str, int, int, int]] = Counter()  # (kind, contract, slot, account)
         self.retired: Counter[tuple[int, int]] = Counter()
+        self.claimed_for: Counter[tuple[int, int, int]] = Counter()  # (contract, slot, account)
         self.minted: Counter[tuple[str, int, int]] = Counter()
 
     def attempt(self, contract: Contract, account: int, function: str, *arguments: object) -> bool:
@@ -146,6 +148,27 @@ class IssuanceMachine(RuleBasedStateMachine):
         if passed:
             self.held[kind, which, slot, account] -= amount
             self.retired[which, slot] += amount if kind == "certificate" else 0
+            self.claimed_for[which, slot, account] += amount if kind == "certificate" else 0
+
+    @precondition(lambda self: any(kind == "certificate" for kind, *_ in self.held))
+    @rule(data=st.data(), by=accounts, to=accounts, amount=st.sampled_from([0, 1, 1, 2, 60]), own=st.booleans())
+    def retire_for_another(self, data: st.DataObject, by: int, to: int, amount: int, own: bool) -> None:
+        _, which, slot, account = data.draw(st.sampled_from(sorted(one for one in self.held if one[0] == "certificate")))
+        by = account if own else by
+        holder, other = (self.world.keys.member(one).address for one in (account, to))
+        passed = self.attempt(self.certificates[which], by, "safeTransferAndClaimFrom", holder, other, slot, amount, b"", b"")
+        assert passed == (by == account and 0 < amount <= self.held["certificate", which, slot, account])
+        if passed:
+            self.held["certificate", which, slot, account] -= amount
+            self.retired[which, slot] += amount
+            self.claimed_for[which, slot, to] += amount
+
+    @rule(by=accounts)
+    def issue_past_the_issuers(self, by: int) -> None:
+        """A member takes an account's slot itself, or appoints itself to."""
+        assert not self.attempt(self.issuance, by, "takeAccount", 0, by)
+        member = self.world.keys.member(by).address
+        assert not self.attempt(self.issuance, by, "appoint", member, self.world.addresses.settlement)
 
     @precondition(lambda self: any(kind == "claim" for kind, *_ in self.held))
     @rule(data=st.data(), by=accounts)
@@ -169,13 +192,16 @@ class IssuanceMachine(RuleBasedStateMachine):
             assert self.contract_of(kind, which).view(chain, name, self.token(kind, slot))[0] == wh
         for (which, slot), wh in self.retired.items():
             assert self.certificates[which].view(chain, "retiredOf", slot)[0] == wh
+        for (which, slot, account), wh in self.claimed_for.items():
+            holder = self.world.keys.member(account).address
+            assert self.certificates[which].view(chain, "claimedBalanceOf", holder, slot)[0] == wh
         for row, done in enumerate(self.slots):
             claimed = sum(wh for (kind, _, slot), wh in self.minted.items() if (kind, slot) == ("claim", done.slot))
             assert claimed <= sum(wh for account, wh in self.exports[row].items() if account >= 0)
 
 
 def test_no_watt_hour_becomes_two_tokens() -> None:
-    run_state_machine_as_test(IssuanceMachine, settings=machine_settings(8, 25))
+    run_machine(IssuanceMachine, machine_settings(8, 25))
 
 
 PLANTED = {
@@ -196,6 +222,13 @@ PLANTED = {
     ),
     "a certificate before its slot is final": ("EnergyCertificates", "if (slot >= finalBelow)", "if (slot > finalBelow)"),
     "a certificate for who took": ("EnergyCertificates", "energyWh = uint256(-net);", "energyWh = uint256(-net) + 1;"),
+    "anybody retires": (
+        "EnergyCertificates",
+        "if (from != msg.sender && !isApprovedForAll(from, msg.sender)) {",
+        "if (from == address(0)) {",
+    ),
+    "retired in another's name": ("EnergyCertificates", "claimedBalanceOf[holder][slot] +=", "claimedBalanceOf[from][slot] +="),
+    "anybody appoints": ("Issuance", "settlement) external onlyOwner {", "settlement) external {"),
     "retired and kept": ("EnergyCertificates", "        _burn(from, slot, energyWh);\n", ""),
 }
 EVERY_TIME = ("a certificate twice",)
@@ -207,4 +240,4 @@ EVERY_TIME = ("a certificate twice",)
 )
 def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str) -> None:
     with planted(contract, correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(IssuanceMachine, settings=hunting(80, 25))
+        run_machine(IssuanceMachine, hunting(80, 25))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ledger_foreign import Foreign, foreign
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import move_on
 from ledger_world import START, World, funded
@@ -300,7 +300,7 @@ class LotsMachine(RuleBasedStateMachine):
 
 
 def test_lots_and_the_market_equal_their_twins() -> None:
-    run_state_machine_as_test(LotsMachine, settings=machine_settings(5, 25))
+    run_machine(LotsMachine, machine_settings(5, 25))
 
 
 PLANTED = {
@@ -346,4 +346,4 @@ PLANTED = {
 @pytest.mark.parametrize(("contract", "source", "correct", "wrong"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_bug_is_found(contract: str, source: str, correct: str, wrong: str) -> None:
     with planted(contract, correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(LotsMachine, settings=hunting(120, 30))
+        run_machine(LotsMachine, hunting(120, 30))

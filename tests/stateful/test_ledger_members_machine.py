@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import meter
 from ledger_world import ORACLES, START, THRESHOLD, World, funded
@@ -234,7 +234,7 @@ class MembersMachine(RuleBasedStateMachine):
 
 
 def test_members_oracles_meters_and_the_timelock_equal_their_twins() -> None:
-    run_state_machine_as_test(MembersMachine, settings=machine_settings(4, 30))
+    run_machine(MembersMachine, machine_settings(4, 30))
 
 
 PLANTED = {
@@ -267,4 +267,4 @@ PLANTED = {
 @pytest.mark.parametrize(("contract", "correct", "wrong"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str) -> None:
     with planted(contract, correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(MembersMachine, settings=hunting(120, 40))
+        run_machine(MembersMachine, hunting(120, 40))

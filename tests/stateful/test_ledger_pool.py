@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_rights import LIFE, certificates_of, claims_of, deliver, issuing, move_on
 from ledger_world import COIN, START, World, chain_of, funded, stranger
@@ -180,7 +180,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 def test_the_pool_equals_the_markets_pool() -> None:
-    run_state_machine_as_test(PoolMachine, settings=machine_settings(8, 15))
+    run_machine(PoolMachine, machine_settings(8, 15))
 
 
 @pytest.mark.nightly
@@ -209,7 +209,7 @@ def test_the_pool_equals_the_markets_pool() -> None:
 )  # fmt: skip
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("EnergyPool", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(PoolMachine, settings=hunting(100, 15))
+        run_machine(PoolMachine, hunting(100, 15))
 
 
 @pytest.mark.parametrize("kind", ["embedded", "anvil"])

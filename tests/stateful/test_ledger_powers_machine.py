@@ -5,22 +5,26 @@ and each bug planted into a contract is found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import SEED, START, World, funded, stranger
 from walras.ledger import Genesis, SigningKey, artifact, next_sender, signing_key
 from walras.ledger.calls import Contract, create
-from walras.ledger.credentials import DeviceStatus, GateList, closed_by, device_counts
+from walras.ledger.credentials import DeviceStatus, GateList, closed_by, device_counts, device_signed, registry_id
 from walras.ledger.governance import act_digest
+from walras.ledger.identifiers import point_of
+from walras.metering.identity import derive_key, sign
 
 POOL = sorted((signing_key(SEED, f"council/{index}") for index in range(5)), key=lambda key: int(key.address, 16))
 ISSUERS = (1, 2)  # members who may become meter operators
-DEVICES = [bytes([device]) * 32 for device in (1, 2)]
+KEYS = [derive_key(SEED, f"device/{device}") for device in range(2)]
+DEVICES = [registry_id(key.public_key()) for key in KEYS]
 some = st.lists(st.integers(0, 4), unique=True, max_size=5).map(sorted)
 
 
@@ -32,6 +36,7 @@ class Device:
     account: int
     status: DeviceStatus
     until: int
+    with_key: bool
 
 
 def powers() -> tuple[World, Contract, Contract, Contract]:
@@ -67,8 +72,15 @@ class PowersMachine(RuleBasedStateMachine):
         self.now = receipt.timestamp
         return receipt.status == 1
 
-    @rule(signers=some, ahead=st.sampled_from([0, 0, 0, -1, 1]), order=st.sampled_from(["sorted", "twice", "reversed"]))
-    def act(self, signers: list[int], ahead: int, order: str) -> None:
+    @rule(
+        signers=some,
+        ahead=st.sampled_from([0, 0, 0, -1, 1]),
+        order=st.sampled_from(["sorted", "sorted", "twice", "reversed"]),
+        exact=st.booleans(),
+    )
+    def act(self, signers: list[int], ahead: int, order: str, exact: bool) -> None:
+        """By any signers in any order; often by as many of the seated as it takes."""
+        signers = sorted(self.seats)[: self.threshold] if exact else signers
         data = artifact("Registry").call("memberCount")
         good = self.hand_in(self.world.addresses.registry, data, signers, ahead, order)
         expected = max(self.number + ahead, 0) == self.number and self.enough(signers, order)
@@ -110,14 +122,30 @@ class PowersMachine(RuleBasedStateMachine):
         issuer=st.sampled_from(ISSUERS),
         account=st.integers(0, 3),
         lasts=st.sampled_from([-1, 500, 5_000]),
+        by=st.sampled_from(["name", "key", "key", "no key"]),
     )
-    def enter(self, device: int, issuer: int, account: int, lasts: int) -> None:
+    def enter(self, device: int, issuer: int, account: int, lasts: int, by: str) -> None:
+        """By its name alone, with its key, or with a point off the curve."""
         until = self.now + 1 + lasts
-        entry = (DEVICES[device], account, bytes(32), 0, until)
-        done = self.attempt(self.device_registry, self.keys.member(issuer), "enter", *entry)
-        assert done == (issuer in self.appointed and account < 3 and until >= self.now and device not in self.devices)
+        x, y = point_of(KEYS[device].public_key())
+        name = {"name": (DEVICES[device],), "key": (x, y), "no key": (x, x)}[by]
+        function = "enter" if by == "name" else "enterKey"
+        done = self.attempt(self.device_registry, self.keys.member(issuer), function, *name, account, bytes(32), 0, until)
+        free = device not in self.devices and by != "no key"
+        assert done == (issuer in self.appointed and account < 3 and until >= self.now and free)
         if done:
-            self.devices[device] = Device(issuer, account, DeviceStatus.ACTIVE, until)
+            self.devices[device] = Device(issuer, account, DeviceStatus.ACTIVE, until, by == "key")
+
+    @precondition(lambda self: self.devices)
+    @rule(device=st.integers(0, 1), by=st.integers(0, 1), late=st.sampled_from([0, 0, 1]), changed=st.sampled_from([0, 0, 1]))
+    def show_a_signature(self, device: int, by: int, late: int, changed: int) -> None:
+        """Of the device's key or the other's, over these bytes or others, in the device's last second or one later."""
+        known, said = self.devices.get(device), b"what a meter says"
+        time = known.until + late if known else self.now
+        shown = sha256(said + bytes(changed)).digest()
+        found = device_signed(self.chain, self.device_registry, KEYS[device].public_key(), shown, sign(KEYS[by], said), time)
+        true = known is not None and known.with_key and by == device and not changed
+        assert found == (true and device_counts(self.chain, self.device_registry, DEVICES[device], time))
 
     @precondition(lambda self: self.devices)
     @rule(device=st.integers(0, 1), by=st.sampled_from([-1, 0, *ISSUERS]), status=st.sampled_from(list(DeviceStatus)))
@@ -132,6 +160,24 @@ class PowersMachine(RuleBasedStateMachine):
         assert done == (allowed and possible)
         if done and known is not None:
             known.status = status
+
+    @rule(
+        device=st.integers(0, 1),
+        by=st.sampled_from(["name", "key", "key", "no key"]),
+        statuses=st.lists(st.sampled_from([DeviceStatus.ACTIVE, DeviceStatus.SUSPENDED, DeviceStatus.REVOKED]), max_size=2),
+        dismissed=st.booleans(),
+        late=st.sampled_from([0, 1]),
+    )
+    def live_with_a_device(self, device: int, by: str, statuses: list[DeviceStatus], dismissed: bool, late: int) -> None:
+        """Entered by an appointed issuer, changed, its issuer perhaps dismissed, and then a signature of its shown."""
+        self.appoint(1, True, True)
+        self.enter(device, 1, 0, 5_000, by)
+        for status in statuses:
+            self.set_status(device, 1, status)
+        if dismissed:
+            self.appoint(1, False, True)
+        if device in self.devices:
+            self.show_a_signature(device, device, late, 0)
 
     @rule(number=st.integers(0, 1), lasts=st.sampled_from([0, 400, 4_000]), by_keeper=st.booleans())
     def write_list(self, number: int, lasts: int, by_keeper: bool) -> None:
@@ -168,7 +214,7 @@ class PowersMachine(RuleBasedStateMachine):
 
 
 def test_powers_equal_their_twins() -> None:
-    run_state_machine_as_test(PowersMachine, settings=machine_settings(6, 30))
+    run_machine(PowersMachine, machine_settings(6, 30))
 
 
 PLANTED = {
@@ -178,6 +224,9 @@ PLANTED = {
     "a revoked device back": ("DeviceRegistry", "if (device.status == Status.Revoked) revert", "if (false) revert"),
     "a dismissed issuer": ("DeviceRegistry", "            && isMeterOperator[device.issuer];", "            ;"),
     "a second too long": ("DeviceRegistry", "time <= device.validUntil", "time <= device.validUntil + 1"),
+    "a signature by a name alone": ("DeviceRegistry", "return keyHashOf[id] == keccak256(abi.encode(x, y)) && ", "return "),
+    "a lost device signs": ("DeviceRegistry", " && isValid(id, time) && P256", " && P256"),
+    "no point of the curve": ("DeviceRegistry", "if (!P256.isValidPublicKey(x, y)) revert NotAKey(x, y);", ""),
     "a list for anyone": ("ListGate", "|| msg.sender != lists[list].keeper", "|| msg.sender == address(0)"),
     "one list forgotten": ("ListGate", "            bool listed", "            if (i == 1) continue;\n            bool listed"),
 }  # fmt: skip
@@ -191,4 +240,4 @@ EVERY_TIME: tuple[str, ...] = ()
 def test_a_planted_bug_is_found(contract: str, correct: str, wrong: str) -> None:
     hunt = hunting(120, 30)
     with planted(contract, correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(PowersMachine, settings=hunt)
+        run_machine(PowersMachine, hunt)

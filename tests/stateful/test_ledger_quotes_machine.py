@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ledger_foreign import Foreign, foreign
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import START, World, funded
 from walras.ledger import Genesis, next_sender
@@ -194,7 +194,7 @@ class QuoteMachine(RuleBasedStateMachine):
 
 
 def test_quotes_move_right_and_money_together_and_never_beyond_what_was_signed() -> None:
-    run_state_machine_as_test(QuoteMachine, settings=machine_settings(8, 25))
+    run_machine(QuoteMachine, machine_settings(8, 25))
 
 
 PLANTED = {
@@ -220,4 +220,4 @@ EVERY_TIME = ("a quote without end",)
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("SignedQuotes", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(QuoteMachine, settings=hunting(60, 25))
+        run_machine(QuoteMachine, hunting(60, 25))

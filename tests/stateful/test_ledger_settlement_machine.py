@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_machines import hunting, machine_chain, machine_settings, prepared
+from ledger_machines import hunting, machine_chain, machine_settings, prepared, run_machine
 from ledger_planted import planted
 from ledger_world import COIN, DELAY_S, START, World, funded, row, stranger
 from walras.ledger import Genesis, Receipt, balances
@@ -268,7 +268,7 @@ class SettlementMachine(RuleBasedStateMachine):
 
 
 def test_the_contract_equals_its_twin() -> None:
-    run_state_machine_as_test(SettlementMachine, settings=machine_settings(12, 25))
+    run_machine(SettlementMachine, machine_settings(12, 25))
 
 
 PLANTED = {
@@ -307,4 +307,4 @@ EVERY_TIME = ("money from nothing", "an account twice")
 )
 def test_a_planted_bug_is_found(correct: str, wrong: str) -> None:
     with planted("Settlement", correct, wrong), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(SettlementMachine, settings=hunting(60, 25))
+        run_machine(SettlementMachine, hunting(60, 25))

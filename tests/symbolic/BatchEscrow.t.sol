@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import {BatchEscrow} from "BatchEscrow.sol";
 import {Registry} from "Registry.sol";
-import {Caller, FineToken, StubRegistry, VM} from "Stubs.sol";
+import {Caller, StubRegistry, StubToken, VM} from "Stubs.sol";
 
 /// @title The escrow with a batch always final, of a state in which nobody has traded yet
 contract Escrow is BatchEscrow {
@@ -26,11 +26,11 @@ contract Escrow is BatchEscrow {
 /// @title For all deposits, requests and times
 contract BatchEscrowSymbolicTest {
     Escrow private escrow;
-    FineToken private token;
+    StubToken private token;
     Caller private other;
 
     function setUp() public {
-        token = new FineToken();
+        token = new StubToken(9);
         Registry registry = Registry(address(new StubRegistry(address(this))));
         VM.warp(1_000);
         escrow = new Escrow(IERC20Metadata(address(token)), registry);

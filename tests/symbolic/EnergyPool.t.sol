@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {EnergyPool} from "EnergyPool.sol";
-import {Caller, FineToken} from "Stubs.sol";
+import {Caller, StubToken} from "Stubs.sol";
 
 /// @title Certificates that always obey
 contract StubRights {
@@ -26,7 +26,7 @@ contract EnergyPoolSymbolicTest {
 
     function setUp() public {
         rights = new StubRights();
-        pool = new EnergyPool(IERC20Metadata(address(new FineToken())), IERC1155(address(rights)), 7, 3_000);
+        pool = new EnergyPool(IERC20Metadata(address(new StubToken(9))), IERC1155(address(rights)), 7, 3_000);
         pool.payIn(5_000_000_000);
         pool.open(1 << 14, 1 << 30); // a share is a power of two: the solver divides by shifting
         stranger = new Caller();

@@ -3,18 +3,18 @@ pragma solidity 0.8.37;
 
 import {FlexibilityBond} from "FlexibilityBond.sol";
 import {Settlement} from "Settlement.sol";
-import {Caller, FineToken, StubRegistry, StubSettlement, VM} from "Stubs.sol";
+import {Caller, StubRegistry, StubSettlement, StubToken, VM} from "Stubs.sol";
 
 /// @title For all rewards, stakes and times; two slots of 16 Wh, so that the solver shifts where it would have to multiply
 contract FlexibilityBondSymbolicTest {
     FlexibilityBond private bonds;
-    FineToken private token;
+    StubToken private token;
     Caller private provider;
     Caller private stranger;
 
     function setUp() public {
         StubSettlement settlement = new StubSettlement(address(new StubRegistry(address(this))));
-        token = new FineToken();
+        token = new StubToken(9);
         settlement.payIn(address(token));
         bonds = new FlexibilityBond(Settlement(address(settlement)));
         provider = new Caller();

@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import {PaymentChannels} from "PaymentChannels.sol";
-import {Caller, FineToken, VM} from "Stubs.sol";
+import {Caller, StubToken, VM} from "Stubs.sol";
 
 /// @title For all deposits, payments, signatures and times
 contract PaymentChannelsSymbolicTest {
@@ -12,7 +12,7 @@ contract PaymentChannelsSymbolicTest {
     Caller private stranger;
 
     function setUp() public {
-        channels = new PaymentChannels(IERC20Metadata(address(new FineToken())));
+        channels = new PaymentChannels(IERC20Metadata(address(new StubToken(9))));
         other = new Caller();
         stranger = new Caller();
     }

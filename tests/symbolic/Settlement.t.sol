@@ -11,7 +11,7 @@ contract SettlementSymbolicTest {
     Settlement private settlement;
 
     function setUp() public {
-        StubToken token = new StubToken();
+        StubToken token = new StubToken(6);
         Registry registry = Registry(address(new StubRegistry(address(this))));
         settlement = new Settlement(IERC20Metadata(address(token)), registry, 0, 4);
         uint256[] memory accounts = new uint256[](2);

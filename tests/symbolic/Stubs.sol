@@ -2,34 +2,22 @@
 pragma solidity 0.8.37;
 
 /// @title A token that always has enough and always obeys
+/// @dev With nine decimals a token unit is a nano-unit, and no division stands between the solver and the sums.
 contract StubToken {
-    uint8 public constant decimals = 6;
+    uint8 public immutable decimals;
     mapping(address owner => uint256) public balanceOf;
 
-    function transfer(address to, uint256 amount) external returns (bool) {
+    constructor(uint8 decimals_) {
+        decimals = decimals_;
+    }
+
+    function transfer(address to, uint256 amount) public returns (bool) {
         balanceOf[to] += amount;
         return true;
     }
 
     function transferFrom(address, address to, uint256 amount) external returns (bool) {
-        balanceOf[to] += amount;
-        return true;
-    }
-}
-
-/// @title Its twin with nine decimals: a token unit is a nano-unit, and no division stands between the solver and the sums
-contract FineToken {
-    uint8 public constant decimals = 9;
-    mapping(address owner => uint256) public balanceOf;
-
-    function transfer(address to, uint256 amount) external returns (bool) {
-        balanceOf[to] += amount;
-        return true;
-    }
-
-    function transferFrom(address, address to, uint256 amount) external returns (bool) {
-        balanceOf[to] += amount;
-        return true;
+        return transfer(to, amount);
     }
 }
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from cyclopts import App
 
+from walras.errors import InputError
 
+group = App()
+
+
+@group.command
 def network(
     community: Path,
     *,
@@ -30,12 +35,21 @@ def network(
     json
         Write the envelopes of every slot here, in whole watts.
     """
-    from walras.commands.network import network_command
+    from walras.commands.envelopes import read_fairness
+    from walras.commands.network import Envelopes, network_command
+    from walras.commands.options import missing_beside, read_day
 
-    network_command(community, out, envelopes, day, json)
+    faults = missing_beside({"--day": day, "--json": json}, {"--envelopes": envelopes})
+    if faults:
+        raise InputError("walras network", faults)
+    wanted = None
+    if envelopes is not None:
+        wanted = Envelopes(read_fairness(envelopes), read_day(day, "walras network", "--day"), json)
+    network_command(community, out, wanted)
 
 
 imports = App(name="import", help="Bring a grid in from elsewhere.")
+group.command(imports)
 
 
 @imports.command
@@ -106,9 +120,3 @@ def cgmes(*files: Path, out: Path = Path(), profiles: str = "package:rural3") ->
     from walras.commands.importing import cgmes_command
 
     cgmes_command(list(files), out, profiles)
-
-
-def register(app: App) -> None:
-    """Put the commands on `app`."""
-    app.command(network)
-    app.command(imports)

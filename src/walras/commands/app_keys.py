@@ -6,13 +6,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (key, enrol, revoke):
-        app.command(command)
+group = App()
 
 
+@group.command
 def key(
     place: str,
     *,
@@ -47,6 +44,7 @@ def key(
         seal_command(place, seal, registers, out)
 
 
+@group.command
 def enrol(
     community: Path,
     device: str,
@@ -66,8 +64,7 @@ def enrol(
     community
         The community file (TOML): where the device hangs and what stands behind it.
     device
-        A member's id, `transformer` for the feeder's own meter, `exchange` for who may ask the oracles, or `editor` for a person
-        who may edit readings.
+        A member's id, `transformer` for the feeder's own meter, or `exchange` for who may ask the oracles.
     operator
         Place of the meter operator's key.
     out
@@ -88,6 +85,7 @@ def enrol(
     enrol_command(community, device, operator, out, key if tpm is None else f"tpm:{tpm}", trust, unattested, passphrase)
 
 
+@group.command
 def revoke(
     community: Path,
     devices: str = "",

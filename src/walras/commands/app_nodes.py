@@ -1,4 +1,4 @@
-"""The command line of the metering nodes: gateway, oracle and device, and its exchange. Parses and calls."""
+"""The command line of the metering nodes: gateway, oracle, balance oracle, and device with its exchange. Parses and calls."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (gateway, oracle, meter, exchange_meter):
-        app.command(command)
+group = App()
 
 
+@group.command
 def gateway(
     community: Path,
     *,
@@ -58,6 +55,7 @@ def gateway(
     gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
 
 
+@group.command
 def oracle(
     community: Path,
     number: int,
@@ -99,6 +97,39 @@ def oracle(
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 
+@group.command
+def balance(
+    community: Path,
+    *,
+    store: Path = Path("balance.sqlite"),
+    listen: str = "127.0.0.1:0",
+    clock: Path | None = None,
+    key: Path | None = None,
+    roll: Path | None = None,
+) -> None:
+    """The balance oracle: learns what a feeder's homes took and gave together, and no home's reading. A process of its own.
+
+    Parameters
+    ----------
+    community
+        The community file (TOML), with `aggregation = "masked"` under [metering].
+    store
+        The oracle's own file.
+    listen
+        HOST:PORT to serve on; port 0 takes a free one.
+    clock
+        File with the time, for a replay; default: the machine's clock.
+    key
+        File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
+    roll
+        Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    """
+    from walras.commands.nodes import balance_command
+
+    balance_command(community, store, listen, clock, key, roll)
+
+
+@group.command
 def meter(
     readings: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     *,

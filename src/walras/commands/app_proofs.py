@@ -8,13 +8,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-
-def register(app: App) -> None:
-    """Put the commands on `app`."""
-    app.command(prove)
-    app.command(check_proof, name="check-proof")
+group = App()
 
 
+@group.command
 def prove(
     claim: str,
     *,
@@ -64,6 +61,7 @@ def prove(
     prove_of_run(claim, Subject(run, member, day, baseline, secret), out, keys, engine)
 
 
+@group.command
 def check_proof(proof: Path, *, run: Path | None = None) -> None:
     """Check a proof made by `walras prove`; exit code 1 where it does not hold.
 

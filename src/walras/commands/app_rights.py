@@ -1,4 +1,4 @@
-"""The command line of members' data: export, forget, consent, validate, edit, dispatch. Parses and calls."""
+"""The command line of members' data: export, forget, consent, validate, edit. Parses and calls."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-
-def register(app: App) -> None:
-    """Add the commands of this file."""
-    for command in (export, forget, consent, validate, edit, dispatch):
-        app.command(command)
+group = App()
 
 
+@group.command
 def export(
     run: Path,
     member: str | None = None,
@@ -44,6 +41,7 @@ def export(
     export_command(run, member, out, purpose, processing_record, secret)
 
 
+@group.command
 def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
 
@@ -63,6 +61,7 @@ def forget(run: Path, member: str | None = None, *, older_than: int | None = Non
     forget_command(run, member, older_than, secret)
 
 
+@group.command
 def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
     """Record that a member agrees to a use of their data, or no longer does.
 
@@ -84,6 +83,42 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
     consent_command(run, member, purpose, withdraw, secret)
 
 
+@group.command
+def statistics(
+    run: Path,
+    name: str | None = None,
+    *,
+    period: str | None = None,
+    by: str = "period",
+    epsilon: str | None = None,
+    out: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """Publish a statistic of a run with noise, under the community's privacy budget; without a name: the budget, what is published.
+
+    Parameters
+    ----------
+    run
+        Folder of the run; its community file has a [privacy] section.
+    name
+        consumption, feed_in, shared, feeding_in or net_producers.
+    period
+        A local day or month of the run, as [privacy] says; needed where the run has more than one.
+    by
+        One value for the period, one a `day`, or one an `hour` of the day over all its days.
+    epsilon
+        What to spend of the period's budget: the less, the more noise. Not needed for what is published already.
+    out
+        Also write the answer to this file as JSON.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.statistics import Asked, statistics_command
+
+    statistics_command(run, Asked(name, period, by, epsilon, out), secret)
+
+
+@group.command
 def validate(run: Path, *, secret: Path | None = None) -> None:
     """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes, clocks.
 
@@ -99,6 +134,7 @@ def validate(run: Path, *, secret: Path | None = None) -> None:
     validate_command(run, secret)
 
 
+@group.command
 def edit(
     run: Path,
     member: str,
@@ -132,7 +168,7 @@ def edit(
     key
         Place of the editor's key: a file (PEM), or `tpm:TCTI`. Without it, that of the metering desk, which follows from the seed.
     credential
-        The operator's word that the key's holder may edit, as `walras enrol COMMUNITY editor` writes it.
+        The operator's word that the key's holder may edit, as `walras allow DID edit` writes it.
     passphrase
         File whose first line decrypts the key's file.
     roll
@@ -143,22 +179,3 @@ def edit(
     from walras.commands.edit import Editor, edit_command
 
     edit_command(run, member, slot, (import_wh, export_wh), reason, Editor(key, credential, passphrase, roll), secret)
-
-
-def dispatch(run: Path, order: Path, *, secret: Path | None = None, roll: Path | None = None) -> None:
-    """Judge and record an order to a member's devices by somebody else: it needs a credential and the owner's consent.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    order
-        The signed order, as `walras.metering.dispatch.sign_order` makes it.
-    secret
-        The file that the run was begun with, if one was.
-    roll
-        Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
-    """
-    from walras.commands.dispatch import dispatch_command
-
-    dispatch_command(run, order, secret, roll=roll)

@@ -8,12 +8,10 @@ from cyclopts import App
 
 from walras.errors import Fault, InputError
 
-
-def register(app: App) -> None:
-    """Add the command of this file."""
-    app.command(watchtower)
+group = App()
 
 
+@group.command
 def watchtower(
     record: Path,
     *,

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
+from walras.commands.terminal import progress, say, screen
 from walras.exchange.audit import Audit
 from walras.ledger import JsonRpcChain
 
 
 def audit_command(run: Path, chain: str | None) -> None:
     """Audit the public record in `run`; AuditError or JournalError names what broke."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     record = run / "public.jsonl" if run.is_dir() or not run.suffix else run
     audit = Audit(record, None if chain is None else JsonRpcChain(chain))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("auditing", total=None)
-        report = audit.run(lambda done, total: progress.update(task, completed=done, total=total))
+    with progress(*Progress.get_default_columns()) as bar:
+        task = bar.add_task("auditing", total=None)
+        report = audit.run(lambda done, total: bar.update(task, completed=done, total=total))
     for check, times in report.checked.items():
-        console.print(f"  ok  {times:>8,}  {check}")
-    console.print(f"{report.slots} slots hold, {report.transactions} transactions executed again, {report.gas:,} gas")
-    console.print(f"journal: {report.head}")
+        say(console, f"  ok  {times:>8,}  {check}")
+    seen = "executed again" if chain is None else "found on the chain"
+    say(console, f"{report.slots} slots hold, {report.transactions} transactions {seen}, {report.gas:,} gas")
+    print(f"journal: {report.head}")

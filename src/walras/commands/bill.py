@@ -6,17 +6,26 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from walras.commands.rights import OPERATOR, opened_run, refusal
-from walras.exchange.journal import read_public_record
-from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, statement_to_json
+from walras.commands.terminal import say, screen
+from walras.errors import AuditError
+from walras.exchange.acts import ActKind, act_from_public
+from walras.exchange.fold import ACT
+from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.ordered import outcomes
+from walras.exchange.parts import signed_order
+from walras.exchange.phases import EventKind
+from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, settled_slots, statement_to_json
 from walras.exchange.terms import Terms
+from walras.metering import public_key_of
 from walras.metering.correction import reason_of_leaf
+from walras.metering.dispatch import open_order
 from walras.metering.purposes import PURPOSES
 from walras.metering.vault import SALT_BYTES
 from walras.service.data_protection import read_for
+from walras.study.ordered_lines import holders_of, ordered_rows
 from walras.study.runner import PUBLIC
 from walras.units import format_energy, format_money, format_price
 
@@ -42,7 +51,7 @@ TITLES = {
 
 def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
-    console = Console(soft_wrap=True, highlight=False, emoji=False)
+    console = screen()
     with opened_run(run, secret, "walras bill") as (journal, _):
         refused = read_for(journal, run, member, PURPOSES["billing"], datetime.now(UTC), OPERATOR)
         if refused:
@@ -54,24 +63,24 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     days = (
         f"{terms.grid.local(statement.slots[0][0]):%Y-%m-%d %H:%M} to {terms.grid.local(statement.slots[-1][0] + 1):%Y-%m-%d %H:%M}"
     )
-    console.print(f"[bold]{member}[/bold], account {statement.account}, contract {statement.contract}, {days}")
-    console.print(_energy_line(statement))
+    say(console, f"{member}, account {statement.account}, contract {statement.contract}, {days}", style="bold")
+    say(console, _energy_line(statement))
     console.print(_items_table(statement))
     edited = _edited(statement, terms)
     if statement.corrections:
         console.print(_corrections_table(statement, terms, bool(edited)))
-    for line in edited:
-        console.print(line)
+    for line in [*edited, *_orders(entries, terms, statement)]:
+        say(console, line)
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
     money = format_money(abs(gain), statement.currency)
-    console.print(f"the market {verb} {money} against the same energy on the own contract alone")
-    console.print(
-        f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
+    say(console, f"the market {verb} {money} against the same energy on their own contract alone")
+    say(
+        console, f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
     )
     if json_path is not None:
         json_path.write_text(json.dumps(statement_to_json(statement), indent=1) + "\n", encoding="utf-8")
-        console.print(f"whole statement with proofs: {json_path}")
+        say(console, f"whole statement with proofs: {json_path}")
 
 
 def _energy_line(statement: Statement) -> str:
@@ -81,6 +90,39 @@ def _energy_line(statement: Statement) -> str:
         parts.append(f"gave {format_energy(e['export_wh'])}, {format_energy(e['sold_wh'])} of it to neighbours")
         parts.append(f"feed-in tariff {format_price(statement.feed_in_micro_per_kwh)}")
     return "; ".join(parts)
+
+
+def _orders(entries: list[Entry], terms: Terms, statement: Statement) -> list[str]:
+    """What others ordered of the member's devices, each order opened again as it was signed, and what the meter showed."""
+    account = statement.account
+    acts = [(entry, act_from_public(entry)) for entry in entries if entry.kind == ACT and entry.public["account"] == account]
+    acts = [(entry, act) for entry, act in acts if act.kind is ActKind.DISPATCHED]
+    if not acts:
+        return []
+    lines = []
+    for entry, act in acts:
+        encoded, detail = signed_order(entry, account), act.detail or {}
+        opened = None if encoded is None else open_order(encoded, public_key_of(detail["issuer"]), act.at)
+        held = isinstance(opened, tuple) and (opened[0].holder, opened[1].low_w, opened[1].high_w) == (
+            act.by, detail["low_w"], detail["high_w"],
+        ) and (opened[1].first_slot, opened[1].last_slot) == (detail["first_slot"], detail["last_slot"])  # fmt: skip
+        if encoded is not None and not held:
+            raise AuditError(f"entry {entry.seq}: the order is not the one that was signed", thing=entry.seq)
+        signed = "its signed bytes are erased" if encoded is None else "signature and credential hold"
+        first, last = terms.grid.local(detail["first_slot"]), terms.grid.local(detail["last_slot"] + 1)
+        bounds = f"{_watts(detail['low_w'])} to {_watts(detail['high_w'])}"
+        lines.append(f"ordered by {act.by} for {first:%Y-%m-%d %H:%M} to {last:%H:%M}: {bounds} net at the meter; {signed}")
+    mine = [
+        outcome
+        for s in settled_slots(terms, entries)
+        for outcome in outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
+        if outcome.order.account == account
+    ]
+    return lines + [f"{name}: {text}" for name, text in ordered_rows(mine, holders_of(entries), terms.grid, lambda _: "this meter")]
+
+
+def _watts(power: int | None) -> str:
+    return "any" if power is None else f"{power:,} W"
 
 
 def _corrections_table(statement: Statement, terms: Terms, people: bool) -> Table:
@@ -116,7 +158,7 @@ def _items_table(statement: Statement) -> Table:
             table.add_row(title, *(format_money(v, statement.currency, 4) for v in (nano, statement.alone[name])))
     table.add_section()
     table.add_row(
-        "to pay" if statement.total_nano >= 0 else "to receive",
+        "to pay" if min(statement.total_nano, statement.alone_nano) >= 0 else "to pay (minus: to receive)",
         format_money(statement.total_nano, statement.currency, 4),
         format_money(statement.alone_nano, statement.currency, 4),
         style="bold",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from walras.commands.options import read_text
 from walras.errors import Fault, InputError
 from walras.grid.instruments_book import SHELF
 from walras.market.book import clear_book, describe_mechanisms, parse_book
@@ -26,14 +26,10 @@ def check_mechanism(name: str, known: Iterable[str]) -> None:
 
 def read_book_text(book: Path) -> str:
     """The text of a book's file; `-` is standard input."""
-    if str(book) == "-":
-        return sys.stdin.read()
-    if not book.is_file():
-        raise InputError("book", [Fault("command line", "book", str(book), "a file with a book of orders (JSON), or -")])
-    try:
-        return book.read_text(encoding="utf-8")
-    except UnicodeDecodeError as cause:
-        raise InputError("book", [Fault(str(book), "text", str(cause), "JSON in UTF-8")]) from cause
+    text = read_text(book, "book", "BOOK", "a book of orders, JSON in UTF-8, or - for standard input")
+    if not text.strip():
+        raise InputError("book", [Fault(str(book), "BOOK", "nothing", "a book of orders (JSON)")])
+    return text
 
 
 def list_command() -> None:

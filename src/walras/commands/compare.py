@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 from rich.table import Table
 
+from walras.commands.terminal import say, screen
 from walras.community import load_community, with_period
 from walras.errors import ClearingError, Fault, InputError
 from walras.exchange.terms import Terms
@@ -24,7 +25,7 @@ from walras.units import format_energy, format_money, format_price
 
 def compare_command(community: Path, mechanisms: str, *, days: int | None, start: date | None, lies: int, out: Path | None) -> None:
     """Compare, print, and write the page where asked."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     wanted = _wanted(mechanisms, lies)
     given = with_period(load_community(community), start=start, days=days)
     given = replace(given, market=replace(given.market, strategy="truthful"))
@@ -35,19 +36,20 @@ def compare_command(community: Path, mechanisms: str, *, days: int | None, start
     status = Console(stderr=True)
     with status.status("comparing") as spinner:
         outcomes = compare_days(given, terms_of, wanted, lies_in=lies, progress=lambda what: spinner.update(f"comparing: {what}"))
-    console.print(
-        f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms"
+    say(
+        console,
+        f"{given.name}, {given.slots.stop - given.slots.start} slots: the same truthful books under {len(outcomes)} mechanisms",
     )
     for table in _tables(outcomes, given.currency, console.width):
         console.print(table)
         console.print()
     for line in NOTES:
-        console.print(line, soft_wrap=False)
+        say(console, line)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         _figure(outcomes).write_html(out, include_plotlyjs=True, full_html=True)
         out.with_suffix(".json").write_text(json.dumps([_row(o) for o in outcomes], indent=1) + "\n", encoding="utf-8")
-        console.print(f"picture: {out}; figures: {out.with_suffix('.json')}")
+        say(console, f"picture: {out}; figures: {out.with_suffix('.json')}")
 
 
 def _wanted(mechanisms: str, lies: int) -> list[Mechanism]:

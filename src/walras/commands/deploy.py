@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from walras.commands.secrets import read_secret
+from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
-from walras.ledger.manifest import PROFILES, add_once, contracts_of, deploy_once, fees_of
+from walras.ledger.manifest import add_once, contracts_of, deploy_once, first_batch_slot, note_standing
+from walras.ledger.profiles import PROFILES, fees_of
 from walras.ledger.shelf import chosen
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.service.roll import read_roll
-from walras.study.ledger_rules import addition_terms
+from walras.study.ledger_rules import addition_terms, ledger_terms_of
 from walras.study.meters import run_seed
-from walras.study.parts import ledger_terms_of
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -37,7 +37,7 @@ class CouncilTerms:
 def deploy_command(
     community: Path,
     chain: str,
-    manifest: Path,
+    manifest: Path | None,
     profile: str,
     secret: Path | None,
     council: Path | None = None,
@@ -49,6 +49,7 @@ def deploy_command(
         raise InputError("walras deploy", [Fault("command line", "--profile", profile, "one of " + ", ".join(PROFILES))])
     kind = PROFILES[profile]
     given = load_community(community)
+    manifest = manifest or (Path("ledger.json") if given.ledger.manifest is None else community.parent / given.ledger.manifest)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
     if roll is not None:
@@ -62,12 +63,15 @@ def deploy_command(
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)
     added_terms = addition_terms(given, terms)
+    begun = None if not manifest.exists() else first_batch_slot(manifest)
+    if begun is not None:
+        added_terms = replace(added_terms, first_slot=begun)
     needed = () if terms.batches is None else ("BatchSettlement",)
     names = chosen((*needed, *given.ledger.contracts, *contracts), added_terms)
     settings = NodeSettings(receipt_timeout_s=kind.receipt_timeout_s, confirmations=kind.confirmations)
     node = JsonRpcChain(chain, settings=settings)
     complete = manifest.exists() and set(names) <= set(contracts_of(manifest))
-    fees = DEFAULT_FEES if complete else fees_of(kind, node.suggested_fees())
+    fees = DEFAULT_FEES if complete else fees_of(kind, node.suggested_fees)
     now = int(time.time())
     deployment = deploy_once(node, keys, ledger_terms, manifest, timestamp=now, fees=fees)
     added = add_once(node, keys, manifest, names, added_terms, timestamp=now, fees=fees)
@@ -75,19 +79,20 @@ def deploy_command(
     if kind.finality_blocks > kind.confirmations:
         final = JsonRpcChain(chain, settings=replace(settings, confirmations=kind.finality_blocks))
         final.send(transactions[-1].raw, timestamp=0)  # the node has it: this waits for the blocks on top
-    console = Console(soft_wrap=True, highlight=False)
+    note_standing(node, manifest, profile)
+    console = screen()
     a = deployment.addresses
     for name, address in contracts_of(manifest).items():
-        console.print(f"{name:<27} {address}")
+        say(console, f"{name:<27} {address}")
     gas = sum(receipt.gas_used for receipt in (*deployment.receipts, *added.receipts))
-    console.print(f"chain {a.chain_id}, {len(transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
+    say(console, f"chain {a.chain_id}, {len(transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
     if a.timelock is not None:
-        console.print("the admin's role is offered to the timelock: it takes effect when the council has it accepted")
+        say(console, "the admin's role is offered to the timelock: it takes effect when the council has it accepted")
     for label in added.waiting:
-        console.print(f"for the council to do: {label} (its call is in the manifest, under for_council)")
+        say(console, f"for the council to do: {label} (its call is in the manifest, under for_council)")
     if secret is None:
-        console.print("keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
-    console.print(f"manifest: {manifest}; the same command again confirms it")
+        say(console, "keys follow from the community's seed: fit for trials, not for money; give --secret FILE for your own")
+    say(console, f"manifest: {manifest}; the same command again confirms it")
 
 
 def _read_council(path: Path) -> CouncilTerms:

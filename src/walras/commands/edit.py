@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
-
 from walras.commands.rights import opened_run
 from walras.commands.secrets import read_passphrase
+from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind
@@ -70,9 +69,10 @@ def edit_command(
             raise JournalError(f"the edit is refused: {judged.value}; the refusal is recorded", thing=judged)
         record(journal, run, edit_act(judged, at))
     edit = judged.edit
-    Console(soft_wrap=True, highlight=False, emoji=False).print(
+    say(
+        screen(),
         f"{member}, slot {edit.slot} ({terms.grid.local(edit.slot):%Y-%m-%d %H:%M}): {_shown(edit.was)} to {_shown(edit.now)}, "
-        f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}"
+        f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}",
     )
     return judged
 
@@ -89,7 +89,7 @@ def _judged(
     if credential is None:
         if a.roll is not None or editor.key is not None:
             fault = Fault(
-                "command line", "--credential", None, "the operator's word that the key's holder may edit (`walras enrol`)"
+                "command line", "--credential", None, "the operator's word that the key's holder may edit (`walras allow DID edit`)"
             )
             raise InputError("walras edit", [fault])
         credential = editor_credential(a.community, a.operator_key, did_of(key.public_key()))

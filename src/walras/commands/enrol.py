@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from walras.commands.options import check_days
 from walras.commands.secrets import read_passphrase, read_secret
+from walras.commands.terminal import say, screen
 from walras.community import Community, load_community
 from walras.errors import Fault, InputError, MeteringError
 from walras.ledger import LedgerKeys
@@ -18,7 +20,7 @@ from walras.metering.identity import Key, PublicKey
 from walras.metering.status_list import read_list_of_any_time
 from walras.metering.tpm import EnrolmentRefusal, Policy, read_public
 from walras.metering.tpm.endorsement import certificate_fault
-from walras.service.appointment import editor_credential, exchange_credential
+from walras.service.appointment import exchange_credential
 from walras.service.enrolment import attest, credential_of, read_policy
 from walras.service.key_file import make_key
 from walras.service.keys import PREFIX, open_key, open_keys, open_tpm_key
@@ -28,8 +30,6 @@ from walras.service.tpm_device import TpmKey
 from walras.study.meters import meter_credential
 
 SECRET = "secret:"
-EDITOR = "editor"
-"""What stands in a device's place where a person is to edit readings."""
 
 
 def key_command(place: str, new: bool, passphrase: Path | None, registers: str | None) -> None:
@@ -61,7 +61,7 @@ def seal_command(place: str, seal_in: str, registers: str | None, out: Path | No
     content = seal(seal_in.removeprefix(PREFIX), _numbers(registers), secret)
     with os.fdopen(_new_file(out), "wb") as stream:
         stream.write(content)
-    print(f"{out}: given out by this TPM under this firmware, and nowhere else; {place} can be destroyed")
+    say(screen(), f"{out}: given out by this TPM under this firmware, and nowhere else; {place} can be destroyed")
 
 
 def enrol_command(
@@ -77,7 +77,7 @@ def enrol_command(
     """Issue one credential; MeteringError, with the reason, where the device is not enrolled."""
     given = load_community(community)
     faults = [] if place is not None else [Fault("command line", "--key", None, "the place of the device's key, or --tpm TCTI")]
-    if unattested == (trust is not None) and device not in (EXCHANGE, EDITOR):
+    if unattested == (trust is not None) and device != EXCHANGE:
         expected = "one of them: what the operator trusts, or its word that it looks at nothing"
         faults.append(Fault("command line", "--trust, --unattested", (str(trust), unattested), expected))
     if faults or place is None:
@@ -86,15 +86,14 @@ def enrol_command(
     own, key = open_keys([operator, place], word)
     if device == EXCHANGE:
         token = exchange_credential(given, own, did_of(key.public_key()))
-    elif device == EDITOR:
-        token = editor_credential(given, own, did_of(key.public_key()))
     elif trust is None:
         token = issue(own, meter_credential(given, device, did_of(key.public_key())))
     else:
         token = _attested(given, device, key, own, trust)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(token + "\n", encoding="ascii")
-    print(f"{device}: {did_of(key.public_key())}, vouched for by {did_of(own.public_key())}: {out}")
+    print(f"{device}: {did_of(key.public_key())}")
+    print(f"vouched for by {did_of(own.public_key())}: {out}")
 
 
 def _attested(community: Community, device: str, key: Key, operator: Key, trust: Path) -> str:
@@ -106,7 +105,8 @@ def _attested(community: Community, device: str, key: Key, operator: Key, trust:
         raise MeteringError(
             f"{device} is not enrolled: {attested.value}", thing=attested, way_out=_hint(attested, key, policy, now)
         )
-    print(f"attested: key in a TPM, firmware {attested.firmware!r} ({attested.measurement.hex()}), counter at {attested.counter}")
+    print(f"attested: key in a TPM, counter at {attested.counter}, firmware {attested.firmware!r}")
+    print(f"measured: {attested.measurement.hex()}")
     return credential_of(operator, meter_credential(community, device, did_of(key.public_key())), attested)
 
 
@@ -126,6 +126,7 @@ def revoke_command(
     community: Path, devices: str, operator: str, status: Path, at: str | None, days: int, passphrase: Path | None
 ) -> None:
     """Write the next status list."""
+    check_days("walras revoke", "--days", days, 1)
     given = load_community(community)
     rows = _rows(given, [name for name in devices.split(",") if name])
     own = open_key(operator, read_passphrase(passphrase, "walras revoke"))
@@ -137,7 +138,7 @@ def revoke_command(
     partial.write_text(issue_list(own, listed) + "\n", encoding="ascii")
     partial.replace(status)
     revoked = [member.id for row, member in enumerate(given.members) if listed.is_revoked(row)]
-    print(f"{status}: {len(revoked)} revoked{': ' if revoked else ''}{', '.join(revoked)}; holds until {until:%Y-%m-%d}")
+    say(screen(), f"{status}: {len(revoked)} revoked{': ' if revoked else ''}{', '.join(revoked)}; holds until {until:%Y-%m-%d}")
 
 
 def _known(status: Path, operator: PublicKey) -> StatusList:
@@ -192,5 +193,6 @@ def _show_secret(path: Path, new: bool) -> None:
             stream.write(os.urandom(32).hex() + "\n")
     secret = read_secret(path, "walras key")
     keys = LedgerKeys(secret)
-    print(f"as --key of an oracle, or an account's key: {key_of(secret).address}")
-    print(f"as --secret of run and deploy: admin {keys.admin.address}, operator {keys.operator.address}")
+    print(f"as --key (oracle, account)  {key_of(secret).address}")
+    print(f"as --secret, admin          {keys.admin.address}")
+    print(f"as --secret, operator       {keys.operator.address}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from walras.community import Community, with_period
+from walras.commands.terminal import say
+from walras.community import Community
 from walras.errors import Fault, InputError
 from walras.grid.envelopes import Fairness
 from walras.study.envelopes import DayEnvelopes, day_envelopes
@@ -20,28 +20,25 @@ from walras.units import Float64
 FAIRNESS: tuple[Fairness, ...] = get_args(Fairness)
 
 
-def envelopes_command(console: Console, community: Community, fairness: str, day: str | None, out: Path | None) -> None:
-    """Print the envelopes of a day, the smallest and the largest of each member; write every slot where asked."""
-    chosen = next((name for name in FAIRNESS if name == fairness), None)
-    if chosen is None:
-        raise InputError("walras network", [Fault("command line", "--envelopes", fairness, "one of " + ", ".join(FAIRNESS))])
-    given = with_period(community, start=None if day is None else _day(day), days=1)
-    done = day_envelopes(given, given.slots, chosen)
+def read_fairness(name: str) -> Fairness:
+    """One of `FAIRNESS`; InputError for another name."""
+    for known in FAIRNESS:
+        if name == known:
+            return known
+    raise InputError("walras network", [Fault("command line", "--envelopes", name, "one of " + ", ".join(FAIRNESS))])
+
+
+def envelopes_command(console: Console, given: Community, fairness: Fairness, out: Path | None) -> None:
+    """Print the envelopes of the community's day, the smallest and the largest of each member; write every slot where asked."""
+    done = day_envelopes(given, given.slots, fairness)
     console.print()
-    console.print(f"envelopes of {given.start}, {chosen}: any use within them keeps every limit")
+    say(console, f"envelopes of {given.start}, {fairness}: any use within them keeps every limit")
     console.print(_table(given, done))
-    console.print("kW; the smallest and, where it differs, the largest of the day's slots beside the connection")
+    say(console, "kW; the smallest and, where it differs, the largest of the day's slots beside the connection")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(_json(given, done, chosen), indent=1) + "\n", encoding="utf-8")
-        console.print(f"every slot: {out}")
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as cause:
-        raise InputError("walras network", [Fault("command line", "--day", text, "a day as YYYY-MM-DD")]) from cause
+        out.write_text(json.dumps(_json(given, done, fairness), indent=1) + "\n", encoding="utf-8")
+        say(console, f"every slot: {out}")
 
 
 def _table(community: Community, done: DayEnvelopes) -> Table:

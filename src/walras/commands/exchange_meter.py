@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from rich.console import Console
-
 from walras.commands.edit import slot_named
 from walras.commands.rights import opened_run
 from walras.commands.secrets import read_passphrase
+from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError, MeteringError
 from walras.exchange.acts import Act, ActKind
@@ -24,6 +23,7 @@ from walras.exchange.journal import Entry
 from walras.exchange.parts import exchange_private, exchange_statement
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import opened_terms
+from walras.exchange.terms import Terms
 from walras.metering import did_of, issue
 from walras.metering.identity import Key
 from walras.metering.meter_exchange import Generations, MeterExchange, Registers, sign_exchange
@@ -81,7 +81,7 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
         exchange = MeterExchange(account, index, old, *registers, read.digits, issue(operator, credential))
         statement = sign_exchange(operator, exchange)
         taken, given = exchange.old_energy(hung.registries[-1])
-        why = _too_late(entries, index)
+        why = _refusal(terms, entries, index)
         try:
             hung.after(statement)
         except MeteringError as cause:
@@ -91,10 +91,11 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
             raise JournalError(f"the exchange is refused: {why}; the refusal is recorded", thing=exchange)
         detail = {"slot": index, "statement": sha256(statement.encode()).hexdigest()}
         act = Act(ActKind.METER_EXCHANGED, at, did_of(operator.public_key()), account, detail)
-        record(journal, run, act, exchange_private(statement, account, terms.members))
-    Console(soft_wrap=True, highlight=False, emoji=False).print(
+        record(journal, run, act, exchange_private(account, statement))
+    say(
+        screen(),
         f"{member}, from slot {index} ({terms.grid.local(index):%Y-%m-%d %H:%M}): {credential.device} in place of {old}, "
-        f"which had counted {taken:,} Wh taken and {given:,} Wh given of it; recorded"
+        f"which had counted {taken:,} Wh taken and {given:,} Wh given of it; recorded",
     )
 
 
@@ -127,9 +128,11 @@ def _registers(old: str, start: int) -> Registers:
     return Registers(int(began), int(final), start)
 
 
-def _too_late(entries: list[Entry], slot: int) -> str:
+def _refusal(terms: Terms, entries: list[Entry], slot: int) -> str:
     if any(entry.kind == RUN_CLOSED for entry in entries):
         return "the run is over"
+    if terms.balance_oracle is not None:
+        return "a run with masked readings keeps the meters that it began with: the new one would share no masks with the others"
     metered = [entry.slot for entry in entries if entry.kind == EventKind.READINGS_ADMITTED.value and entry.slot is not None]
     if metered and slot <= max(metered):
         return f"slot {slot} is metered already: the next is {max(metered) + 1}; what the old meter counted of it is an edit's"

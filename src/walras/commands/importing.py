@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from walras.commands.terminal import say, screen
 from walras.community.cgmes_file import read_cgmes
 from walras.community.foreign import ForeignGrid
 from walras.community.foreign_community import write_foreign
@@ -16,7 +17,7 @@ from walras.community.simbench import Imported, import_simbench
 
 def simbench_command(code: str, out: Path) -> None:
     """Write CODE's two files into `out` and say what was found."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     _say(console, import_simbench(code, out))
 
 
@@ -36,16 +37,16 @@ def cgmes_command(files: list[Path], out: Path, profiles: str) -> None:
 
 
 def _bring(grid: ForeignGrid, command: str, out: Path, profiles: str) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     imported, full = write_foreign(grid, out, command=command, shapes=profiles)
-    console.print(f"{full.network}: {len(full.findings)} findings", markup=False)
+    say(console, f"{full.network}: {len(full.findings)} findings")
     for finding in full.findings:
-        console.print(f"  {finding}", markup=False)
+        say(console, f"  {finding}")
     _say(console, imported)
 
 
 def _say(console: Console, imported: Imported) -> None:
     devices = sum(len(member.loads) + len(member.pv) + (member.battery is not None) for member in imported.members)
-    console.print(f"community file: {imported.community_file} ({len(imported.members)} members, {devices} devices)")
-    console.print(f"data file:      {imported.data_file} ({imported.data_file.stat().st_size / 1e6:.1f} MB)")
-    console.print(f"run it: walras run {imported.community_file} --out runs/{imported.community_file.stem}")
+    say(console, f"community file: {imported.community_file} ({len(imported.members)} members, {devices} devices)")
+    say(console, f"data file:      {imported.data_file} ({imported.data_file.stat().st_size / 1e6:.1f} MB)")
+    print(f"run it: walras run {imported.community_file} --out runs/{imported.community_file.stem}")

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from walras.commands.terminal import say, screen
 from walras.errors import InputError
 from walras.exchange.curtailment import recorded_wires
 from walras.exchange.journal import read_public_record
@@ -46,25 +46,26 @@ def limits_command(run: Path, out: Path | None) -> None:
     worths = limit_worths(terms.wires.network, (slot.clearing for slot in cleared), terms.grid.hours)
     hours = len(cleared) * terms.grid.hours
     taken = sum(int(slot.curtailed_wh.sum()) for slot in cleared)
-    console = Console(highlight=False)
-    console.print(
-        f"{terms.name}: {hours:g} hours on the wires; {format_energy(taken, 1)} taken back of what members would have fed in"
+    console = screen()
+    say(
+        console,
+        f"{terms.name}: {hours:g} hours on the wires; {format_energy(taken, 1)} taken back of what members would have fed in",
     )
     for line in required_lines(terms.wires, cleared, worths, terms.currency):
-        console.print(line)
+        say(console, line)
     if not worths:
-        console.print("no limit was reached: one more unit of any would have been worth nothing")
+        say(console, "no limit was reached: one more unit of any would have been worth nothing")
     else:
         console.print()
         console.print(_table(worths, terms.currency))
         console.print()
-        console.print("worth: what one more unit of the limit would have saved over the run, by the shadow prices of its clearings")
-        console.print("broken: hours in which nothing that members offered could keep the limit; it has no price there")
+        say(console, "worth: what one more unit of the limit would have saved over the run, by the shadow prices of its clearings")
+        say(console, "broken: hours in which nothing that members offered could keep the limit; it has no price there")
         if hours < HOURS_A_YEAR:
-            console.print(f"the run is {hours:g} hours long; for a year's worth run a year")
+            say(console, f"the run is {hours:g} hours long; for a year's worth run a year")
     if out is not None:
         out.write_text(json.dumps([_row(w) for w in worths], indent=1) + "\n", encoding="utf-8")
-        console.print(f"figures: {out}")
+        say(console, f"figures: {out}")
 
 
 def _table(worths: list[LimitWorth], currency: str) -> Table:

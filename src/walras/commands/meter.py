@@ -7,7 +7,6 @@ the slot gets a substitute, marked as one, and somebody looks at the meter.
 from __future__ import annotations
 
 import asyncio
-import sys
 from itertools import pairwise
 from pathlib import Path
 from time import sleep
@@ -15,6 +14,7 @@ from time import sleep
 import numpy as np
 
 from walras.commands.nodes import parse_address
+from walras.commands.options import read_text
 from walras.commands.secrets import read_passphrase
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering import Check, Refusal, did_of, sign_reading
@@ -32,13 +32,13 @@ def meter_command(readings: Path, place: str, gateway: str, passphrase: Path | N
 
     `digits` of the registers that the lines show; None: the lines show energies.
     """
-    text = sys.stdin.read() if str(readings) == "-" else readings.read_text(encoding="utf-8")
+    text = read_text(readings, "walras meter", "READINGS", "lines of SLOT IMPORT_WH EXPORT_WH, or - for standard input")
     rows = _rows(str(readings), text)
     back: list[int] = []
     if digits is not None:
         rows, back = of_registers(str(readings), rows, digits)
     key = open_key(place, read_passphrase(passphrase, "walras meter"))
-    host, port = parse_address(gateway)
+    host, port = parse_address(gateway, "--gateway")
     print(f"{did_of(key.public_key())} to {gateway}")
     refused = 0
     for slot, import_wh, export_wh in rows:

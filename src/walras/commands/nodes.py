@@ -1,4 +1,4 @@
-"""`walras gateway` and `walras oracle`: the nodes of the metering path as processes of their own."""
+"""`walras gateway`, `walras oracle` and `walras balance`: the nodes of the metering path as processes of their own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from walras.commands.secrets import read_passphrase, read_secret
 from walras.community import load_community
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, MeteringError
 from walras.ledger.keys import key_of
-from walras.metering import did_of
+from walras.metering import did_of, public_key_of
 from walras.metering.flow_control import RateRule
-from walras.service.appointment import appointment, make_gateway, make_oracle
+from walras.service.appointment import appointment, make_balance, make_gateway, make_oracle
 from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
@@ -62,7 +62,7 @@ def gateway_command(
     own = a.gateway_key if keys.key is None else open_key(keys.key, read_passphrase(keys.passphrase, "walras gateway"))
     rate = RateRule(per_second, burst=10 * per_second)
     node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds, _clock(clock))
-    host, port = parse_address(listen)
+    host, port = parse_address(listen, "--listen")
     _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host)
 
 
@@ -73,25 +73,47 @@ def oracle_command(
     _check_own_keys("walras oracle", keys.roll, keys.key, keys.secret)
     held = None if keys.secret is None else read_secret(keys.secret, "walras oracle")
     a = appointment(load_community(community), keys.roll)
+    if gateway is not None:
+        _check_did(gateway)
     own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle", "--key"))
     now = _clock(clock)
-    host, port = parse_address(listen)
+    host, port = parse_address(listen, "--listen")
     with ThreadPoolExecutor(2) as pool:
         node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool)
         _serve(lambda ready: node.run(host, port, ready), f"oracle {number} {own.address}", host)
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """HOST:PORT; InputError for anything else."""
+def _check_did(gateway: str) -> None:
+    try:
+        public_key_of(gateway)
+    except MeteringError as cause:
+        fault = Fault("command line", "--gateway", gateway, "the did:key that `walras gateway` prints when it starts")
+        raise InputError("walras oracle", [fault]) from cause
+
+
+def balance_command(community: Path, store: Path, listen: str, clock: Path | None, key: Path | None, roll: Path | None) -> None:
+    """Sum the meters' masked readings, and answer the exchange's signed requests, until stopped. Prints address and account."""
+    if roll is not None and key is None:
+        faults = [Fault("command line", "--key", None, "the node's own, with --roll")]
+        raise InputError("walras balance", faults, way_out="`walras key secret:FILE --new` makes a secret")
+    a = appointment(load_community(community), roll)
+    own = a.keys.balance_oracle() if key is None else key_of(read_secret(key, "walras balance", "--key"))
+    host, port = parse_address(listen, "--listen")
+    node = make_balance(a, own, store, _clock(clock))
+    _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host)
+
+
+def parse_address(text: str, option: str) -> tuple[str, int]:
+    """HOST:PORT; InputError, naming `option`, for anything else."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
-        raise InputError("address", [Fault("command line", "address", text, "HOST:PORT, such as 127.0.0.1:7401")])
+        raise InputError("address", [Fault("command line", option, text, "HOST:PORT, such as 127.0.0.1:7401")])
     return host, int(port)
 
 
 def parse_peers(text: str) -> list[Peer]:
     """Oracles in the order of their numbers: HOST:PORT,HOST:PORT,..."""
-    return [Peer(f"oracle-{n}", *parse_address(part)) for n, part in enumerate(text.split(","))]
+    return [Peer(f"oracle-{n}", *parse_address(part, "--oracles")) for n, part in enumerate(text.split(","))]
 
 
 def _serve(run: Callable[[Callable[[int], None]], Coroutine[None, None, None]], name: str, host: str) -> None:

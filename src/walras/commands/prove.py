@@ -14,7 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
+from walras.commands.options import read_text
 from walras.commands.published import is_published
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
 from walras.metering.proofs import (
     BelowLimit,
@@ -47,9 +49,16 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
 
 def prove_command(claim: Path, out: Path, keys: Path, engine: str | None) -> None:
     """Write the proof of what `claim` says; its statement and how long it is good for go to the screen."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
+    check_engine(engine)
     statement, days = _claimed(read_json(claim), claim)
     write_proof(console, statement, days, out, keys, engine, {})
+
+
+def check_engine(engine: str | None) -> None:
+    """InputError for an engine that is not installed here."""
+    if engine is not None and engine not in available_engines():
+        raise InputError("walras prove", [Fault("command line", "--engine", engine, "one of " + ", ".join(available_engines()))])
 
 
 def write_proof(
@@ -67,14 +76,14 @@ def write_proof(
     proof = prove_apart(statement, days, keys, engine=engine or available_engines()[0])
     content = {"statement": statement_record(statement), "proof": proof.encode().hex(), "ceremony": manifest().ceremony, **beside}
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    console.print(f"proven: {in_words(statement)}")
-    console.print(f"proof: {out}")
+    say(console, f"proven: {in_words(statement)}")
+    say(console, f"proof: {out}")
     _warn(console)
 
 
 def check_proof_command(path: Path, run: Path | None = None) -> bool:
     """Whether the proof in a file holds for its statement, and with `run` for a day that the run committed to; says so."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     content = read_json(path)
     if not isinstance(content.get("statement"), dict) or not isinstance(content.get("proof"), str):
         raise InputError(str(path), [Fault(str(path), "statement, proof", sorted(content), "a file of `walras prove`")])
@@ -84,10 +93,10 @@ def check_proof_command(path: Path, run: Path | None = None) -> bool:
     except ValueError as cause:
         raise InputError(str(path), [Fault(str(path), "proof", content["proof"][:16], "hex digits")]) from cause
     holds = verify(verifying_key(statement.circuit), decode_proof(data), statement.public)
-    console.print(f"{'holds' if holds else 'does not hold'}: {in_words(statement)}")
+    say(console, f"{'holds' if holds else 'does not hold'}: {in_words(statement)}")
     if run is not None and holds:
         holds, what = is_published(statement, content.get("published"), run, str(path))
-        console.print(what)
+        say(console, what)
     _warn(console)
     return holds
 
@@ -107,7 +116,7 @@ def in_words(statement: Statement) -> str:
 
 def _warn(console: Console) -> None:
     if manifest().is_development:
-        console.print("keys of the DEVELOPMENT ceremony: anybody can forge this proof; see docs/explain/zero-knowledge.md")
+        say(console, "keys of the DEVELOPMENT ceremony: anybody can forge this proof; see docs/explain/zero-knowledge.md")
 
 
 def _claimed(content: Mapping[str, Any], path: Path) -> tuple[Statement, list[Day]]:
@@ -171,10 +180,9 @@ def _day(record: Mapping[str, Any], where: str, is_baseline: bool) -> Day:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as cause:
-        raise InputError(str(path), [Fault(str(path), "file", "missing", "a JSON file")]) from cause
+        content = json.loads(read_text(path, str(path), "file", "a JSON file"))
     except ValueError as cause:
         raise InputError(str(path), [Fault(str(path), "file", str(cause), "JSON")]) from cause
     if not isinstance(content, dict):

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from rich.console import Console
-
-from walras.commands.prove import CLAIMS, read_claim, read_json, statement_of, write_proof
+from walras.commands.prove import CLAIMS, check_engine, read_claim, read_json, statement_of, write_proof
 from walras.commands.published import published_record
 from walras.commands.rights import OPERATOR, opened_run, refusal
+from walras.commands.terminal import screen
 from walras.errors import Fault, InputError
 from walras.exchange.days import OpenedDay, opened_day, pieces_of_day
 from walras.exchange.statement import opened_terms
@@ -44,6 +43,8 @@ class Subject:
 
 def prove_of_run(claim: str, subject: Subject, out: Path, keys: Path, engine: str | None) -> None:
     """Write the proof of `claim` about the subject's day."""
+    check_engine(engine)
+    kind, given = parse_claim(claim)
     with opened_run(subject.run, subject.secret, "walras prove") as (journal, _):
         refused = read_for(journal, subject.run, subject.member, PURPOSES["proof"], datetime.now(UTC), OPERATOR)
         if refused:
@@ -51,12 +52,11 @@ def prove_of_run(claim: str, subject: Subject, out: Path, keys: Path, engine: st
         entries = list(journal.entries())
         account = account_of(entries, subject.member)
         terms, _ids = opened_terms(entries)
-        kind, given = parse_claim(claim)
         slots, terms_of_claim = _placed(terms, pieces_of_day(terms, subject.day), given)
         opened = opened_day(terms, entries, account, slots.start)
     kind, whole = read_claim({kind: terms_of_claim}, "claim")
     days = [opened.day, *_baselines(kind, subject.baseline, opened)]
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     write_proof(console, statement_of(kind, whole, days), days, out, keys, engine, published_record(opened))
 
 
@@ -68,7 +68,7 @@ def parse_claim(text: str) -> tuple[str, dict[str, str]]:
     """
     kind, *rest = text.split() or [""]
     terms = dict(part.split("=", 1) for part in rest if "=" in part)
-    if kind not in CLAIMS or len(terms) != len(rest):
+    if kind not in CLAIMS or len(terms) != len(rest) or not set(CLAIMS[kind]) <= set(terms):
         named = "; ".join(" ".join([name, *(f"{term}=…" for term in terms)]) for name, terms in CLAIMS.items())
         raise InputError("claim", [Fault("command line", "CLAIM", text, f"one of: {named}")])
     return kind, terms

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from rich.console import Console
-
 from walras.commands.rights import OPERATOR, opened_run
 from walras.commands.secrets import read_secret
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
 from walras.ledger.costs import WEI_PER_GWEI, CostTerms
 from walras.metering.purposes import purpose_named
@@ -44,7 +43,7 @@ def report_command(
         named = named_for(journal, run, purpose, datetime.now(UTC), OPERATOR)
     secret = None if reader.secret is None else read_secret(reader.secret, "walras report")
     write_report(run, page, CostTerms(wei, nano, batch_slots), named, secret)
-    Console(soft_wrap=True, highlight=False).print(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB, opens in any browser)")
+    say(screen(), f"report: {page} ({page.stat().st_size / 1e6:.1f} MB, opens in any browser)")
 
 
 def _whole(option: str, text: str, unit: int) -> int:

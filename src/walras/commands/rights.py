@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from walras.commands.options import check_days
 from walras.commands.secrets import read_secret
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.journal import Journal
 from walras.metering.purposes import NotAllowed, purpose_named
@@ -62,33 +62,33 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
         print(text, end="")
     else:
         out.write_text(text, encoding="utf-8")
-        Console(soft_wrap=True, highlight=False).print(f"written: {out} ({len(text):,} bytes)")
+        say(screen(), f"written: {out} ({len(text):,} bytes)")
 
 
 def forget_command(run: Path, member: str | None, older_than: int | None, secret: Path | None) -> None:
     """Erase a member everywhere in the run's folder, or everybody's private parts older than some days."""
     now = datetime.now(UTC)
-    console = Console(soft_wrap=True, highlight=False)
-    if (member is None) == (older_than is None) or (older_than is not None and older_than < 0):
-        faults = [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS (0 or more)")]
-        raise InputError("walras forget", faults)
+    console = screen()
+    if (member is None) == (older_than is None):
+        raise InputError("walras forget", [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS")])
+    check_days("walras forget", "--older-than", older_than, 0)
     with opened_run(run, secret, "walras forget") as (journal, master):
         if member is None:
             assert older_than is not None
             gone = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR)
-            console.print(f"private parts of {gone} entries erased; the bills stay, the proofs of those readings are gone")
+            say(console, f"private parts of {gone} entries erased; the bills stay, the proofs of those readings are gone")
             return
         done = forget_member(journal, run, member, master, now, OPERATOR)
-    console.print(f"{member}: key and {done.parts} sealed parts of the journal erased")
+    say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
     for name, count in done.readings.items():
-        console.print(f"{member}: {count} readings erased from {name}")
+        say(console, f"{member}: {count} readings erased from {name}")
     for name in done.files:
-        console.print(f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
-    console.print(f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
+        say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
+    say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
 
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:
     """Record consent, or its withdrawal."""
     with opened_run(run, secret, "walras consent") as (journal, _):
         left = set_consent(journal, run, member, purpose_named(purpose), not withdraw, datetime.now(UTC), OPERATOR)
-    Console(soft_wrap=True, highlight=False).print(f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")
+    say(screen(), f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")

@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from walras.commands.terminal import say
 from walras.exchange.acts import ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import BATCH_INCLUDED
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.ordered import Outcome, outcomes
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.grid import limit_worths
 from walras.ledger.costs import direct_gas
+from walras.study.ordered_lines import holders_of, ordered_rows
 from walras.study.required import required_lines
 from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE
 from walras.units import Int64, checked_sum, format_energy, format_money, format_price
@@ -32,6 +35,7 @@ def summary_table(console: Console, run: Path) -> None:
     charged = [] if terms.charges is None else [terms.layout().items.index(name) for name in terms.charges.items]
     network = 0
     on_wires: list[tuple[WiresSlot, SettledSlot]] = []
+    ordered: list[Outcome] = []
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
         traded += volume
@@ -46,6 +50,7 @@ def summary_table(console: Console, run: Path) -> None:
         corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
+        ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         wires = recorded_wires(terms, s.slot, s.events)
         if wires is not None:
             on_wires.append((wires, s))
@@ -53,7 +58,7 @@ def summary_table(console: Console, run: Path) -> None:
     rows = [
         ("traded between neighbours", f"{format_energy(traded, 1)} at {format_price(paid // traded if traded else 0)} on average"),
         ("taken from / given to the grid", f"{format_energy(imported, 1)} / {format_energy(exported, 1)} at the meters"),
-        ("members pay", f"{format_money(pays, terms.currency)}; without the market {format_money(alone, terms.currency)}"),
+        ("the members together", f"{_owed(pays, terms.currency)}; without the market they would {_owed(alone, terms.currency)}"),
         ("gain of the members together", f"{format_money(alone - pays, terms.currency)} on the same metered energy"),
         ("highest loading of the wires", f"{worst[0] / 1e4:.1f} % ({worst[1]}); limits broken in {overloads} slots"),
         *(
@@ -62,13 +67,18 @@ def summary_table(console: Console, run: Path) -> None:
             else []
         ),
         *_on_wires(terms, on_wires),
+        *ordered_rows(ordered, holders_of(entries), terms.grid, lambda account: f"account {account}"),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
         *_found(entries),
         _gas(terms, entries, gas),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
-        console.print(f"{name:<30}  {text}")
+        say(console, f"{name:<30}  {text}", indent=" " * 32)
+
+
+def _owed(nano: int, currency: str) -> str:
+    return f"pay {format_money(nano, currency)}" if nano >= 0 else f"receive {format_money(-nano, currency)}"
 
 
 def _found(entries: list[Entry]) -> list[tuple[str, str]]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.terminal import say, screen
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import opened_terms
@@ -27,7 +27,7 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
 
     A gap is one line with the number of its slots. What was erased is no gap: it is counted by itself.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     with opened_run(run, secret, "walras validate") as (journal, _):
         named_for(journal, run, PURPOSES["operation"], datetime.now(UTC), OPERATOR, page="validation")
         entries = list(journal.entries())
@@ -49,16 +49,16 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
         table.add_row(one.check.value, meter, f"{terms.grid.local(one.slot):%Y-%m-%d %H:%M}", *numbers)
     if found:
         console.print(table)
-    console.print(f"{len(kept)} slots of {terms.members} meters: {in_short(found) or 'no findings'}")
+    say(console, f"{len(kept)} slots of {terms.members} meters: {in_short(found) or 'no findings'}")
     marks = Counter(quality_of_leaf(one.leaf) or 0 for held in kept.values() for one in held if one.leaf is not None)
     marked = [f"{count:,} {Quality(mark).name.lower().replace('_', ' ')}" for mark, count in sorted(marks.items()) if mark]
     if marked:
-        console.print(f"marked: {', '.join(marked)}; all others are measured")
+        say(console, f"marked: {', '.join(marked)}; all others are measured")
     for account in sorted({account for _, account in erased}):
         count = sum(one == account for _, one in erased)
-        console.print(f"{names.get(account, f'account {account}')}: {count:,} readings erased, not looked at")
+        say(console, f"{names.get(account, f'account {account}')}: {count:,} readings erased, not looked at")
     reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(refused.items()))
-    console.print(f"refused at admission: {reasons or 'nothing'}")
+    say(console, f"refused at admission: {reasons or 'nothing'}")
     return found
 
 

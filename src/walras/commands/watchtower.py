@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from walras.commands.secrets import read_secret
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, LedgerError
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.opening import check_node
 from walras.exchange.watch_batches import PROVED, RIGHT, BatchWatch
 from walras.exchange.watch_oracles import (
     Sworn,
@@ -51,11 +51,16 @@ class Watched:
     statement: Path | None = None
 
 
+def record_in(path: Path) -> Path:
+    """The public record itself, where its folder was given."""
+    return path / "public.jsonl" if path.is_dir() else path
+
+
 class Tower:
     """All of it on one chain. `look` returns lines for people, and how many of them nobody could do anything about."""
 
     def __init__(self, record: Path, chain: JsonRpcChain, key: SigningKey, watched: Watched) -> None:
-        self._path = record / "public.jsonl" if record.is_dir() else record
+        self._path = record_in(record)
         self._chain, self._key, self._watched = chain, key, watched
         self._seen: tuple[int, int] | None = None
         self._record: list[Entry] = []
@@ -76,6 +81,7 @@ class Tower:
         seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
         if seen != self._seen or not self._record:
             self._record, self._seen = read_public_record(self._path), seen
+            check_node(self._chain, next(entry.public for entry in self._record if entry.kind == LEDGER_DEPLOYED))
             batched = any(entry.kind == LEDGER_DEPLOYED and "batches" in entry.public for entry in self._record)
             self._batches = BatchWatch(self._record, self._chain, self._key) if batched else None
 
@@ -120,10 +126,12 @@ class Tower:
 
 def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *, once: bool, every_s: float) -> None:
     """Look once, or for ever; LedgerError after a single look that found what nobody can prove."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     signer = key_of(read_secret(key, "walras watchtower", "--key"))
+    if not record_in(record).is_file():
+        raise InputError("walras watchtower", [Fault("command line", "RECORD", str(record), "a run's public.jsonl, or its folder")])
     tower = Tower(record, JsonRpcChain(chain), signer, watched)
-    console.print(f"watching; proofs are paid by {signer.address}")
+    say(console, f"watching; proofs are paid by {signer.address}")
     said: Sequence[str] = ()
     while True:
         try:
@@ -134,7 +142,7 @@ def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *,
             lines, left = [f"this look failed: {failure}"], 0
         if lines != said:
             for line in lines:
-                console.print(line)
+                say(console, line)
             said = lines
         if once:
             if left:

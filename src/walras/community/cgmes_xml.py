@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, reason_of
 
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 MOST_BYTES = 2**30
@@ -86,7 +86,7 @@ def read_model(paths: Iterable[str | Path]) -> Model:
             for name, content in _documents(path):
                 _read(content, objects, name)
         except (OSError, zipfile.BadZipFile, ElementTree.ParseError, ValueError) as cause:
-            faults.append(Fault(str(path), "file", f"{type(cause).__name__}: {cause}", "CGMES in RDF/XML, or a zip of such files"))
+            faults.append(Fault(str(path), "file", reason_of(cause), "CGMES in RDF/XML, or a zip of such files"))
     if faults:
         raise InputError("CGMES", faults)
     return Model(objects)

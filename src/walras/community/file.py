@@ -32,25 +32,27 @@ from walras.community.sections import (
     read_market,
     read_member,
     read_metering,
+    read_privacy,
     read_settlement,
     read_wires,
 )
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, reason_of
 from walras.slots import ALLOWED_MINUTES, SlotGrid
 from walras.tariffs.records import feed_in_rate
 
 MAX_DAYS = 3_660
+LEAST_MASKED = 5
 PACKAGE = "package:"
 
 
 def load_community(path: str | Path) -> Community:
     """The community described at `path`. Raises InputError with all faults: line, field, value, what was expected."""
     path = Path(path)
-    what = f"community file {path.name}"
+    what = f"community file {path}"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as cause:
-        fault = Fault("file", "path", str(path), "a readable text file in UTF-8")
+        fault = Fault(str(path), "file", reason_of(cause), "a community described in TOML, text in UTF-8")
         raise InputError(what, [fault]) from cause
     try:
         values = tomllib.loads(text, parse_float=Decimal)
@@ -114,6 +116,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     forecast = read_forecast(root.table("forecast"))
     metering = read_metering(root.table("metering"))
     ledger = read_ledger(root.table("ledger", required=False))
+    privacy = read_privacy(root.table("privacy")) if root.has("privacy") else None
     tariffs = root.table("tariffs")
     contract_tables, feed_in_tables = tariffs.tables("contract", required=True), tariffs.tables("feed_in")
     contracts = tuple(read_contract(table) for table in contract_tables)
@@ -151,6 +154,7 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         prices=prices,
         ledger=ledger,
         charges=charges,
+        privacy=privacy,
     )
     if head.sound("timezone", "start", "days"):
         _check_range(head, community)
@@ -159,6 +163,8 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     contracts_known = all(table.sound("id") for table in contract_tables)
     rates_known = all(table.sound("year", "up_to_kwp") for table in feed_in_tables)
     _check_charges(tariffs.table("grid", required=False), member_tables, community)
+    if metering.aggregation == "masked" and len(members) < LEAST_MASKED:
+        root.table("metering").fault("aggregation", "masked", f"at least {LEAST_MASKED} members: a sum of fewer tells of each")
     _check_members(member_tables, community, contracts_known=contracts_known, rates_known=rates_known)
     return community
 

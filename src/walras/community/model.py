@@ -25,6 +25,8 @@ DroopName = Literal["none", "ieee1547-a", "ieee1547-b", "en50549"]
 RentRule = Literal["members", "grid_operator"]
 SettleRule = Literal["direct", "batches"]
 PublishRule = Literal["calldata", "committee"]
+AggregationName = Literal["none", "masked"]
+PrivacyPeriod = Literal["day", "month"]
 LossesShared = Literal["scaled", "shifted"]
 ReliefRule = Literal["none", "batteries"]
 SettlementRule = Literal["as_delivered", "firm"]
@@ -169,20 +171,32 @@ class MeteringRules:
 
     `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
     corrected when the window closes. 0: all are on time. `day_commitments`: each day's readings are committed to, so that members
-    can prove statements about them in zero knowledge. `corrections`: settled slots can be corrected until their dispute window
-    closes though no late readings are simulated: by edits, and by readings of clocks that are far behind.
+    can prove statements about them in zero knowledge. `aggregation`: whether meters also send masked readings, of which a balance
+    oracle learns the sum and no home's. `corrections`: settled slots can be corrected until their dispute window closes
+    though no late readings are simulated: by edits, and by readings of clocks that are far behind.
     """
 
     oracles: int
     quorum: int
     late_percent: int = 0
     day_commitments: bool = False
+    aggregation: AggregationName = "none"
     corrections: bool = False
 
     @property
     def corrected(self) -> bool:
         """Whether a settled slot can change until its dispute window closes."""
         return self.corrections or self.late_percent > 0
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyRules:
+    """Under which budget statistics of the community may be published: so many thousandths of epsilon for each local `period`, in
+    which a member counts with at most `cap_wh_per_day` of import and as much of export for each day."""
+
+    epsilon_milli: int
+    cap_wh_per_day: int
+    period: PrivacyPeriod = "month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +217,7 @@ class LedgerRules:
     fraud_window_s, exit_timeout_s   a batch can be proved wrong so long; members leave by themselves after so long without one
     operator_bond  what the operator has at stake behind its batches, whole currency units
     contracts      to deploy besides, by name or `all`; `gate` lists who may come in, `meter_operators` vouch for devices
+    manifest       file of `walras deploy`, beside the community's: runs settle on the contracts in it
     """
 
     settle: SettleRule = "direct"
@@ -214,6 +229,7 @@ class LedgerRules:
     contracts: tuple[str, ...] = ()
     gate: tuple[GateRule, ...] = ()
     meter_operators: tuple[str, ...] = ()
+    manifest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +256,7 @@ class Community:
     prices: PriceData | None = field(repr=False, compare=False)
     ledger: LedgerRules = LedgerRules()
     charges: GridCharges = GridCharges()
+    privacy: PrivacyRules | None = None
 
     @property
     def slots(self) -> range:

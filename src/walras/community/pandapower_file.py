@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from walras.community.foreign import Draft, ForeignGrid, ForeignLoad, ForeignPlant, ForeignStorage, assemble
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, reason_of
 from walras.grid import Line, Transformer
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def _tables(path: Path) -> tuple[dict[str, dict[int, Row]], float]:
         if "bus" not in tables:
             raise KeyError("bus")
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as cause:
-        fault = Fault(str(path), "file", f"{type(cause).__name__}: {cause}", "a network written by pandapower's to_json")
+        fault = Fault(str(path), "file", reason_of(cause), "a network written by pandapower's to_json")
         raise InputError("pandapower file", [fault]) from cause
     return tables, frequency
 

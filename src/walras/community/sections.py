@@ -12,6 +12,7 @@ from typing import get_args
 
 from walras.community.fields import Table
 from walras.community.model import (
+    AggregationName,
     CurtailmentRule,
     DroopName,
     ForecastModel,
@@ -26,6 +27,8 @@ from walras.community.model import (
     MarketRules,
     Member,
     MeteringRules,
+    PrivacyPeriod,
+    PrivacyRules,
     PublishRule,
     Pv,
     ReliefRule,
@@ -55,6 +58,8 @@ SETTLEMENTS: tuple[SettlementRule, ...] = get_args(SettlementRule)
 SETTLES: tuple[SettleRule, ...] = get_args(SettleRule)
 PUBLISHES: tuple[PublishRule, ...] = get_args(PublishRule)
 LIMITS: tuple[LimitsRule, ...] = get_args(LimitsRule)
+AGGREGATIONS: tuple[AggregationName, ...] = get_args(AggregationName)
+PRIVACY_PERIODS: tuple[PrivacyPeriod, ...] = get_args(PrivacyPeriod)
 LOSSES_SHARED: tuple[LossesShared, ...] = get_args(LossesShared)
 CURTAILMENTS: tuple[CurtailmentRule, ...] = get_args(CurtailmentRule)
 WITH_PRICES = (
@@ -75,6 +80,7 @@ MAX_CT = 10_000
 MAX_CLOCK_S = 86_400
 MAX_KW = 100_000
 MAX_G_PER_KWH = 5_000
+MAX_EPSILON = 20
 MAX_SHIFT = 100_000
 MAX_GATE_MINUTES = 7 * MINUTES_PER_DAY
 MAX_BATCH_SLOTS = 672
@@ -195,6 +201,7 @@ def read_ledger(table: Table) -> LedgerRules:
         contracts=tuple(table.texts("contracts", 'a list of contracts\' names, or ["all"]', [])),
         gate=tuple(_gate_list(one) for one in table.tables("gate")),
         meter_operators=tuple(table.texts("meter_operators", "a list of addresses", [])),
+        manifest=table.text("manifest", "a file of `walras deploy`") if table.has("manifest") else None,
     )
     if minutes["exit_timeout"] <= minutes["fraud_window"] and table.sound("fraud_window_minutes", "exit_timeout_minutes"):
         expected = f"more than fraud_window_minutes = {minutes['fraud_window']}: at an exit every batch is final"
@@ -226,13 +233,25 @@ def read_forecast(table: Table) -> ForecastModel:
 def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
-    flags = table.flag("day_commitments", False), table.flag("corrections", False)
-    rules = MeteringRules(table.whole("oracles", 1, 64), table.whole("quorum", 1, 64), late, *flags)
+    counts = table.whole("oracles", 1, 64), table.whole("quorum", 1, 64)
+    committed, masked = table.flag("day_commitments", False), table.choice("aggregation", AGGREGATIONS, "none")
+    rules = MeteringRules(*counts, late, committed, masked, table.flag("corrections", False))
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
     elif sound and 2 * rules.quorum <= rules.oracles:
         table.fault("quorum", rules.quorum, f"more than half of oracles = {rules.oracles}")
+    table.close()
+    return rules
+
+
+def read_privacy(table: Table) -> PrivacyRules:
+    """`[privacy]`, which may be absent: the budget that statistics are published under, and what counts of a member in a day."""
+    rules = PrivacyRules(
+        epsilon_milli=table.scaled("epsilon", 3, Decimal("0.001"), MAX_EPSILON),
+        cap_wh_per_day=table.scaled("cap_kwh_per_day", 3, Decimal("0.001"), MAX_KW),
+        period=table.choice("period", PRIVACY_PERIODS, "month"),
+    )
     table.close()
     return rules
 

@@ -1,8 +1,9 @@
 """Acts: what somebody did with the record itself, as an entry of its own kind beside the life of the slots.
 
 Reading a member's data out, forgetting a member, erasing what is past its retention, giving and withdrawing consent, revoking a
-credential, ordering a dispatch: each is a line of the journal like any other, so it is in the hash chain, in the public record, and
-cannot be undone in silence. An act changes no state of the exchange; a run that goes on, and the audit, pass over it in its place.
+credential, ordering a dispatch, publishing a statistic: each is a line of the journal like any other, so it is in the hash chain,
+in the public record, and cannot be undone in silence. An act moves no energy and no money; a run that goes on, and the audit, pass
+over it in its place. What was ordered of devices binds the slots that open after it (`ordered`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class ActKind(Enum):
     EDITED = "an edit of a settled slot ordered"
     METER_EXCHANGED = "a meter exchanged"
     VALIDATED = "what a day's readings showed together"
+    PUBLISHED = "a statistic published under the privacy budget"
     DENIED = "an act that no credential allowed"
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from walras.errors import AuditError
 from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest, batch_slots, make_run_batch, post_call, posted_at
 from walras.exchange.journal import Entry
+from walras.exchange.opening import Opening
 from walras.exchange.terms import Terms
 from walras.ledger import Chain, read_transaction, recover_address
 from walras.ledger.batches import root_of_state, roots_of
@@ -30,6 +33,20 @@ class BatchAudit:
         self._terms, self._contract = terms, contract
         self._waiting: dict[int, BatchSlot] = {}
         self._words: tuple[int, ...] = ()
+        self._opening: Opening | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """Where the batches are posted."""
+        return self._contract
+
+    def begin(self, chain: Chain, opening: Opening) -> None:
+        """Go on from the state of batches that others posted; AuditError where the contract had another."""
+        self._opening, self._words = opening, opening.words
+        if opening.batches:
+            found = self._contract.view(chain, "batchOf", opening.batches - 1)[1]
+            if found != root_of_state(opening.words):
+                raise AuditError(f"the state before batch {opening.batches} on the chain is not the record's", thing=opening)
 
     def stands(self, settled: BatchSlot) -> None:
         """A slot as it was settled, or corrected."""
@@ -59,7 +76,8 @@ class BatchAudit:
         return made
 
     def check_on_chain(self, chain: Chain, index: int, made: MadeBatch) -> None:
-        """The contract holds this batch."""
+        """The contract holds this batch, after those that others posted before."""
+        index += 0 if self._opening is None else self._opening.batches
         steps, state, facts, first, slots, *_ = self._contract.view(chain, "batchOf", index)
         roots = roots_of(made.batch, root_of_state(made.before))
         held = index < self._contract.view(chain, "batchCount")[0]
@@ -73,6 +91,9 @@ class BatchAudit:
         if self._contract.view(chain, "stateRoot")[0] != root_of_state(self._words):
             raise AuditError("the state after the last batch on the chain is not the record's", thing=self._contract.address)
         words = self._words or (0,) * energy_wh.size
+        if self._opening is not None:  # the record counts what was left of earlier deposits as paid in
+            before = zip(self._opening.paid_in_nano, self._opening.balance_nano, strict=True)
+            paid_in_nano = paid_in_nano + np.array([paid - left for paid, left in before], dtype=np.int64)
         for account, word in enumerate(words):
             paid = int(self._contract.view(chain, "collateralOf", account)[0])
             found = (paid, paid - running_payment(word), running_energy(word))

@@ -16,6 +16,7 @@ import numpy as np
 
 from walras.errors import JournalError
 from walras.exchange.journal import Entry
+from walras.exchange.ordered import Commands, after_act
 from walras.exchange.phases import EventKind, Phase, next_phase
 from walras.units import Int64, checked_sum
 
@@ -54,6 +55,7 @@ class ExchangeState:
     revisions     how often a settled slot was corrected, by index; none where it never was
     posted        batches posted, `included` of them seen on the chain; `posted_until` the last slot in them
     committed     last slot of the last days committed to (`days`)
+    commands      orders to members' devices, and what they rest on (`ordered`)
     closed        True after `run_closed`
     """
 
@@ -69,6 +71,7 @@ class ExchangeState:
     included: int = 0
     posted_until: int | None = None
     committed: int | None = None
+    commands: Commands = field(default_factory=Commands)
     closed: bool = False
 
 
@@ -77,14 +80,14 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
     if entry.slot is not None:
         return _apply_to_slot(state, entry, entry.slot)
     if entry.kind == ACT and state.opened is not None and set(entry.public) == ACT_FIELDS:
-        return state  # what is done with the record changes nothing in the exchange (`acts`)
+        return replace(state, commands=after_act(state.commands, entry.seq, entry.public))
     if entry.kind == RUN_OPENED and state.opened is None:
         accounts = len(entry.public["accounts"])
         nothing = np.zeros(accounts, dtype=np.int64)
         return replace(state, opened=entry.public, escrow_nano=nothing, energy_wh=nothing.copy())
     if state.opened is not None and not state.closed:
         if entry.kind == LEDGER_DEPLOYED and state.deployed is None:
-            return replace(state, deployed=entry.public)
+            return replace(state, deployed=entry.public, energy_wh=_opening_energy(entry, state))
         if entry.kind == ESCROW_PAID and state.deployed is not None:
             paid = _column(entry, "nano", state)
             if (paid < 0).any():
@@ -192,8 +195,18 @@ def _after_payment(state: ExchangeState, entry: Entry, submitted: Public, slot: 
     return escrow, state.energy_wh + energy
 
 
+def _opening_energy(entry: Entry, state: ExchangeState) -> Int64:
+    """Running energy [accounts] that the contracts had already when the run came to them; zero on new ones (`opening`)."""
+    opening = entry.public.get("opening")
+    return state.energy_wh if opening is None else _column_of(entry, opening, "energy_wh", state)
+
+
 def _column(entry: Entry, name: str, state: ExchangeState) -> Int64:
-    column = np.asarray(entry.public[name], dtype=np.int64)
+    return _column_of(entry, entry.public, name, state)
+
+
+def _column_of(entry: Entry, public: Public, name: str, state: ExchangeState) -> Int64:
+    column = np.asarray(public[name], dtype=np.int64)
     if column.shape != state.escrow_nano.shape:
         raise JournalError(f"entry {entry.seq} ({entry.kind}): {name} is not one for each account", thing=entry.seq)
     return column

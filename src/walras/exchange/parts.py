@@ -2,7 +2,7 @@
 
     run_opened          the member's id and their meter's credential
     delivered           metered net energy and the energy in the member's batteries after the slot
-    act                 of a meter's exchange: what the operator stated, with the member concerned
+    act                 of an order to a member's devices: its signed bytes; of a meter's exchange: what the operator stated
     days_committed      the meter's key id and the salt of the member's committed day; common: the digests of all commitments
     slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
     readings_admitted   what the member's meter sent, and the salted leaf they are billed by; behind them, where it is not 0, the
@@ -21,7 +21,7 @@ import cbor2
 import numpy as np
 
 from walras.errors import Fault, InputError, JournalError
-from walras.exchange.fold import ACT, DAYS_COMMITTED, SLOT_CORRECTED
+from walras.exchange.fold import DAYS_COMMITTED, SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
@@ -40,6 +40,17 @@ Delays = Sequence[int | None]
 def opened_private(ids: Sequence[str], credentials: Sequence[str]) -> Private:
     """The private part of `run_opened`."""
     return Private(b"", tuple(canonical({"id": i, "credential": c}) for i, c in zip(ids, credentials, strict=True)))
+
+
+def ordered_private(account: int, encoded: bytes) -> Private:
+    """The private part of an order to the devices of `account`: the bytes that its sender signed."""
+    return Private(b"", (*[b""] * account, canonical({"order": encoded.hex()})))
+
+
+def signed_order(entry: Entry, account: int) -> bytes | None:
+    """The signed bytes of such an order; None where they were erased."""
+    part = None if entry.private is None else entry.private.part(account)
+    return bytes.fromhex(json.loads(part)["order"]) if part else None
 
 
 def member_ids(opened: Entry) -> dict[str, int]:
@@ -105,9 +116,9 @@ def delays_of(registry: Registry, batch: Sequence[bytes], delays: Delays) -> Del
     return [delay if device in sent else None for device, delay in enumerate(delays)]
 
 
-def exchange_private(statement: str, account: int, accounts: int) -> Private:
+def exchange_private(account: int, statement: str) -> Private:
     """The private part of a meter exchange's act: the operator's statement, with the member concerned."""
-    return Private(b"", tuple(statement.encode() if member == account else b"" for member in range(accounts)))
+    return Private(b"", (*[b""] * account, canonical({"statement": statement})))
 
 
 def exchange_statement(act: Entry) -> str | None:
@@ -117,7 +128,7 @@ def exchange_statement(act: Entry) -> str | None:
     part = _private(act).part(act.public["account"])
     if not part:
         raise JournalError(f"{_where(act)}: what was stated of the meter's exchange was erased", thing=act.seq)
-    return part.decode()
+    return str(json.loads(part)["statement"])
 
 
 def sent_batch(entry: Entry) -> tuple[list[bytes], list[int]]:
@@ -162,8 +173,6 @@ def closed_readings(slot: int, entry: Entry) -> SlotReadings:
 
 def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:
     """A member's part in plain JSON values, bytes as hex: what a member is shown of what is kept about them."""
-    if kind == ACT:
-        return {"statement": part.decode()}
     if kind == DAYS_COMMITTED:
         meter, day_salt = cbor2.loads(part)
         return {"meter": meter.hex(), "day_salt": day_salt.hex()}

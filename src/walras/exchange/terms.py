@@ -16,6 +16,7 @@ import numpy as np
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.batch_terms import BatchTerms, batch_terms_from_public
 from walras.exchange.network_charges import NetworkCharges, network_charges_from_public, network_charges_to_public
+from walras.exchange.publishing_terms import PublishingTerms, publishing_terms_from_public
 from walras.exchange.wires import Wires, wires_from_public, wires_to_public
 from walras.market.conventions import Conventions, read_conventions
 from walras.slots import SlotGrid
@@ -43,6 +44,8 @@ class Terms:
     commits_days   whether members' days are committed to for zero-knowledge proofs (`days`)
     wires          the feeder, where its limits hold in the run; None where they are only watched
     charges        what is charged for capacity and losses beside the contracts; None where nothing is
+    balance_oracle address of who says what the masked readings sum to; None where none are
+    publishing     the privacy budget that statistics are published under; None: nothing is published
     """
 
     name: str
@@ -69,6 +72,8 @@ class Terms:
     batches: BatchTerms | None = None
     commits_days: bool = False
     charges: NetworkCharges | None = None
+    publishing: PublishingTerms | None = None
+    balance_oracle: str | None = None
 
     @property
     def members(self) -> int:
@@ -105,9 +110,11 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
         wires["charges"] = network_charges_to_public(terms.charges)
     days = {"days": "committed"} if terms.commits_days else {}
     batches = {} if terms.batches is None else {"batches": terms.batches.to_public()}
+    publishing = {} if terms.publishing is None else {"privacy": terms.publishing.to_public()}
     return (
         wires
         | batches
+        | publishing
         | days
         | {
             "format": 1,
@@ -126,7 +133,8 @@ def terms_to_public(terms: Terms) -> dict[str, Any]:
             ],
             "gates": {"closure_s": terms.gate_closure_s, "metering_s": terms.metering_deadline_s}
             | ({"dispute_s": terms.dispute_window_s} if terms.dispute_window_s else {}),
-            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum},
+            "oracles": {"addresses": list(terms.oracles), "quorum": terms.quorum}
+            | ({"balance": terms.balance_oracle} if terms.balance_oracle else {}),
         }
     )
 
@@ -164,6 +172,8 @@ def terms_from_public(public: Mapping[str, Any]) -> Terms:
             batches=batch_terms_from_public(public["batches"]) if "batches" in public else None,
             commits_days=public.get("days") == "committed",
             charges=network_charges_from_public(public["charges"]) if "charges" in public else None,
+            publishing=publishing_terms_from_public(public["privacy"]) if "privacy" in public else None,
+            balance_oracle=public["oracles"].get("balance"),
         )
     except (KeyError, TypeError, IndexError, ValueError) as cause:
         raise InputError("terms", [Fault("terms", "record", repr(cause), "the terms of a run")]) from cause

@@ -21,12 +21,13 @@ from walras.exchange.batching import facts_of
 from walras.exchange.correction import corrections_of, difference_positions
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry
+from walras.exchange.opening import opening_from_public, posts_of
 from walras.exchange.phases import EventKind
 from walras.exchange.public import column
 from walras.exchange.statement import opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.ledger import ReadableChain, SigningKey, pack_positions
-from walras.ledger.abi import artifact, read_event
+from walras.ledger.abi import artifact
 from walras.ledger.batches import NAME, Batch, find_fraud, prove, read_post_call, root_of_state, roots_of, state_after
 from walras.ledger.calls import Contract
 from walras.ledger.steps import Fact, facts_tree, redo, state_tree
@@ -57,16 +58,22 @@ class BatchWatch:
             raise LedgerError(f"the run is on chain {deployed['chain_id']}, the node is of chain {chain.chain_id}")
         self._record, self._chain, self._key = record, chain, key
         self.contract = Contract(NAME, chain.chain_id, deployed["batches"])
+        self._opening = opening_from_public(deployed)
         self._facts = _facts(self._terms, record)
         self._stated = _stated_positions(record)
 
     def look(self, now: int) -> list[Finding]:
         """Every batch that stands, in order, up to the first wrong one: proving that takes back all after it. `now` [Unix s] dates
         the proof where the chain makes its own blocks."""
-        words: list[int] = []
-        findings = []
+        opening = self._opening
+        words, begun = ([], 0) if opening is None else (list(opening.words), opening.batches)
+        findings: list[Finding] = []
         count = int(self.contract.view(self._chain, "batchCount")[0])
-        for index, calldata in enumerate(self._posts(count)):
+        if count and begun and count >= begun:
+            assert opening is not None
+            if self.contract.view(self._chain, "batchOf", begun - 1)[1] != root_of_state(words):
+                return [Finding(begun - 1, UNPROVABLE, "the record begins with another state than the contract had then")]
+        for index, calldata in list(enumerate(posts_of(self._chain, self.contract, count)))[begun:]:
             posted = self.contract.view(self._chain, "batchOf", index)
             batch = self._data(index, posted, calldata, words)
             if batch is None:
@@ -78,16 +85,6 @@ class BatchWatch:
                 return findings
             words = state_after(batch, words, posted[5])
         return findings
-
-    def _posts(self, count: int) -> list[bytes]:
-        """Calldata of the posts that stand, by index: the last that was made under each."""
-        topic = next(t for t, event in artifact(NAME).events.items() if event.name == "BatchPosted")
-        standing: dict[int, bytes] = {}
-        for found in self._chain.logs(self.contract.address, topic):
-            event = read_event(NAME, found.log.topics, found.log.data)
-            assert event is not None
-            standing[event[1]["index"]] = found.transaction_hash
-        return [self._chain.calldata(standing[index]) for index in range(count)]
 
     def _data(self, index: int, posted: tuple[object, ...], calldata: bytes, words: Sequence[int]) -> Batch | None:
         assert self._terms.batches is not None

@@ -28,7 +28,7 @@ def describe_network(network: Network) -> str:
     >>> print(describe_network(net))
     2 buses, 1 line of 0.25 km in all, no transformer
     root a at 1.0000 pu, 0.4 kV; the farthest bus is b, 0.25 km and 1 branch away
-    voltage band 0.900 to 1.100 pu; line ratings 270 to 270 A
+    voltage band 0.900 to 1.100 pu; every line rated 270 A
     """
     lines = network.branch_kind == LINE
     trafos = np.flatnonzero(network.branch_kind == TRANSFORMER)
@@ -48,7 +48,8 @@ def describe_network(network: Network) -> str:
     third = f"voltage band {network.v_min_pu.min():.3f} to {network.v_max_pu.max():.3f} pu"
     ratings = network.branch_rating[lines & np.isfinite(network.branch_rating)]
     if ratings.size:
-        third += f"; line ratings {ratings.min():.0f} to {ratings.max():.0f} A"
+        low, high = f"{ratings.min():.0f}", f"{ratings.max():.0f}"
+        third += f"; every line rated {low} A" if low == high else f"; line ratings {low} to {high} A"
     return "\n".join((first, second, third))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from walras.ledger._keccak import keccak256
 from walras.ledger.abi import Revert, artifact
 from walras.ledger.chain import (
+    ArchiveChain,
     Chain,
     FoundLog,
     Head,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from walras.ledger.jsonrpc import JsonRpcChain, NodeSettings
 
 __all__ = [
+    "ArchiveChain",
     "Chain",
     "Deployment",
     "DeploymentPlan",

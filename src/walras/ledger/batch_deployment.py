@@ -11,15 +11,18 @@ from dataclasses import replace
 
 from walras.ledger.additions import creation_of
 from walras.ledger.calls import Contract, creation_transaction_of
+from walras.ledger.chain import Chain
 from walras.ledger.deployment import LedgerAddresses, PlannedTransaction
 from walras.ledger.keys import LedgerKeys
 from walras.ledger.shelf import AdditionTerms, Site
-from walras.ledger.transactions import DEFAULT_FEES, Fees, Sender
+from walras.ledger.transactions import DEFAULT_FEES, Fees, Sender, contract_address
 
 NAME = "BatchSettlement"
 DEPOSITS_PER_TRANSACTION = 100
 GAS_PER_DEPOSIT = 90_000
 GAS_FIXED = 200_000
+ADMIN_STEPS = 4
+"""Of the admin before it: currency, registry, settlement, and who the oracles are (`deployment.plan_deployment`)."""
 
 
 def plan_batches(
@@ -50,6 +53,26 @@ def plan_batches(
     paying = [account for account, units in enumerate(deposits) if units]
     raws = deposit_transactions(ledger, contract, _later(operator, 3), paying, [deposits[account] for account in paying])
     return contract, (*steps, *(PlannedTransaction("deposit", raw) for raw in raws))
+
+
+def planned_batches(admin: str, chain_id: int) -> Contract:
+    """Where the contract of a new ledger without a council will stand, if the admin has sent nothing before: no key is needed."""
+    return Contract(NAME, chain_id, contract_address(admin, ADMIN_STEPS))
+
+
+def missing_bond(chain: Chain, ledger: LedgerAddresses, contract: Contract, operator: Sender) -> tuple[bytes, ...]:
+    """Signed bytes with the operator's next three nonces that stake what its bond lacks; none where it lacks nothing."""
+    asked, held = (
+        int(contract.view(chain, view, *of)[0]) for view, of in (("minimumBond", ()), ("bondOf", (operator.key.address,)))
+    )
+    if held >= asked:
+        return ()
+    token = Contract("TestCurrency", ledger.chain_id, ledger.currency)
+    return (
+        token.transaction(operator, "mint", operator.key.address, asked - held),
+        token.transaction(_later(operator, 1), "approve", contract.address, asked - held),
+        contract.transaction(_later(operator, 2), "addBond", asked - held),
+    )
 
 
 def deposit_transactions(

@@ -119,6 +119,14 @@ class ReadableChain(Chain, Protocol):
         """What a transaction of the chain called with; LedgerError where there is none."""
 
 
+class ArchiveChain(ReadableChain, Protocol):
+    """A chain whose past states can be asked."""
+
+    def as_of(self, block: int) -> Chain:
+        """The same chain, whose calls, storage and code are those after `block`; LedgerError at the call where the node no longer
+        has that state."""
+
+
 def require_accepted(receipt: Receipt, what: str) -> Receipt:
     """`receipt` itself where the transaction took effect; else LedgerError with the contract's own reason."""
     if receipt.refusal is not None:

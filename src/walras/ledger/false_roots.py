@@ -78,7 +78,7 @@ def prove_false(
     chain: Chain, contract: Contract, reporter: SigningKey, signed: SignedRoot, falsehood: Falsehood, *, timestamp: int
 ) -> Receipt:
     """Convict the oracle that signed the root. LedgerError with the contract's reason where nothing is proved."""
-    head = (signed.slot, signed.root, signed.signature)
+    head = (signed.slot, signed.revision, signed.root, signed.signature)
     call: tuple[Any, ...]
     match falsehood:
         case WrongSlot(shown):

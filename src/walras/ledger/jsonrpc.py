@@ -9,36 +9,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 from walras.ledger import _keccak  # noqa: F401  # isort: skip - chooses the hash backend before web3 loads it
+from eth_typing import BlockNumber
 from eth_utils.address import to_checksum_address
-from requests.exceptions import RequestException
 from web3 import Web3
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import RPCEndpoint
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from walras.errors import LedgerError
 from walras.ledger.abi import Revert, read_revert
 from walras.ledger.chain import FoundLog, Head, Log, Receipt, Rehearsal
+from walras.ledger.node_errors import FOREIGN, check_address, no_evm, node_error, refusal_in
 from walras.ledger.transactions import Fees, SentTransaction, read_transaction
 
-_WAYS_OUT = (
-    ("nonce too low", "the sender's nonce was used by another transaction: build a new one from `chain.nonce(address)`"),
-    ("nonce is too", "the nonce is not the sender's next: build a new transaction from `chain.nonce(address)`"),
-    (
-        "replacement transaction underpriced",
-        "another transaction with this nonce waits: send that one again, or raise both fees by a tenth",
-    ),
-    ("insufficient funds", "send the sender native coins for gas"),
-    ("max fee per gas", "gas costs more than the transaction may pay now: raise max_fee_per_gas or wait"),
-    ("underpriced", "the node asks for a higher fee: raise max_priority_fee_per_gas"),
-    ("gas limit", "the transaction asks for more gas than a block, or a transaction, may use here"),
-    ("chain id", "the transaction was signed for another chain: check the chain id"),
-)
 _TRACE = RPCEndpoint("debug_traceTransaction")
+ETHER = 10**18
 _ALREADY = ("already known", "already imported", "known transaction")
 
 
@@ -67,6 +57,7 @@ class JsonRpcChain:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        check_address(url)
         once = ExceptionRetryConfiguration(errors=(), retries=1)  # what may be sent again is decided here, by its hash
         provider = Web3.HTTPProvider(
             url, request_kwargs={"timeout": settings.request_timeout_s}, exception_retry_configuration=once
@@ -75,7 +66,11 @@ class JsonRpcChain:
         self._provider = provider
         self._eth = Web3(provider).eth
         self._nonces: dict[str, int] = {}
-        self._chain_id = int(self._ask("chain id", lambda: self._eth.chain_id))
+        self._state: BlockIdentifier = "latest"
+        said = self._ask("chain id", lambda: self._eth.chain_id)
+        if not isinstance(said, int):
+            raise no_evm(url, f"its chain id is {said}")
+        self._chain_id = said
         if expected_chain_id is not None and self._chain_id != expected_chain_id:
             raise LedgerError(
                 f"the node at {url} is of chain {self._chain_id}, expected {expected_chain_id}",
@@ -87,6 +82,12 @@ class JsonRpcChain:
     def chain_id(self) -> int:
         """EIP-155 chain id, as the node says."""
         return self._chain_id
+
+    def as_of(self, block: int) -> JsonRpcChain:
+        """A client whose calls, storage and code are of the state after `block`."""
+        past = copy(self)
+        past._state = BlockNumber(block)
+        return past
 
     def send(self, raw: bytes, *, timestamp: int) -> Receipt:
         """Submit unless already included, then wait for the receipt. The node's own clock dates the block."""
@@ -105,20 +106,18 @@ class JsonRpcChain:
         request = _request(read_transaction(raw))
         try:
             return Rehearsal(int(self._eth.estimate_gas(request)), None)  # type: ignore[arg-type]
-        except Web3Exception as cause:
-            refusal = _refusal_in(cause)
+        except FOREIGN as cause:
+            refusal = refusal_in(cause)
             if refusal is None:
-                raise self._error("rehearsal", cause) from cause
+                raise node_error(self._url, "rehearsal", cause) from cause
             return Rehearsal(0, refusal)
-        except (RequestException, OSError) as cause:
-            raise self._error("rehearsal", cause) from cause
 
     def call(self, to: str, data: bytes, *, sender: str | None = None) -> bytes:
-        """By `eth_call` on the newest block."""
+        """By `eth_call`, on the newest block unless `as_of` says another."""
         request: dict[str, Any] = {"to": to_checksum_address(to), "data": data}
         if sender is not None:
             request["from"] = sender
-        return bytes(self._ask(f"call to {to}", lambda: self._eth.call(request)))  # type: ignore[arg-type]
+        return bytes(self._ask(f"call to {to}", lambda: self._eth.call(request, self._state)))  # type: ignore[arg-type]
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """From the node; None where it does not know the transaction or has not included it."""
@@ -149,11 +148,12 @@ class JsonRpcChain:
 
     def storage(self, address: str, slot: int) -> int:
         """By `eth_getStorageAt`."""
-        return int.from_bytes(self._ask("storage", lambda: self._eth.get_storage_at(to_checksum_address(address), slot)), "big")
+        where = to_checksum_address(address)
+        return int.from_bytes(self._ask("storage", lambda: self._eth.get_storage_at(where, slot, self._state)), "big")
 
     def code(self, address: str) -> bytes:
         """By `eth_getCode`."""
-        return bytes(self._ask("code", lambda: self._eth.get_code(to_checksum_address(address))))
+        return bytes(self._ask("code", lambda: self._eth.get_code(to_checksum_address(address), self._state)))
 
     def head(self) -> Head:
         """The node's newest block."""
@@ -198,9 +198,22 @@ class JsonRpcChain:
                 return
             if self._included(sent.hash) is not None:  # included between our look and our submission
                 return
-            raise self._error(f"transaction 0x{sent.hash.hex()}", cause) from cause
-        except (Web3Exception, RequestException, OSError) as cause:
-            raise self._error(f"transaction 0x{sent.hash.hex()}", cause) from cause
+            if "insufficient funds" in str(cause).lower():
+                raise self._no_funds(sent) from cause
+            raise node_error(self._url, f"transaction 0x{sent.hash.hex()}", cause) from cause
+        except FOREIGN as cause:
+            raise node_error(self._url, f"transaction 0x{sent.hash.hex()}", cause) from cause
+
+    def _no_funds(self, sent: SentTransaction) -> LedgerError:
+        held = int(self._ask("balance", lambda: self._eth.get_balance(to_checksum_address(sent.sender))))
+        content = sent.transaction
+        needed = content.value + content.gas_limit * content.fees.max_fee_per_gas
+        return LedgerError(
+            f"{sent.sender} cannot pay for gas: it has {held / ETHER:.6g} of the chain's coin, "
+            f"a transaction may cost up to {needed / ETHER:.6g}",
+            thing=sent,
+            way_out=f"fund {sent.sender} and give the same command again: what was sent before is recognised",
+        )
 
     def _wait(self, sent: SentTransaction) -> Receipt:
         deadline = self._monotonic() + self._settings.receipt_timeout_s
@@ -231,9 +244,9 @@ class JsonRpcChain:
         try:
             self._eth.call(request, found["blockNumber"] - 1)  # type: ignore[arg-type]
         except Web3Exception as cause:
-            return _refusal_in(cause) or Revert("UnknownRevert", {"message": str(cause)})
-        except (RequestException, OSError) as cause:
-            raise self._error("reason of a refusal", cause) from cause
+            return refusal_in(cause) or Revert("UnknownRevert", {"message": str(cause)})
+        except FOREIGN as cause:
+            raise node_error(self._url, "reason of a refusal", cause) from cause
         return Revert("UnknownRevert", {"message": "the call succeeds on the state before its block"})
 
     def _ask(self, what: str, question: Callable[[], Any]) -> Any:
@@ -241,19 +254,8 @@ class JsonRpcChain:
             return question()
         except (TransactionNotFound, BlockNotFound) as cause:
             raise _NotThere(f"{what}: not known to the node at {self._url}") from cause
-        except (Web3Exception, RequestException, OSError) as cause:
-            raise self._error(what, cause) from cause
-
-    def _error(self, what: str, cause: Exception) -> LedgerError:
-        refusal = _refusal_in(cause)
-        if refusal is not None:
-            return LedgerError(f"{what}: the contract refused: {refusal}", thing=refusal)
-        text = str(cause).lower()
-        if not isinstance(cause, Web3Exception):
-            way_out = f"start the node or check its address ({self._url}), then send the same bytes again"
-            return LedgerError(f"{what}: the node cannot be reached: {cause}", thing=self._url, way_out=way_out)
-        way_out = next((hint for sign, hint in _WAYS_OUT if sign in text), "see the node's own message")
-        return LedgerError(f"{what}: the node refused: {cause}", thing=self._url, way_out=way_out)
+        except FOREIGN as cause:
+            raise node_error(self._url, what, cause) from cause
 
 
 class _NotThere(LedgerError):
@@ -266,11 +268,3 @@ def _request(sent: SentTransaction) -> dict[str, Any]:
     if content.to is not None:
         request["to"] = content.to
     return request
-
-
-def _refusal_in(cause: Exception) -> Revert | None:
-    """The revert data that web3 found in a node's error, decoded; None where the error is of another kind."""
-    data = getattr(cause, "data", None)
-    if isinstance(data, str) and data.startswith("0x"):
-        return read_revert(bytes.fromhex(data[2:]))
-    return None

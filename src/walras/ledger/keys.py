@@ -76,12 +76,14 @@ def recover_address(digest: bytes, signature: bytes) -> str:
 class LedgerKeys:
     """The actors of one ledger under one seed: admin, operator, oracles and members by their index.
 
-    Where `oracles` or `members` are given, these are addresses of actors who hold their own keys: nobody here signs for them.
+    Where `oracles`, `members` or the `balance` oracle are given, these are addresses of actors who hold their own keys: nobody here
+    signs for them.
     """
 
     seed: bytes = field(repr=False)
     oracles: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
+    balance: str = ""
 
     @property
     def admin(self) -> SigningKey:
@@ -106,6 +108,17 @@ class LedgerKeys:
         if self.oracles:
             raise InputError("ledger keys", [Fault(f"oracle {index}", "key", "its own", "a process of its own that signs with it")])
         return signing_key(self.seed, f"oracle/{index}")
+
+    @property
+    def balance_address(self) -> str:
+        """The address of the balance oracle, whoever holds its key."""
+        return self.balance or self.balance_oracle().address
+
+    def balance_oracle(self) -> SigningKey:
+        """Says what a feeder's masked readings sum to. InputError where it holds its key itself."""
+        if self.balance:
+            raise InputError("ledger keys", [Fault("balance oracle", "key", "its own", "a process of its own that signs with it")])
+        return signing_key(self.seed, "balance oracle")
 
     def member(self, account: int) -> SigningKey:
         """Owns the ledger account `account`."""

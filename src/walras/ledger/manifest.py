@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from walras.errors import Fault, InputError, LedgerError
+from walras.errors import Fault, InputError, LedgerError, reason_of
+from walras.ledger._keccak import keccak256
 from walras.ledger.abi import artifact
 from walras.ledger.additions import Added, AdditionPlan, check_additions, plan_additions, powers_of
 from walras.ledger.chain import Chain, Receipt, TimedTransaction, read, require_accepted
@@ -34,7 +35,7 @@ from walras.ledger.deployment import (
 from walras.ledger.governance import Proposal
 from walras.ledger.keys import LedgerKeys
 from walras.ledger.shelf import AdditionTerms
-from walras.ledger.transactions import DEFAULT_FEES, GWEI, Fees
+from walras.ledger.transactions import DEFAULT_FEES, Fees, read_transaction
 
 FORMAT = "walras ledger manifest 1"
 
@@ -50,51 +51,8 @@ class Additions:
     for_council: tuple[tuple[str, Proposal], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How to speak to a kind of chain.
-
-    confirmations: blocks on top of every receipt before the next step; finality_blocks: blocks on top of the last one before the
-    whole counts as final; receipt_timeout_s: patience for one of them. Gas: free, or at most `cap_gwei` a unit, beyond which
-    nothing is signed.
-    """
-
-    name: str
-    confirmations: int
-    finality_blocks: int
-    receipt_timeout_s: float
-    free_gas: bool
-    cap_gwei: int
-
-
-PROFILES: Mapping[str, Profile] = {
-    "permissioned": Profile("permissioned", 0, 0, receipt_timeout_s=60, free_gas=True, cap_gwei=0),
-    "l2": Profile("l2", 1, 900, receipt_timeout_s=3_600, free_gas=False, cap_gwei=5),
-    "mainnet": Profile("mainnet", 2, 64, receipt_timeout_s=1_800, free_gas=False, cap_gwei=100),
-}
-"""A BFT chain is final at once; a rollup when its data is in a final block of the chain below (900 blocks of two seconds: half an
-hour); proof of stake after two epochs of 32 blocks. `docs/explain/chains.md` has the sources."""
-
-
-def fees_of(profile: Profile, suggested: Fees) -> Fees:
-    """What to offer a unit of gas: nothing that matters where gas is free, else what the node suggests.
-
-    LedgerError where that is above the profile's cap: a price spike is waited out, not paid.
-    """
-    if profile.free_gas:
-        return DEFAULT_FEES
-    if suggested.max_fee_per_gas > profile.cap_gwei * GWEI:
-        now = suggested.max_fee_per_gas / GWEI
-        raise LedgerError(
-            f"gas may cost {now:g} gwei now, more than the {profile.cap_gwei} of profile {profile.name}",
-            thing=suggested,
-            way_out="nothing was signed; wait until gas is cheaper and give the same command again",
-        )
-    return suggested
-
-
-def fingerprint(keys: LedgerKeys, terms: LedgerTerms) -> str:
-    """Hash of everything that makes a deployment this one: terms, admin, operator, and the contracts' code."""
+def made_with(keys: LedgerKeys, terms: LedgerTerms) -> dict[str, Any]:
+    """Everything that makes a deployment this one: terms, admin, operator, and the contracts' code; plain JSON values."""
     used = ("TestCurrency", "Registry", "Settlement", *(("Council", "Timelock") if terms.council else ()))
     content = {
         "terms": asdict(terms),
@@ -102,7 +60,34 @@ def fingerprint(keys: LedgerKeys, terms: LedgerTerms) -> str:
         "operator": keys.operator.address,
         "code": {name: sha256(artifact(name).bytecode).hexdigest() for name in used},
     }
-    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def fingerprint(keys: LedgerKeys, terms: LedgerTerms) -> str:
+    """Hash of `made_with`."""
+    return sha256(json.dumps(made_with(keys, terms), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> list[str]:
+    """What differs between two `made_with`, field by field: where, the value of the manifest, the value now.
+
+    >>> differences({"admin": "0xa", "terms": {"oracles": [1, 2]}}, {"admin": "0xa", "terms": {"oracles": [1, 3]}})
+    ['terms.oracles[1] is 2 in the manifest, now 3']
+    """
+    found = []
+    for name in sorted({*then, *now}):
+        one, other, where = then.get(name), now.get(name), within + name
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += differences(one, other, where + ".")
+        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            pairs = enumerate(zip(one, other, strict=True))
+            found += [f"{where}[{row}] is {a} in the manifest, now {b}" for row, (a, b) in pairs if a != b]
+        elif isinstance(one, list) and isinstance(other, list):
+            found.append(f"{where} are {len(one)} in the manifest, now {len(other)}")
+        elif one != other:
+            found.append(f"{where} is {one} in the manifest, now {other}")
+    return found
 
 
 def deploy_once(
@@ -115,11 +100,12 @@ def deploy_once(
     """
     mark = fingerprint(keys, terms)
     if manifest.exists():
-        plan = _read_plan(manifest, chain.chain_id, mark)
+        plan = _read_plan(manifest, chain.chain_id, made_with(keys, terms), mark)
     else:
         admin, operator = chain.nonce(keys.admin.address), chain.nonce(keys.operator.address)
         plan = plan_deployment(keys, terms, chain.chain_id, admin_nonce=admin, operator_nonce=operator, fees=fees)
-        _write(manifest, {"format": FORMAT, "fingerprint": mark, **_plan_to_json(plan)})
+        about = {"fingerprint": mark, "made_with": made_with(keys, terms)}
+        _write(manifest, {"format": FORMAT, **about, **_plan_to_json(plan)})
     deployment = carry_out(chain, plan, timestamp=timestamp)
     check_ledger(chain, plan.addresses, terms)
     return deployment
@@ -140,7 +126,7 @@ def add_once(
     What the manifest planned before is finished first. Raises LedgerError as `deploy_once`, and where a contract that stands was
     made on other terms; then nothing new is signed.
     """
-    content = _read(manifest)
+    content = read_manifest(manifest)
     addresses = LedgerAddresses(**content["addresses"])
     plans = [_addition_from_json(one) for one in content.get("additions", [])]
     timed, receipts = _carry_out_additions(chain, plans, timestamp)
@@ -164,9 +150,44 @@ def add_once(
 
 def contracts_of(manifest: Path) -> dict[str, str]:
     """Every contract in a manifest by name, as `currency` or `BatchSettlement`, with its address; InputError where it is none."""
-    content = _read(manifest)
+    content = read_manifest(manifest)
     core = {name: value for name, value in content["addresses"].items() if isinstance(value, str)}
     return core | {one["name"]: one["address"] for part in content.get("additions", []) for one in part["contracts"]}
+
+
+def note_standing(chain: Chain, manifest: Path, profile: str) -> None:
+    """Write down what stands once all is done: the hash of every contract's code, and the profile it was deployed with.
+
+    Raises LedgerError where a contract has other code than was written down before.
+    """
+    content = read_manifest(manifest)
+    found = {name: code_hash(chain, address) for name, address in contracts_of(manifest).items()}
+    wrong = [name for name, mark in content.get("standing", {}).items() if found.get(name) != mark]
+    if wrong:
+        raise LedgerError(
+            f"the code on the chain is not what was deployed: {', '.join(wrong)}",
+            thing=manifest,
+            way_out="this is not the chain of the manifest, or somebody replaced its state: ask another node",
+        )
+    if content.get("standing") != found or content.get("profile") != profile:
+        _write(manifest, {**content, "profile": profile, "standing": found})
+
+
+def first_batch_slot(manifest: Path) -> int | None:
+    """The slot that the first batch of a ledger was to begin with, the last argument of the contract's creation; None without one.
+
+    It stays what it was when the community's file moves on to other days.
+    """
+    for part in read_manifest(manifest).get("additions", []):
+        for step in part["transactions"]:
+            if step["label"] == "create BatchSettlement":
+                return int.from_bytes(read_transaction(bytes.fromhex(step["raw"])).transaction.data[-32:], "big")
+    return None
+
+
+def code_hash(chain: Chain, address: str) -> str:
+    """Keccak-256 of the code at `address`, as EXTCODEHASH gives it, in hex digits."""
+    return keccak256(chain.code(address)).hex()
 
 
 def _carry_out_additions(
@@ -232,7 +253,7 @@ def read_terms(path: Path) -> LedgerTerms:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
-        raise InputError("ledger terms", [Fault(str(path), "file", type(cause).__name__, "a JSON file")]) from cause
+        raise InputError("ledger terms", [Fault(str(path), "file", reason_of(cause), "a JSON file")]) from cause
     if not isinstance(content, dict):
         raise InputError("ledger terms", [Fault(str(path), "file", type(content).__name__, "a JSON object")])
     needed = {"members", "oracles", "threshold", "deposits_nano"}
@@ -252,8 +273,8 @@ def _plan_to_json(plan: DeploymentPlan) -> dict[str, Any]:
     return {"addresses": asdict(plan.addresses), "transactions": steps}
 
 
-def _read_plan(manifest: Path, chain_id: int, mark: str) -> DeploymentPlan:
-    content = _read(manifest)
+def _read_plan(manifest: Path, chain_id: int, now: Mapping[str, Any], mark: str) -> DeploymentPlan:
+    content = read_manifest(manifest)
     addresses = LedgerAddresses(**content["addresses"])
     steps = tuple(PlannedTransaction(step["label"], bytes.fromhex(step["raw"])) for step in content["transactions"])
     if addresses.chain_id != chain_id:
@@ -263,15 +284,21 @@ def _read_plan(manifest: Path, chain_id: int, mark: str) -> DeploymentPlan:
             way_out="give the node of that chain, or another manifest file for this one",
         )
     if content["fingerprint"] != mark:
-        raise LedgerError(
-            f"{manifest} was made for other terms, keys or contracts",
-            thing=manifest,
-            way_out="give the terms it was made for, or another manifest file to deploy a second ledger",
-        )
+        raise other_terms(manifest, differences(content["made_with"], now) if "made_with" in content else [])
     return DeploymentPlan(addresses, steps)
 
 
-def _read(manifest: Path) -> dict[str, Any]:
+def other_terms(manifest: Path, found: Sequence[str]) -> LedgerError:
+    """The error where a manifest is of another deployment than the one meant: it names what differs."""
+    shown = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    return LedgerError(
+        f"{manifest} was made for other terms, keys or contracts" + (f": {shown}" if shown else ""),
+        thing=manifest,
+        way_out="give the terms it was made for, or another manifest file to deploy a second ledger",
+    )
+
+
+def read_manifest(manifest: Path) -> dict[str, Any]:
     """The manifest's content; InputError where it is none."""
     try:
         content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))

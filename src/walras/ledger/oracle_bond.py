@@ -25,11 +25,15 @@ class BondTerms:
 
 @dataclass(frozen=True, slots=True)
 class SignedRoot:
-    """One oracle's signature (65 bytes) over a root for a slot; what an equivocation is proved with, two at a time."""
+    """One oracle's signature (65 bytes) over a root for a slot; what an equivocation is proved with, two at a time.
+
+    `revision` 0 is the root of the settlement, n that of the slot's n-th correction.
+    """
 
     slot: int
     root: bytes
     signature: bytes
+    revision: int = 0
 
 
 def bonded(chain: Chain, contract: Contract, oracle: str) -> bool:
@@ -46,8 +50,10 @@ def slash(
     chain: Chain, contract: Contract, reporter: SigningKey, first: SignedRoot, second: SignedRoot, *, timestamp: int
 ) -> Receipt:
     """Convict the oracle that signed both. LedgerError with the contract's reason where the two prove nothing."""
-    arguments = (first.slot, first.root, first.signature, second.root, second.signature)
-    return contract.act(chain, reporter, "slash", *arguments, timestamp=timestamp)
+    arguments = (first.root, first.signature, second.root, second.signature)
+    if first.revision == 0:
+        return contract.act(chain, reporter, "slash", first.slot, *arguments, timestamp=timestamp)
+    return contract.act(chain, reporter, "slashCorrection", first.slot, first.revision, *arguments, timestamp=timestamp)
 
 
 def bribe_floor(oracles: int, threshold: int, stake: int, reporter_share_bp: int = 0) -> int:

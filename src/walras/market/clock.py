@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from walras.errors import Fault, InputError
+from walras.market.mechanism import read_part
 from walras.units import MAX_PRICE_MICRO_PER_KWH
 
 Direction = Literal["descending", "ascending"]
@@ -36,17 +37,13 @@ def read_clock(name: str, extra: Mapping[str, object] | None, directions: tuple[
     >>> read_clock("dutch", {"clock": {"tick_micro_per_kwh": 500}}, ("descending",)).tick
     500
     """
-    given = (extra or {}).get("clock", {})
-    if not isinstance(given, Mapping):
-        raise InputError(f"{name} book", [Fault("book", "clock", given, "an object")])
     limit = MAX_PRICE_MICRO_PER_KWH
     fields = {
         "start_price_micro_per_kwh": (-limit, limit),
         "tick_micro_per_kwh": (1, limit),
         "reserve_price_micro_per_kwh": (-limit, limit),
     }
-    known = ("direction", *fields)
-    faults = [Fault("clock", str(field), given[field], "one of " + ", ".join(known)) for field in given if field not in known]
+    given, faults = read_part(name, "clock", extra, ("direction", *fields))
     for field, (low, high) in fields.items():
         value = given.get(field)
         if field in given and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):

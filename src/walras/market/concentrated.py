@@ -18,21 +18,16 @@ from fractions import Fraction
 from math import isqrt
 
 from walras.errors import Fault, InputError
-from walras.market.mechanism import Mechanism
 from walras.market.pool import (
     FEE,
     MAX_POOL_NANO,
     MAX_POOL_WH,
-    POOL_CLAIMS,
-    POOL_CONVENTIONS,
     PRICE,
     Field,
     ceil_div,
     floor_div,
     less_fee,
-    pool_clear,
-    pool_extra,
-    report_pool,
+    pool_mechanism,
     with_fee,
 )
 from walras.market.shares import payout, top_up
@@ -122,10 +117,6 @@ class Concentrated:
         """See `Pool`."""
         return Fraction(self.root * self.root, Q * Q)
 
-    def fee(self) -> int:
-        """See `Pool`."""
-        return self.fee_ppm
-
     def curve_energy_wh(self) -> int:
         """What the curve needs in stock, rounded up."""
         return energy_between(self.root, self.high_root, self.liquidity, up=True)
@@ -170,13 +161,10 @@ def open_concentrated(
     return replace(empty, energy_wh=empty.curve_energy_wh(), money_nano=empty.curve_money_nano())
 
 
-CONCENTRATED = Mechanism(
-    name="concentrated",
-    title="Concentrated-liquidity pool (one range)",
-    reference="Adams, Zinsmeister, Salem, Keefer and Robinson, Uniswap v3 Core, 2021",
-    clear=pool_clear("concentrated", FIELDS, open_concentrated),
-    claims=POOL_CLAIMS,
-    conventions=POOL_CONVENTIONS,
-    extra=pool_extra(FIELDS),
-    report=report_pool,
+CONCENTRATED = pool_mechanism(
+    "concentrated",
+    "Concentrated-liquidity pool (one range)",
+    "Adams, Zinsmeister, Salem, Keefer and Robinson, Uniswap v3 Core, 2021",
+    FIELDS,
+    open_concentrated,
 )

@@ -21,21 +21,18 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.market._wide import swap_constant_product
-from walras.market.mechanism import Mechanism
 from walras.market.orders import BUY
 from walras.market.pool import (
     FEE,
     MAX_POOL_NANO,
     MAX_POOL_WH,
-    POOL_CLAIMS,
-    POOL_CONVENTIONS,
     PPM,
     RESERVES,
     Field,
+    bought,
     ceil_div,
-    pool_clear,
-    pool_extra,
-    report_pool,
+    pool_mechanism,
+    sold,
 )
 from walras.market.shares import burned, minted
 from walras.units import Int64
@@ -85,29 +82,13 @@ class ConstantProduct:
             return None
         return amount_out(wh, self.energy_wh, self.money_nano, self.fee_ppm)
 
-    def buy(self, wh: int) -> ConstantProduct:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh - wh, money_nano=self.money_nano + (self.quote_buy(wh) or 0))
-
-    def sell(self, wh: int) -> ConstantProduct:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh + wh, money_nano=self.money_nano - (self.quote_sell(wh) or 0))
+    buy, sell = bought, sold
 
     def price(self) -> Fraction:
         """See `Pool`."""
         return Fraction(self.money_nano, self.energy_wh)
 
-    def fee(self) -> int:
-        """See `Pool`."""
-        return self.fee_ppm
-
-    def mint(self, shares: int) -> tuple[ConstantProduct, int, int]:
-        """(pool, Wh, nano-units to deposit) for new shares."""
-        return minted(self, shares)
-
-    def burn(self, shares: int) -> tuple[ConstantProduct, int, int]:
-        """(pool, Wh, nano-units paid out) for shares given back."""
-        return burned(self, shares)
+    mint, burn = minted, burned
 
 
 def open_constant_product(energy_wh: int, money_nano: int, fee_ppm: int) -> ConstantProduct:
@@ -146,13 +127,10 @@ def swap_many(pool: ConstantProduct, side: Int64, quantity_wh: Int64) -> tuple[C
     return replace(pool, energy_wh=int(state[0]), money_nano=int(state[1])), money
 
 
-CONSTANT_PRODUCT = Mechanism(
-    name="constant_product",
-    title="Constant product pool",
-    reference="Adams, Zinsmeister and Robinson, Uniswap v2 Core, 2020",
-    clear=pool_clear("constant_product", FIELDS, open_constant_product),
-    claims=POOL_CLAIMS,
-    conventions=POOL_CONVENTIONS,
-    extra=pool_extra(FIELDS),
-    report=report_pool,
+CONSTANT_PRODUCT = pool_mechanism(
+    "constant_product",
+    "Constant product pool",
+    "Adams, Zinsmeister and Robinson, Uniswap v2 Core, 2020",
+    FIELDS,
+    open_constant_product,
 )

@@ -6,25 +6,22 @@ constant product and the limit of the hybrid curve for an endless amplification 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
-from walras.market.mechanism import Mechanism
 from walras.market.pool import (
     FEE,
     MAX_POOL_NANO,
     MAX_POOL_WH,
-    POOL_CLAIMS,
-    POOL_CONVENTIONS,
     PPM,
     PRICE,
     RESERVES,
     Field,
+    bought,
     ceil_div,
     floor_div,
-    pool_clear,
-    pool_extra,
-    report_pool,
+    pool_mechanism,
+    sold,
 )
 from walras.market.shares import burned, minted
 
@@ -51,29 +48,13 @@ class ConstantSum:
         proceeds = floor_div(wh * self.price_micro_per_kwh * (PPM - self.fee_ppm), PPM)
         return None if proceeds > self.money_nano or self.energy_wh + wh > MAX_POOL_WH else proceeds
 
-    def buy(self, wh: int) -> ConstantSum:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh - wh, money_nano=self.money_nano + (self.quote_buy(wh) or 0))
-
-    def sell(self, wh: int) -> ConstantSum:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh + wh, money_nano=self.money_nano - (self.quote_sell(wh) or 0))
+    buy, sell = bought, sold
 
     def price(self) -> Fraction:
         """See `Pool`."""
         return Fraction(self.price_micro_per_kwh)
 
-    def fee(self) -> int:
-        """See `Pool`."""
-        return self.fee_ppm
-
-    def mint(self, shares: int) -> tuple[ConstantSum, int, int]:
-        """(pool, Wh, nano-units to deposit) for new shares."""
-        return minted(self, shares)
-
-    def burn(self, shares: int) -> tuple[ConstantSum, int, int]:
-        """(pool, Wh, nano-units paid out) for shares given back."""
-        return burned(self, shares)
+    mint, burn = minted, burned
 
 
 def open_constant_sum(energy_wh: int, money_nano: int, price_micro_per_kwh: int, fee_ppm: int) -> ConstantSum:
@@ -86,13 +67,10 @@ def open_constant_sum(energy_wh: int, money_nano: int, price_micro_per_kwh: int,
     return ConstantSum(energy_wh, money_nano, price_micro_per_kwh, fee_ppm, shares)
 
 
-CONSTANT_SUM = Mechanism(
-    name="constant_sum",
-    title="Constant sum pool",
-    reference="Egorov, StableSwap, 2019 (the limit of endless amplification)",
-    clear=pool_clear("constant_sum", FIELDS, open_constant_sum),
-    claims=POOL_CLAIMS,
-    conventions=POOL_CONVENTIONS,
-    extra=pool_extra(FIELDS),
-    report=report_pool,
+CONSTANT_SUM = pool_mechanism(
+    "constant_sum",
+    "Constant sum pool",
+    "Egorov, StableSwap, 2019 (the limit of endless amplification)",
+    FIELDS,
+    open_constant_sum,
 )

@@ -21,24 +21,21 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from walras.errors import Fault, InputError
-from walras.market.mechanism import Mechanism
 from walras.market.pool import (
     FEE,
     MAX_POOL_NANO,
     MAX_POOL_WH,
-    POOL_CLAIMS,
-    POOL_CONVENTIONS,
     PPM,
     PRICE,
     RESERVES,
     Field,
+    bought,
     ceil_div,
     floor_div,
-    pool_clear,
-    pool_extra,
-    report_pool,
+    pool_mechanism,
+    sold,
 )
-from walras.market.shares import payout, top_up
+from walras.market.shares import burned, minted, payout, top_up
 
 FIELDS: dict[str, Field] = {
     **RESERVES,
@@ -83,22 +80,12 @@ class Expiring:
         proceeds = floor_div(area * (PPM - self.fee_ppm), 2 * self.capacity_wh * PPM)
         return None if proceeds > self.money_nano else proceeds
 
-    def buy(self, wh: int) -> Expiring:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh - wh, money_nano=self.money_nano + (self.quote_buy(wh) or 0))
-
-    def sell(self, wh: int) -> Expiring:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh + wh, money_nano=self.money_nano - (self.quote_sell(wh) or 0))
+    buy, sell = bought, sold
 
     def price(self) -> Fraction:
         """See `Pool`."""
         spread = self.retail_micro_per_kwh - self.feed_in_micro_per_kwh
         return self.retail_micro_per_kwh - Fraction(spread * self.energy_wh, self.capacity_wh)
-
-    def fee(self) -> int:
-        """See `Pool`."""
-        return self.fee_ppm
 
     def invariant(self) -> int:
         """2 C (money + U(stock)), nano-units times Wh."""
@@ -111,17 +98,14 @@ class Expiring:
 
     def mint(self, shares: int) -> tuple[Expiring, int, int]:
         """(pool, Wh, nano-units to deposit) for new shares; the capacity grows in proportion."""
-        wh, nano = top_up(self.energy_wh, shares, self.shares), top_up(self.money_nano, shares, self.shares)
-        capacity = self.capacity_wh + top_up(self.capacity_wh, shares, self.shares)
-        energy, money = self.energy_wh + wh, self.money_nano + nano
-        return replace(self, energy_wh=energy, money_nano=money, capacity_wh=capacity, shares=self.shares + shares), wh, nano
+        after, wh, nano = minted(self, shares)
+        return replace(after, capacity_wh=self.capacity_wh + top_up(self.capacity_wh, shares, self.shares)), wh, nano
 
     def burn(self, shares: int) -> tuple[Expiring, int, int]:
         """(pool, Wh, nano-units paid out) for shares given back; the capacity shrinks in proportion."""
-        wh, nano = payout(self.energy_wh, shares, self.shares), payout(self.money_nano, shares, self.shares)
+        after, wh, nano = burned(self, shares)
         capacity = max(1, self.capacity_wh - payout(self.capacity_wh, shares, self.shares))
-        energy, money = self.energy_wh - wh, self.money_nano - nano
-        return replace(self, energy_wh=energy, money_nano=money, capacity_wh=capacity, shares=self.shares - shares), wh, nano
+        return replace(after, capacity_wh=capacity), wh, nano
 
 
 def open_expiring(
@@ -150,13 +134,10 @@ def open_expiring(
     return Expiring(energy_wh, money_nano, capacity_wh, feed_in_micro_per_kwh, retail_micro_per_kwh, fee_ppm, shares=capacity_wh)
 
 
-EXPIRING = Mechanism(
-    name="expiring",
-    title="Expiring-inventory pool between feed-in and retail",
-    reference="Arrow, Harris and Marschak, Optimal inventory policy, 1951; Hanson, 2003 (bounded loss)",
-    clear=pool_clear("expiring", FIELDS, open_expiring),
-    claims=POOL_CLAIMS,
-    conventions=POOL_CONVENTIONS,
-    extra=pool_extra(FIELDS),
-    report=report_pool,
+EXPIRING = pool_mechanism(
+    "expiring",
+    "Expiring-inventory pool between feed-in and retail",
+    "Arrow, Harris and Marschak, Optimal inventory policy, 1951; Hanson, 2003 (bounded loss)",
+    FIELDS,
+    open_expiring,
 )

@@ -12,10 +12,12 @@ Ids are whole numbers in `Orders`; under IDS the mapping has the list of the ids
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+from walras.errors import Fault, InputError
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.orders import Orders
@@ -25,6 +27,22 @@ ClearFunction = Callable[..., Clearing]
 
 ORDER_EXTRA = "order_extra"
 IDS = "ids"
+
+
+def read_part(
+    name: str, part: str, extra: Mapping[str, object] | None, known: Sequence[str]
+) -> tuple[Mapping[str, Any], list[Fault]]:
+    """What the book of mechanism `name` says in a `part` that may be left out, and a fault for each field not in `known`.
+
+    InputError where the part is no object.
+    >>> given, faults = read_part("rfq", "rfq", {"rfq": {"quotes": 2, "quote": 3}}, ("quotes",))
+    >>> given["quotes"], str(faults[0])
+    (2, 'rfq: quote = 3: expected one of quotes')
+    """
+    given = (extra or {}).get(part, {})
+    if not isinstance(given, Mapping):
+        raise InputError(f"{name} book", [Fault("book", part, given, "an object with " + ", ".join(known))])
+    return given, [Fault(part, str(field), given[field], "one of " + ", ".join(known)) for field in given if field not in known]
 
 
 class Claim(Enum):

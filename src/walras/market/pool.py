@@ -15,16 +15,16 @@ the grid fee) gains.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
-from walras.market.mechanism import Claim
+from walras.market.mechanism import Claim, Mechanism
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
 from walras.units import MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH, Int64, checked_product
@@ -35,8 +35,7 @@ MAX_POOL_NANO = 2**62
 """Largest reserves: 1 TWh and 4.6 billion currency units. Energy times ppm then fits in 60 bits, times money in 122: one
 128-bit product is enough in compiled code, and a uint256 on a chain is never near its end."""
 
-POOL_CLAIMS = frozenset({Claim.INDIVIDUALLY_RATIONAL, Claim.ORDER_FREE})
-POOL_CONVENTIONS = ("self_trade", "lot_wh", "grid_fee_micro_per_kwh")
+P = TypeVar("P", bound=Any)
 
 
 class Pool(Protocol):
@@ -65,8 +64,9 @@ class Pool(Protocol):
     def price(self) -> Fraction:
         """Marginal price without fee, micro/kWh."""
 
-    def fee(self) -> int:
-        """Parts per million."""
+    @property
+    def fee_ppm(self) -> int:
+        """Parts per million of what comes in, or of what goes out to a seller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,16 @@ def less_fee(proceeds_nano: int, fee_ppm: int) -> int:
     return floor_div(proceeds_nano * (PPM - fee_ppm), PPM)
 
 
+def bought(pool: P, wh: int) -> P:
+    """The pool after it sold `wh` to a buyer at `quote_buy`, where nothing but its reserves moves."""
+    return replace(pool, energy_wh=pool.energy_wh - wh, money_nano=pool.money_nano + (pool.quote_buy(wh) or 0))
+
+
+def sold(pool: P, wh: int) -> P:
+    """The pool after it took `wh` from a seller at `quote_sell`, likewise."""
+    return replace(pool, energy_wh=pool.energy_wh + wh, money_nano=pool.money_nano - (pool.quote_sell(wh) or 0))
+
+
 def buy_at_most(pool: Pool, wh: int, at_most_nano: int) -> Swap | SwapRefused:
     """Buy exactly `wh`, or nothing if it costs more than `at_most_nano` (the slippage limit)."""
     cost = pool.quote_buy(wh)
@@ -141,7 +151,7 @@ def impermanent_loss_nano(before: Pool, after: Pool, price_micro_per_kwh: int) -
 
 def charged_price(pool: Pool, side: int) -> Fraction:
     """Marginal price with the fee: what the next little bit costs a buyer, or brings a seller."""
-    return pool.price() * PPM / (PPM - pool.fee()) if side == BUY else pool.price() * (PPM - pool.fee()) / PPM
+    return pool.price() * PPM / (PPM - pool.fee_ppm) if side == BUY else pool.price() * (PPM - pool.fee_ppm) / PPM
 
 
 def swap_within_limit(pool: Pool, side: int, quantity_wh: int, limit: int, lot_wh: int) -> tuple[Pool, int, int]:
@@ -225,23 +235,27 @@ def read_pool(name: str, extra: Mapping[str, object], fields: Mapping[str, Field
     return {field: given[field] for field in fields}
 
 
-def pool_clear(name: str, fields: Mapping[str, Field], make: Callable[..., Pool]) -> Callable[..., Clearing]:
-    """The `clear` of a pool mechanism: reads the book's pool, makes the curve, clears against it."""
+def report_pool(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]:
+    """The pool after the clearing, for the printed result."""
+    after = {name.removeprefix("pool_"): value for name, value in clearing.certificate.items() if name.startswith("pool_")}
+    return {"pool_after": after, "impermanent_loss_nano": clearing.certificate["impermanent_loss_nano"]}
+
+
+def pool_mechanism(name: str, title: str, reference: str, fields: Mapping[str, Field], make: Callable[..., Pool]) -> Mechanism:
+    """The mechanism of a curve: reads the book's part "pool", makes the curve by `make`, clears the orders against it."""
 
     def clear(
         orders: Orders, conventions: Conventions, network: object | None = None, *, extra: Mapping[str, object] | None = None
     ) -> Clearing:
         return clear_with_pool(name, make(**read_pool(name, extra or {}, fields)), orders, conventions)
 
-    return clear
-
-
-def pool_extra(fields: Mapping[str, Field]) -> tuple[tuple[str, str], ...]:
-    """The declaration of the book's part "pool"."""
-    return (("pool", "; ".join(f"{field}: {what}" for field, (_, _, what) in fields.items())),)
-
-
-def report_pool(clearing: Clearing, extra: Mapping[str, object]) -> dict[str, object]:
-    """The pool after the clearing, for the printed result."""
-    after = {name.removeprefix("pool_"): value for name, value in clearing.certificate.items() if name.startswith("pool_")}
-    return {"pool_after": after, "impermanent_loss_nano": clearing.certificate["impermanent_loss_nano"]}
+    return Mechanism(
+        name=name,
+        title=title,
+        reference=reference,
+        clear=clear,
+        claims=frozenset({Claim.INDIVIDUALLY_RATIONAL, Claim.ORDER_FREE}),
+        conventions=("self_trade", "lot_wh", "grid_fee_micro_per_kwh"),
+        extra=(("pool", "; ".join(f"{field}: {what}" for field, (_, _, what) in fields.items())),),
+        report=report_pool,
+    )

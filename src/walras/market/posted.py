@@ -18,7 +18,7 @@ import numpy as np
 from walras.errors import Fault, InputError
 from walras.market.clearing import Clearing, Trades
 from walras.market.conventions import Conventions
-from walras.market.mechanism import Claim, Mechanism
+from walras.market.mechanism import Claim, Mechanism, read_part
 from walras.market.orders import BUY, SELL, Orders
 from walras.market.queue import cheapest_first, take_in_sequence
 from walras.market.settle import settle_trades
@@ -52,10 +52,7 @@ def clear(
 
 
 def _posting_side(extra: Mapping[str, object] | None) -> int:
-    given = (extra or {}).get("posted", {})
-    if not isinstance(given, Mapping):
-        raise InputError("posted book", [Fault("book", "posted", given, "an object")])
-    faults = [Fault("posted", str(field), given[field], '"by"') for field in given if field != "by"]
+    given, faults = read_part("posted", "posted", extra, ("by",))
     by = given.get("by", "sell")
     if by not in ("sell", "buy"):
         faults.append(Fault("posted", "by", by, '"sell" or "buy"'))

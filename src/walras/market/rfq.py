@@ -23,7 +23,7 @@ from walras.errors import Fault, InputError
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
 from walras.market.draws import draw
-from walras.market.mechanism import Claim, Mechanism
+from walras.market.mechanism import Claim, Mechanism, read_part
 from walras.market.orders import BUY, Orders
 from walras.market.settle import as_trades, settle_trades
 from walras.market.terms import lot_keys, priority, terms
@@ -81,10 +81,7 @@ def sample(key: np.uint64, size: int, wanted: int) -> list[int]:
 
 
 def _read_quotes(extra: Mapping[str, object] | None) -> int:
-    given = (extra or {}).get("rfq", {})
-    if not isinstance(given, Mapping):
-        raise InputError("rfq book", [Fault("book", "rfq", given, "an object")])
-    faults = [Fault("rfq", str(field), given[field], '"quotes"') for field in given if field != "quotes"]
+    given, faults = read_part("rfq", "rfq", extra, ("quotes",))
     quotes = given.get("quotes", DEFAULT_QUOTES)
     if isinstance(quotes, bool) or not isinstance(quotes, int) or quotes < 1:
         faults.append(Fault("rfq", "quotes", quotes, "a whole number of 1 or more"))

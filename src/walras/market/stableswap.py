@@ -14,25 +14,22 @@ Newton step have stopped short, as many more as keep the exact invariant from fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from walras.errors import Fault, InputError
-from walras.market.mechanism import Mechanism
 from walras.market.pool import (
     FEE,
     MAX_POOL_NANO,
     MAX_POOL_WH,
-    POOL_CLAIMS,
-    POOL_CONVENTIONS,
     PRICE,
     RESERVES,
     Field,
+    bought,
     ceil_div,
     less_fee,
-    pool_clear,
-    pool_extra,
-    report_pool,
+    pool_mechanism,
+    sold,
     with_fee,
 )
 from walras.market.shares import burned, minted
@@ -161,13 +158,7 @@ class StableSwap:
             return None
         return less_fee(max(0, self.money_nano - self._money_at(self.energy_wh + wh)), self.fee_ppm)
 
-    def buy(self, wh: int) -> StableSwap:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh - wh, money_nano=self.money_nano + (self.quote_buy(wh) or 0))
-
-    def sell(self, wh: int) -> StableSwap:
-        """See `Pool`."""
-        return replace(self, energy_wh=self.energy_wh + wh, money_nano=self.money_nano - (self.quote_sell(wh) or 0))
+    buy, sell = bought, sold
 
     def price(self) -> Fraction:
         """See `Pool`: the slope of the invariant, (2 Ann + D**3 / (2 x**2 y)) / (2 Ann + D**3 / (2 x y**2)), times the
@@ -178,17 +169,7 @@ class StableSwap:
         slope = Fraction(y * (4 * ann * x * x * y + d**3), x * (4 * ann * x * y * y + d**3))
         return slope * self.price_micro_per_kwh
 
-    def fee(self) -> int:
-        """See `Pool`."""
-        return self.fee_ppm
-
-    def mint(self, shares: int) -> tuple[StableSwap, int, int]:
-        """(pool, Wh, nano-units to deposit) for new shares."""
-        return minted(self, shares)
-
-    def burn(self, shares: int) -> tuple[StableSwap, int, int]:
-        """(pool, Wh, nano-units paid out) for shares given back."""
-        return burned(self, shares)
+    mint, burn = minted, burned
 
 
 def open_stableswap(energy_wh: int, money_nano: int, price_micro_per_kwh: int, amplification: int, fee_ppm: int) -> StableSwap:
@@ -209,13 +190,10 @@ def open_stableswap(energy_wh: int, money_nano: int, price_micro_per_kwh: int, a
     return StableSwap(energy_wh, money_nano, price_micro_per_kwh, amplification, fee_ppm, d)
 
 
-STABLESWAP = Mechanism(
-    name="stableswap",
-    title="Hybrid (StableSwap) pool",
-    reference="Egorov, StableSwap, 2019",
-    clear=pool_clear("stableswap", FIELDS, open_stableswap),
-    claims=POOL_CLAIMS,
-    conventions=POOL_CONVENTIONS,
-    extra=pool_extra(FIELDS),
-    report=report_pool,
+STABLESWAP = pool_mechanism(
+    "stableswap",
+    "Hybrid (StableSwap) pool",
+    "Egorov, StableSwap, 2019",
+    FIELDS,
+    open_stableswap,
 )

@@ -46,7 +46,7 @@ from walras.metering.oracle import (
     receive,
 )
 from walras.metering.parcel import Evidence, admit_parcels, evidence_holds, evidence_of, sign_parcel
-from walras.metering.privacy import Budget, Exhausted, Release, release_count, release_sum
+from walras.metering.privacy import Budget, Exhausted, Release, release_count, release_sum, release_values
 from walras.metering.reading import Quality, Reading, decode_reading, sign_reading, sign_readings
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
@@ -133,6 +133,7 @@ __all__ = [
     "registry_of_credentials",
     "release_count",
     "release_sum",
+    "release_values",
     "revoke",
     "revoked_rows",
     "root_of",

@@ -34,9 +34,11 @@ class Right(Enum):
     READ = "read the readings of a slot"
     CORRECT = "ask for a settled slot after its late readings, and the word on it"
     COMMIT = "ask for the word on the commitments to days"
+    BATCH = "ask for the word on a batch of settled slots"
     LOG = "read who asked for what"
     DISPATCH = "order what a member's devices do"
     EDIT = "say that a value of a settled slot is wrong, and what it should be"
+    LIMIT = "limit what passes a member's meter, as the grid operator"
 
 
 class AccessRefusal(Enum):
@@ -51,11 +53,13 @@ class AccessRefusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A request that holds: who asks, by which right, and for what."""
+    """A request that holds: who asks, by which right, for what; `until` the credential ends, `issuer` (DID) gave it."""
 
     holder: str
     right: Right
     body: bytes
+    until: datetime
+    issuer: str
 
 
 def issue_access(issuer: Key, holder: str, rights: Collection[Right], valid_from: datetime, valid_until: datetime) -> str:
@@ -91,11 +95,16 @@ def open_request(encoded: bytes, issuer: PublicKey, audience: str, now: datetime
             held = _read_credential(credential, issuer, now)
             if held is None:
                 return AccessRefusal.CREDENTIAL
-            holder, rights = held
+            holder, rights, until = held
             claims = open_jwt(request, public_key_of(holder), _REQUEST_TYPE)
             if isinstance(claims, CredentialRefusal):
                 return AccessRefusal.NOT_SIGNED
-            return _judged(claims, holder, rights, audience, body, now)
+            if not _is_for(claims, audience, body, now):
+                return AccessRefusal.NOT_FOR_THIS
+            asked = next((right for right in Right if right.name == claims.get("right")), None)
+            if asked is None or asked not in rights:
+                return AccessRefusal.NO_RIGHT
+            return Allowed(holder, asked, body, until, did_of(issuer))
     return AccessRefusal.MALFORMED
 
 
@@ -110,7 +119,7 @@ def issuer_named(encoded: bytes) -> PublicKey | None:
     return None
 
 
-def open_order(encoded: bytes, issuer: PublicKey, audience: str) -> tuple[Allowed, datetime] | AccessRefusal:
+def open_kept(encoded: bytes, issuer: PublicKey, audience: str) -> tuple[Allowed, datetime] | AccessRefusal:
     """A request that is kept: judged as of the moment that its holder signed it at, which comes with it."""
     value = loads_strict(encoded)
     match value:
@@ -124,19 +133,14 @@ def open_order(encoded: bytes, issuer: PublicKey, audience: str) -> tuple[Allowe
     return AccessRefusal.MALFORMED
 
 
-def _judged(
-    claims: dict[str, object], holder: str, rights: frozenset[Right], audience: str, body: bytes, now: datetime
-) -> Allowed | AccessRefusal:
+def _is_for(claims: dict[str, object], audience: str, body: bytes, now: datetime) -> bool:
     made = claims.get("iat")
     fresh = type(made) is int and abs(now.timestamp() - made) <= MAX_AGE.total_seconds()
-    if not fresh or claims.get("aud") != audience or claims.get("body") != sha256(body).hexdigest():
-        return AccessRefusal.NOT_FOR_THIS
-    asked = next((right for right in Right if right.name == claims.get("right")), None)
-    return AccessRefusal.NO_RIGHT if asked is None or asked not in rights else Allowed(holder, asked, body)
+    return fresh and claims.get("aud") == audience and claims.get("body") == sha256(body).hexdigest()
 
 
-def _read_credential(token: str, issuer: PublicKey, now: datetime) -> tuple[str, frozenset[Right]] | None:
-    """Holder and rights, or None for anything but a credential of this issuer that is valid at `now`."""
+def _read_credential(token: str, issuer: PublicKey, now: datetime) -> tuple[str, frozenset[Right], datetime] | None:
+    """Holder, rights and end, or None for anything but a credential of this issuer that is valid at `now`."""
     claims = open_jwt(token, issuer, "vc+jwt")
     if isinstance(claims, CredentialRefusal):
         return None
@@ -150,7 +154,7 @@ def _read_credential(token: str, issuer: PublicKey, now: datetime) -> tuple[str,
         return None
     if claims != _claims(did_of(issuer), holder, rights, since, until) or not since <= now < until:
         return None
-    return holder, rights
+    return holder, rights, until
 
 
 def _claims(issuer: str, holder: str, rights: Collection[Right], since: datetime, until: datetime) -> dict[str, object]:

@@ -11,10 +11,11 @@ the two ends, modulo 2**64. 3. `reveal`: for each neighbour a share of *either* 
 its pairwise key, if it dropped out; never both. A meter answers once a slot, and not for fewer than `minimum`
 contributors. 4. `total`: the sum, with every mask taken off again.
 
-Pairwise masks come from Diffie-Hellman secrets (X25519) agreed once, by HMAC with the slot. It holds against an
-honest-but-curious oracle with fewer than `threshold` neighbours of a meter; who is asked to reveal must be told one
-list of contributors by a quorum of oracles. Wrong masks and wrong shares are found by their commitments. A wrong
-*reading* is not: what catches that is the feeder's balance.
+Pairwise masks come from Diffie-Hellman secrets (X25519) agreed once, by HMAC with the slot. An oracle that tells two lists
+of contributors gets `threshold` shares of only one of a meter's secrets, because a neighbour answers once and the threshold is
+more than half of them; with c neighbours on its side it needs threshold <= (k + c) / 2. Wrong masks and wrong shares
+are found by their commitments. A wrong *reading* is not: the feeder's balance catches it, and where a contribution and a
+signed reading are told to differ, `disclose` and `opened_value` show whose, to somebody who may see the readings.
 """
 
 from __future__ import annotations
@@ -236,6 +237,30 @@ def total(
     value %= MODULUS
     signed = value - MODULUS if value >= MODULUS // 2 else value
     return Total(signed, tuple(sorted(contributions)), _liars(openings))
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """What takes the masks off one contribution: to be given only to who has the meter's reading of the slot anyway."""
+
+    mask: bytes
+    seeds: Mapping[int, bytes]
+
+
+def disclose(meter: Meter, slot: int, partners: Sequence[int]) -> Disclosure:
+    """The meter's masks of one slot."""
+    seeds = {other: _pair_seed(meter.pair_secrets[other], slot) for other in partners}
+    return Disclosure(_secret(meter, slot, b"mask"), seeds)
+
+
+def opened_value(opening: Opening, contribution: int, partners: Sequence[int], given: Disclosure) -> int | None:
+    """What was contributed, 0 to 2**64 - 1; None where `given` are not the masks that the opening committed to."""
+    if commitment(given.mask) != opening.mask_commitment or set(given.seeds) != set(partners):
+        return None
+    if any(commitment(seed) != opening.pair_commitments.get(other) for other, seed in given.seeds.items()):
+        return None
+    masks = sum(_pair_number(seed, opening.meter, other) for other, seed in given.seeds.items())
+    return (contribution - _mask_number(given.mask) - masks) % MODULUS
 
 
 def _collected(

@@ -20,7 +20,7 @@ from enum import Enum
 import cbor2
 
 from walras.errors import InputError
-from walras.metering.access import AccessRefusal, Right, open_order, sign_request
+from walras.metering.access import AccessRefusal, Right, open_kept, sign_request
 from walras.metering.admission import Registry
 from walras.metering.correction import Correction, Reason, corrected
 from walras.metering.identity import Key, PublicKey
@@ -78,7 +78,7 @@ def sign_edit(holder: Key, credential: str, edit: Edit, contract: str, now: date
 
 def judge_edit(encoded: bytes, issuer: PublicKey, contract: str, accounts: int) -> Ordered | EditRefusal | AccessRefusal:
     """The edit, if credential and signature held when it was made; whether it still fits is `edited_slot`'s."""
-    opened = open_order(encoded, issuer, edits_of(contract))
+    opened = open_kept(encoded, issuer, edits_of(contract))
     if isinstance(opened, AccessRefusal):
         return opened
     asked, made = opened

@@ -1,11 +1,11 @@
 """Public statistics under differential privacy, with a budget that is stated, enforced and shown.
 
-Who is protected: a member with everything they measured in one *period* (the budget's). How: each member's part of a
-statistic is clamped to [0, cap], and discrete Laplace noise of scale cap / epsilon is added, so that no published
-number is more than e**epsilon times likelier with a member's data than with any other's (Dwork et al., "Calibrating
-noise to sensitivity", TCC 2006). The noise is drawn exactly, in integers and fractions: floating-point Laplace noise
-leaks (Mironov, CCS 2012); the sampler is that of Canonne, Kamath and Steinke, "The discrete Gaussian for differential
-privacy" (NeurIPS 2020), section 5.
+Who is protected: a member with everything they measured in one *period* (the budget's). How: of each statistic it is known
+how far one member can move it at most, all its values together (the *sensitivity*; for a sum of parts clamped to [0, cap] it is
+the cap), and discrete Laplace noise of scale sensitivity / epsilon is added to every value, so that nothing published is more than
+e**epsilon times likelier with a member's data than with any other's (Dwork et al., "Calibrating noise to sensitivity", TCC 2006).
+The noise is drawn exactly, in integers and fractions: floating-point Laplace noise leaks (Mironov, CCS 2012); the sampler is
+that of Canonne, Kamath and Steinke, "The discrete Gaussian for differential privacy" (NeurIPS 2020), section 5.
 
 Epsilons of one period add up. What would exceed the budget is refused, as a value. A statistic asked for again is answered with
 what was published, for nothing: fresh noise could be averaged away.
@@ -26,17 +26,23 @@ Chance = Callable[[int], int]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A published statistic: the noisy value, what it cost, and how far the noise may have moved it."""
+    """A published statistic: the noisy values, what they cost, and how far one member could have moved them together (L1)."""
 
     name: str
-    value: int
+    values: tuple[int, ...]
     epsilon: Fraction
-    cap: int
+    sensitivity: int
+
+    @property
+    def value(self) -> int:
+        """The only value of a statistic that has one; ValueError where it has more."""
+        (value,) = self.values
+        return value
 
     @property
     def margin_95(self) -> int:
-        """In 95 of 100 releases the noise is at most this large: scale * ln(20), rounded up."""
-        return int(self.cap / float(self.epsilon) * log(20)) + 1
+        """The noise of 95 values in 100 is at most this large: scale * ln(20), rounded up."""
+        return int(self.sensitivity / float(self.epsilon) * log(20)) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ def release_sum(
 ) -> tuple[Budget, Release | Exhausted]:
     """The sum over members of their `parts` (one whole number each, clamped to [0, cap]), with noise; and the budget after it.
 
-    InputError for an epsilon or a cap that is not positive, or a name that stands for another statistic already.
+    InputError as `release_values`.
 
     >>> from random import Random
     >>> half, chance = Fraction(1, 2), Random(1).randrange
@@ -84,21 +90,34 @@ def release_sum(
     >>> release.epsilon, budget.left, release.margin_95
     (Fraction(1, 2), Fraction(1, 2), 5992)
     """
+    return release_values(budget, name, [sum(min(max(part, 0), cap) for part in parts)], cap, epsilon, chance)
+
+
+def release_values(
+    budget: Budget, name: str, exact: Sequence[int], sensitivity: int, epsilon: Fraction, chance: Chance
+) -> tuple[Budget, Release | Exhausted]:
+    """`exact` values that one member moves by at most `sensitivity` in all, each with noise; and the budget after it.
+
+    The caller vouches for the sensitivity. What was released under `name` before is given again, whatever `exact` is now.
+    InputError for an epsilon or a sensitivity that is not positive, or a name that stands for another statistic already.
+    """
     faults = [
-        Fault(name, field, value, "above 0") for field, value in (("epsilon", epsilon), ("cap", Fraction(cap))) if not value > 0
+        Fault(name, field, value, "above 0")
+        for field, value in (("epsilon", epsilon), ("sensitivity", Fraction(sensitivity)))
+        if not value > 0
     ]
     earlier = next((release for release in budget.released if release.name == name), None)
-    if earlier is not None and (earlier.epsilon, earlier.cap) != (epsilon, cap):
-        expected = f"those of the release: {earlier.epsilon}, {earlier.cap}"
-        faults.append(Fault(name, "epsilon and cap", f"{epsilon}, {cap}", expected))
+    if earlier is not None and (earlier.epsilon, earlier.sensitivity) != (epsilon, sensitivity):
+        expected = f"those of the release: {earlier.epsilon}, {earlier.sensitivity}"
+        faults.append(Fault(name, "epsilon and sensitivity", f"{epsilon}, {sensitivity}", expected))
     if faults:
         raise InputError("release", faults)
     if earlier is not None:
         return budget, earlier
     if epsilon > budget.left:
         return budget, Exhausted(name, epsilon, budget.left)
-    exact = sum(min(max(part, 0), cap) for part in parts)
-    release = Release(name, exact + discrete_laplace(cap / epsilon, chance), epsilon, cap)
+    scale = sensitivity / epsilon
+    release = Release(name, tuple(value + discrete_laplace(scale, chance) for value in exact), epsilon, sensitivity)
     return replace(budget, released=(*budget.released, release)), release
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import cbor2
 
@@ -21,9 +22,25 @@ from walras.exchange.acts import Act, ActKind
 from walras.metering.access import AccessRefusal, Allowed, Right, open_request
 from walras.metering.identity import PublicKey
 from walras.metering.refusals import Refusal
-from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
+from walras.service.reading_store import UNKNOWN_SLOT
 
 UNKNOWN = "unknown"
+
+
+class AccessStore(Protocol):
+    """Where a node keeps its log of requests, and what it refused by reason."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing; committed to disk when the block ends."""
+
+    def note_access(self, at: str, holder: str, right: str, slot: int, allowed: bool) -> None:
+        """One row."""
+
+    def accesses(self) -> list[tuple[str, str, str, int, bool]]:
+        """All rows."""
+
+    def refused_counts(self) -> dict[int, int]:
+        """Readings refused, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +51,7 @@ class Guard:
     audience: str
 
 
-def judged(guard: Guard, body: bytes, store: ReadingStore, clock: Callable[[], datetime]) -> Allowed:
+def judged(guard: Guard, body: bytes, store: AccessStore, clock: Callable[[], datetime]) -> Allowed:
     """The request, if it holds; else MeteringError, and the refusal is in the log. Who answers it logs that (`note`)."""
     now = clock()
     asked = open_request(body, guard.issuer, guard.audience, now)
@@ -44,13 +61,13 @@ def judged(guard: Guard, body: bytes, store: ReadingStore, clock: Callable[[], d
     return asked
 
 
-def note(store: ReadingStore, now: datetime, holder: str, right: str, slot: int, allowed: bool) -> None:
+def note(store: AccessStore, now: datetime, holder: str, right: str, slot: int, allowed: bool) -> None:
     """One row of the log, on disk before the answer goes."""
     with store.transaction():
         store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
 
 
-def log_of(store: ReadingStore) -> bytes:
+def log_of(store: AccessStore) -> bytes:
     """CBOR: the log's rows but for requests of the log itself, and the readings this node ever refused, by reason."""
     rows = [list(row) for row in store.accesses() if row[2] != Right.LOG.name]
     return cbor2.dumps([rows, store.refused_counts()])

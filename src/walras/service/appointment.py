@@ -16,17 +16,23 @@ from walras.community import Community
 from walras.errors import Fault, InputError, MeteringError
 from walras.exchange.terms import Terms
 from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
+from walras.ledger.batch_deployment import planned_batches
+from walras.ledger.calls import Contract
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
+from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
 from walras.metering.editing import judge_edit
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.access_log import Guard
+from walras.service.balance_node import BalanceNode
 from walras.service.exchange_book import ExchangeBook
 from walras.service.gateway_node import GatewayNode, Peer
+from walras.service.message_store import MessageStore
+from walras.service.oracle_batches import BatchDuty
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.reading_store import ReadingStore
@@ -37,7 +43,7 @@ from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
-RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.LOG)
+RIGHTS = (Right.VOTE, Right.READ, Right.CORRECT, Right.COMMIT, Right.BATCH, Right.LOG)
 """What the exchange may ask of the nodes."""
 
 GATEWAY = "gateway"
@@ -100,6 +106,12 @@ class Appointment:
         admin = self.keys.admin.address if self.roll is None else self.roll.admin
         return planned_addresses(admin, Genesis(()).chain_id)
 
+    @property
+    def batches(self) -> Contract:
+        """Where the contract of a run that settles in batches on the embedded chain stands."""
+        admin = self.keys.admin.address if self.roll is None else self.roll.admin
+        return planned_batches(admin, Genesis(()).chain_id)
+
     def members(self) -> dict[bytes, int]:
         """Whose data a device's readings are; the feeder's meter counts as one more."""
         (feeder,) = self.meters.feeder.index
@@ -127,7 +139,7 @@ def appointment(community: Community, roll: Path | None = None) -> Appointment:
     if roll is None:
         return Appointment(community, make_terms(community, trading, keys), make_meters(community, seed), keys, trading, seed)
     held = read_roll(roll, community)
-    keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+    keys = LedgerKeys(keys.seed, held.oracles, held.accounts, held.balance)
     terms = make_terms(community, trading, keys)
     return Appointment(community, terms, held.meters(community), keys, trading, seed, held)
 
@@ -139,7 +151,7 @@ def appointed_exchange(community: Community, roll: Path, places: Path, secret: b
     """
     a = appointment(community, roll)
     assert a.roll is not None
-    keys = LedgerKeys(secret, a.roll.oracles, a.roll.accounts)
+    keys = LedgerKeys(secret, a.roll.oracles, a.roll.accounts, a.roll.balance)
     if keys.admin.address != a.roll.admin:
         raise InputError(str(roll), [Fault(str(roll), "admin", a.roll.admin, f"{keys.admin.address}, that of --secret")])
     opened = read_key_places(places, community, passphrase)
@@ -209,6 +221,7 @@ def make_oracle(
             lambda edit: judge_edit(edit, a.operator, at.settlement, len(a.community.members)),
         ),
         ExchangeBook(a.meters.generations(a.community), kept),
+        None if a.terms.batches is None else BatchDuty(a.terms, a.batches, a.trading.item_micro, signing.sign_digest),
     )
     return OracleNode(
         duty,
@@ -216,4 +229,20 @@ def make_oracle(
         lambda slot, root: sign_attestation(signing, at.chain_id, at.settlement, slot, root)[1],
         clock,
         pool,
+    )
+
+
+def make_balance(a: Appointment, signing: SigningKey, store: Path, clock: Callable[[], datetime]) -> BalanceNode:
+    """The balance oracle of the community; InputError where it has none, or `signing` is not the appointed one's."""
+    if a.terms.balance_oracle is None:
+        faults = [Fault(a.community.name, "[metering] aggregation", a.community.metering.aggregation, "masked")]
+        raise InputError("walras balance", faults)
+    if signing.address != a.terms.balance_oracle:
+        raise InputError("walras balance", [Fault("key", "address", signing.address, f"the appointed {a.terms.balance_oracle}")])
+    rules = Rules(a.community.grid, deadline=timedelta(seconds=a.terms.metering_deadline_s))
+    duty = BalanceDuty(a.meters.registry, rules, Feeder(a.meters.feeder, a.trading.network, a.trading.bus))
+    messages, at = MessageStore(store), a.addresses
+    oracle = BalanceOracle(duty, messages, clock)
+    return BalanceNode(
+        oracle, messages, Guard(a.operator, signing.address), signing.sign_digest, (at.chain_id, at.settlement), clock
     )

@@ -53,7 +53,7 @@ def export_member(journal: Journal, run: Path, member: str, master: bytes, at: d
     kept = [
         {"seq": e.seq, "kind": e.kind, "slot": e.slot, "data": part_as_json(e.kind, part)}
         for e in entries
-        if e.private is not None and (part := e.private.part(account))  # no part, or an empty one, holds nothing of theirs
+        if e.private is not None and (part := e.private.part(account))
     ]
     result = {
         "member": member,

@@ -22,7 +22,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
 
-from walras.errors import Fault, InputError
+from walras.errors import Fault, InputError, reason_of
 from walras.metering import KeyAttestation, MeterCredential, did_of, issue
 from walras.metering.identity import Key
 from walras.metering.tpm import Attested, EnrolmentRefusal, Firmware, Policy, challenge, check_evidence, check_offer
@@ -54,7 +54,7 @@ def read_policy(path: Path) -> Policy:
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
-        raise InputError(str(path), [Fault(str(path), "file", str(cause), "TOML")]) from cause
+        raise InputError(str(path), [Fault(str(path), "file", reason_of(cause), "TOML")]) from cause
     faults = [Fault(str(path), name, given[name], "roots, between or firmware") for name in sorted(set(given) - _KNOWN)]
     roots, between = (_certificates(path, given.get(name, []), name, faults) for name in ("roots", "between"))
     firmware = [

@@ -14,6 +14,9 @@ READINGS, BATCH, VOTE, REQUEST, WAITING, EDIT, EXCHANGE, ANSWER, SORRY = b"R", b
 batches each oracle has yet to acknowledge, of a gateway; an edit order (`editing`) to an oracle; a
 meter's exchange (`meter_exchange`); the answer; why there is none."""
 
+MASKED, TOLD = b"M", b"T"
+"""Meters' messages to a balance oracle; what is said to a meter there, please."""
+
 
 async def read_frame(reader: asyncio.StreamReader, longest: int) -> tuple[bytes, bytes] | None:
     """Kind and body, or None where the stream ends between frames. MeteringError for a frame too long or cut off."""

@@ -49,6 +49,7 @@ from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.exchange_book import ExchangeBook
 from walras.service.frames import ANSWER, BATCH, EDIT, EXCHANGE, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.oracle_batches import BatchDuty, batch_word
 from walras.service.oracle_words import (
     Words,
     corrected_slot,
@@ -61,6 +62,10 @@ from walras.service.oracle_words import (
 )
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
+
+MAX_FRAME = max(MAX_BATCH_BYTES, 2_000_000)
+MAX_BATCH_SLOTS = 1_440
+"""Fifteen days of quarter hours: as long as readings are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Duty:
     revoked: Callable[[datetime], Sequence[int]] | None = None
     words: Words | None = None
     book: ExchangeBook | None = None
+    batches: BatchDuty | None = None
 
 
 class OracleNode:
@@ -268,6 +274,14 @@ class OracleNode:
         readings = [self._standing(slot, words)[0] for slot in slots]
         return days_word(words, self._store, self._registry(slots[-1]), readings, salts)
 
+    def batch(self, slots: range, packed: bytes) -> bytes:
+        """This oracle's word on a batch of settled slots (`oracle_batches`). PhaseError while one of them can still change."""
+        words = self._words(slots[-1])
+        duty = self._duty.batches
+        if duty is None:
+            raise MeteringError("the community settles slot by slot: there are no batches to sign", thing=slots)
+        return batch_word(duty, self._store, [self._standing(slot, words)[0] for slot in slots], packed)
+
     def _standing(self, slot: int, words: Words) -> tuple[SlotReadings, dict[int, int]]:
         return corrected_slot(self._registry(slot), self._store, self.readings_of(slot), words, self._generations)
 
@@ -286,7 +300,7 @@ class OracleNode:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: batches acknowledged by their number, votes by root and signature."""
         try:
-            while (frame := await read_frame(reader, MAX_BATCH_BYTES)) is not None:
+            while (frame := await read_frame(reader, MAX_FRAME)) is not None:
                 try:
                     answer = self._reply(*frame)
                 except (MeteringError, PhaseError) as why:
@@ -318,6 +332,9 @@ class OracleNode:
         """The answer to a request that a credential allows; every one is logged, also what is refused."""
         asked = judged(guard, body, self._store, self._clock)
         slot = int.from_bytes(asked.body[:8], "big")
+        if asked.right is Right.BATCH:
+            note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
+            return self.batch(_slots_of(asked.body), asked.body[10:])
         fixed, each = _SHAPES.get(asked.right, (8, 0))
         if len(asked.body) != fixed + each * self._devices:
             raise MeteringError(f"{fixed} bytes and salts of {each} were expected", thing=asked.right)
@@ -343,6 +360,14 @@ class OracleNode:
         ready(server.sockets[0].getsockname()[1])
         async with server:
             await server.serve_forever()
+
+
+def _slots_of(body: bytes) -> range:
+    """First slot in 8 bytes, how many in 2; MeteringError for none or too many."""
+    first, count = int.from_bytes(body[:8], "big"), int.from_bytes(body[8:10], "big")
+    if len(body) <= 10 or not 1 <= count <= MAX_BATCH_SLOTS:
+        raise MeteringError(f"a batch of 1 to {MAX_BATCH_SLOTS} slots was expected", thing=count)
+    return range(first, first + count)
 
 
 _SHAPES = {

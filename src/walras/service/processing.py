@@ -59,7 +59,8 @@ CATALOGUE: dict[str, dict[str, Held] | Held] = {
         "entries.line": _PUBLIC,
         "entries.private": Held(
             "member's id and credential; net energy and stored energy by slot; signed readings, late ones too, when they were "
-            "heard, and their salts; salts of committed days; what the registers showed when a meter was exchanged",
+            "heard, and their salts; salts of committed days; what the registers showed when a meter was exchanged; orders to the "
+            "member's devices as their sender signed them",
             "members",
             ("settlement", "billing", "operation", "supply", "balance", "forecast", "proof", "research"),
             "who holds the master key",
@@ -104,6 +105,8 @@ _READING_STORE: dict[str, Held] = {
     "vote.root": _TECHNICAL,
     "vote.signature": _TECHNICAL,
     **{f"word.{name}": _TECHNICAL for name in ("kind", "first", "second", "root", "signature")},
+    **{f"batch.{name}": _TECHNICAL for name in ("first", "last", "digest", "signature")},
+    "batch.words": _PUBLIC,
     **{f"late.{name}": _TECHNICAL for name in ("counter", "slot", "member")},
     "late.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
     "late.record": _READING,

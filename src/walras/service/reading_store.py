@@ -42,6 +42,8 @@ create table if not exists arrival (key_id blob not null, slot integer not null,
 create table if not exists edit (number integer primary key, slot integer not null, member integer not null,
     encoded blob not null unique);
 create table if not exists exchange (number integer primary key, member integer not null, record blob not null);
+create table if not exists batch (first integer primary key, last integer not null, digest blob not null,
+    signature blob not null, words text not null);
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
     primary key (slot, reason)) without rowid;
 create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
@@ -248,6 +250,21 @@ class ReadingStore:
     def note_word(self, kind: str, first: int, second: int, root: bytes, signature: bytes) -> None:
         """Once, for ever, as a vote. Within a transaction."""
         self._db.execute("insert into word values (?, ?, ?, ?, ?)", (kind, first, second, root, signature))
+
+    def batch(self, first: int) -> tuple[int, bytes, bytes] | None:
+        """Last slot, digest and signature of the batch of settled slots that begins with `first`, or None."""
+        row = self._db.execute("select last, digest, signature from batch where first = ?", (first,)).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]), bytes(row[2]))
+
+    def last_batch(self) -> tuple[int | None, tuple[int, ...]]:
+        """The last slot in a batch that was signed, and the state after it [words by account]; None where there was none."""
+        row = self._db.execute("select last, words from batch order by last desc limit 1").fetchone()
+        return (None, ()) if row is None else (int(row[0]), tuple(int(word, 16) for word in str(row[1]).split()))
+
+    def note_batch(self, first: int, last: int, digest: bytes, signature: bytes, words: Sequence[int]) -> None:
+        """Once, for ever, as a vote. Within a transaction."""
+        row = first, last, digest, signature, " ".join(f"{word:x}" for word in words)
+        self._db.execute("insert into batch values (?, ?, ?, ?, ?)", row)
 
     def count_refused(self, reasons: Mapping[int, int], slot: int = UNKNOWN_SLOT) -> None:
         """Add to the counts of refusals by reason, for a slot where the refused bytes name one."""

@@ -18,7 +18,7 @@ import cbor2
 
 from walras.errors import MeteringError
 from walras.exchange.acts import Act, ActKind
-from walras.exchange.batching import BatchSlot, MadeBatch
+from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest
 from walras.ledger import LedgerAddresses
 from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
@@ -33,6 +33,7 @@ from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import EDIT, EXCHANGE, REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
+from walras.service.oracle_batches import batch_body
 from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
@@ -59,7 +60,16 @@ class Nodes:
 class RemoteMetering:
     """`study.oracles.MeteringPath` over sockets. In a replay it moves the clock that the nodes read."""
 
-    def __init__(self, appointment: Appointment, nodes: Nodes, secrets: Sequence[bytes], clock: FileClock) -> None:
+    def __init__(
+        self,
+        appointment: Appointment,
+        nodes: Nodes,
+        secrets: Sequence[bytes],
+        clock: FileClock,
+        further: Callable[[], list[Act]] = list,
+    ) -> None:
+        """`further`: acts of nodes beside the path, for the record when the run is over."""
+        self._further = further
         self._a, self._nodes, self._secrets, self._clock = appointment, nodes, secrets, clock
         self._credential = appointment.exchange_credential
 
@@ -87,12 +97,11 @@ class RemoteMetering:
         return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
 
     def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
-        """The nodes sign no batches: a run over them settles every slot by itself (`study.runner`)."""
-        raise MeteringError(
-            f"batch from slot {made.batch.first_slot}: gateway and oracles of their own sign no batches",
-            thing=made.batch.first_slot,
-            way_out='`settle = "direct"` in the community file, or a run in one process',
-        )
+        """Each oracle settles the slots again on its own readings; its word counts where it comes to the same batch."""
+        self._clock.move(self._standing_from(slots[-1].slot))
+        digest = batch_digest(self._a.terms, made, contract)
+        answers = self._ask_all(Right.BATCH, batch_body(slots, made))
+        return [(self._a.terms.oracles[n], a[32:]) for n, a in answers if a[:32] == digest and len(a) == 32 + SIGNATURE_BYTES]
 
     def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
@@ -151,7 +160,7 @@ class RemoteMetering:
             done.append(act_of_log(GATEWAY, asyncio.run(ask(host, port, REQUEST, request, MAX_REPORT, PATIENCE_S)), at))
         except UNREACHABLE:
             done.append(_silent(GATEWAY, at))
-        return done
+        return [*done, *self._further()]
 
     @property
     def _numbers(self) -> range:
@@ -240,7 +249,7 @@ class RemoteMetering:
         peer = self._nodes.oracles[number]
         name = self._a.terms.oracles[number]
         request = sign_request(self._a.exchange_key, self._credential, right, name, body, self._clock())
-        patience = DAY_PATIENCE_S if right is Right.COMMIT else PATIENCE_S
+        patience = DAY_PATIENCE_S if right in (Right.COMMIT, Right.BATCH) else PATIENCE_S
         return await ask(peer.host, peer.port, REQUEST, request, MAX_REPORT, patience)
 
     def _tries(self, what: str) -> Iterator[None]:

@@ -4,6 +4,7 @@
     gateway = "did:key:…"
     admin = "0x…"                 # deploys the contracts
     oracles = ["0x…", …]          # by number
+    balance = "0x…"               # the balance oracle, where the community's aggregation is "masked"
     credentials = "credentials"   # folder: MEMBER.jwt, transformer.jwt, exchange.jwt
     status = "status.jwt"         # the operator's status list, if there is one
     [accounts]                    # who owns each account: every member, and those of `exchange.terms`, such as the supplier
@@ -23,7 +24,7 @@ from pathlib import Path
 from eth_utils.address import is_checksum_address
 
 from walras.community import Community
-from walras.errors import Fault, InputError, MeteringError
+from walras.errors import Fault, InputError, MeteringError, reason_of
 from walras.exchange.terms import SYSTEM_ACCOUNTS
 from walras.metering import public_key_of
 from walras.metering.identity import Key, PublicKey
@@ -46,6 +47,7 @@ class Roll:
     transformer: str
     exchange: str
     status: Path | None
+    balance: str = ""
 
     def meters(self, community: Community, keys: dict[str, Key] | None = None) -> Meters:
         """The meters that the operator vouches for; `keys` by name where this process signs for them."""
@@ -59,10 +61,13 @@ def read_roll(path: Path, community: Community) -> Roll:
     """The roll in a file, with the credentials it points to; InputError with every fault in it."""
     given, faults = _table(path), []
     known = {"operator", "gateway", "admin", "oracles", "accounts", "credentials", "status"}
+    masked = community.metering.aggregation == "masked"
+    known |= {"balance"} if masked else set()
     faults += [Fault(str(path), name, given[name], f"one of {sorted(known)}") for name in sorted(set(given) - known)]
     dids = {name: _did(path, given, name, faults) for name in ("operator", "gateway")}
     admin = _addresses(path, {"admin": [given.get("admin")]}, "admin", 1, faults)
     oracles = _addresses(path, given, "oracles", community.metering.oracles, faults)
+    balance = _addresses(path, {"balance": [given.get("balance")]}, "balance", 1, faults)[0] if masked else ""
     owners = _owners(path, given.get("accounts"), [*(member.id for member in community.members), *SYSTEM_ACCOUNTS], faults)
     folder = path.parent / str(given.get("credentials", "credentials"))
     names = [*(member.id for member in community.members), TRANSFORMER, EXCHANGE]
@@ -71,7 +76,7 @@ def read_roll(path: Path, community: Community) -> Roll:
     operator, gateway = dids["operator"], dids["gateway"]
     if faults or operator is None or gateway is None:
         raise InputError(str(path), faults)
-    return Roll(operator, gateway, admin[0], oracles, owners, tuple(tokens[:-2]), tokens[-2], tokens[-1], status)
+    return Roll(operator, gateway, admin[0], oracles, owners, tuple(tokens[:-2]), tokens[-2], tokens[-1], status, balance)
 
 
 def read_key_places(path: Path, community: Community, passphrase: bytes | None = None) -> dict[str, Key]:
@@ -104,7 +109,7 @@ def _table(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
-        raise InputError(str(path), [Fault(str(path), "file", str(cause), "TOML")]) from cause
+        raise InputError(str(path), [Fault(str(path), "file", reason_of(cause), "TOML")]) from cause
 
 
 def _did(path: Path, given: dict[str, object], name: str, faults: list[Fault]) -> PublicKey | None:

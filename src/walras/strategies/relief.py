@@ -42,6 +42,10 @@ class Relief:
         """How many."""
         return int(self.wh.size)
 
+    def only(self, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Relief:
+        """The offers of some rows."""
+        return Relief(self.member[rows], self.side[rows], self.wh[rows], self.price_micro[rows])
+
 
 NO_RELIEF = Relief(*(np.zeros(0, dtype=np.int64) for _ in range(4)))
 

@@ -138,16 +138,18 @@ def feeder_map(
             "marker": {"size": 16, "symbol": "square", "color": "$text"},
         }
     )
+    return {"data": data, "layout": map_layout(xy, top=4, bottom=60)}
+
+
+def map_layout(xy: Float64, *, top: int, bottom: int) -> dict[str, Any]:
+    """A layout that shows all of `xy` with equal scales and no axes; the margins above and below in pixels."""
     axis: dict[str, Any] = {"visible": False, "fixedrange": True}
     ends = [[float(xy[:, i].min()) - 0.05, float(xy[:, i].max()) + 0.05] for i in (0, 1)]
     return {
-        "data": data,
-        "layout": {
-            "xaxis": axis | {"range": ends[0]},
-            "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
-            "hovermode": "closest",
-            "margin": {"l": 4, "r": 4, "t": 4, "b": 60},
-        },
+        "xaxis": axis | {"range": ends[0]},
+        "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
+        "hovermode": "closest",
+        "margin": {"l": 4, "r": 4, "t": top, "b": bottom},
     }
 
 

@@ -1,4 +1,4 @@
-"""What the rules of a community's file mean for its contracts: windows, stakes, lists, the accounts that penalties go to.
+"""What a community means for its contracts: members and deposits, windows, stakes, lists, the accounts that penalties go to.
 
 A penalty goes to the grid operator's account: to nobody who could be in league with who pays it.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from walras.community.model import Community
 from walras.exchange.terms import SYSTEM_ACCOUNTS, Terms
+from walras.ledger import LedgerKeys, LedgerTerms
 from walras.ledger.credentials import GateList
 from walras.ledger.shelf import DAY_S, AdditionTerms
 
 UNITS_PER_CURRENCY = 1_000_000
 """The test currency has six decimals."""
+
+ESCROW_NANO = 200 * 10**9
+"""First deposit of every account, and what it is topped up by before it could run dry: 200 currency units."""
 
 CORRECTION_WINDOW_SLOTS = 2_880
 CLAIM_MARGIN = 2
@@ -35,3 +39,20 @@ def addition_terms(community: Community, terms: Terms) -> AdditionTerms:
         meter_operators=rules.meter_operators,
         zone="".join(c for c in community.name.lower().replace(" ", "-") if c.isascii() and (c.isalnum() or c == "-")) or "walras",
     )
+
+
+def genesis_time(terms: Terms) -> int:
+    """Unix time of the embedded chain's first block: two days before the first slot; contracts are deployed a day later."""
+    return int(terms.grid.start(terms.first).timestamp()) - 2 * 86_400
+
+
+def deployed_at(terms: Terms) -> int:
+    """Unix time of the blocks in which the contracts are made, where the chain takes its time from the run."""
+    return genesis_time(terms) + 86_400
+
+
+def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
+    """The terms of the run's contracts. Where slots go to the chain in batches, the deposits are behind the batches instead."""
+    members = tuple(keys.member_address(account) for account in range(terms.accounts))
+    deposit = ESCROW_NANO if terms.batches is None else 0
+    return LedgerTerms(members, terms.oracles, terms.quorum, (deposit,) * terms.accounts)

@@ -29,6 +29,7 @@ from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.ordered import Outcome, bounds_of, ordered_from_public, outcomes
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, orders_from_public
@@ -38,6 +39,7 @@ from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
 from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
+from walras.study.ordered_lines import holders_of
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
 from walras.study.runner import COMMUNITY, open_journal
@@ -72,6 +74,8 @@ class Trust:
     batch_gas: list[int] = field(default_factory=list)
     batched: int = 0
     settled: int = 0
+    ordered: list[Outcome] = field(default_factory=list)
+    holders: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,7 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
     for s in settled_slots(terms, _tally(entries, trust)):
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
+        trust.ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         on_wires = recorded_wires(terms, s.slot, s.events)
         if on_wires is not None:
             wires.append(on_wires)
@@ -250,6 +255,7 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         p = entry.public
         trust.entries, trust.head = trust.entries + 1, entry.hash
         trust.transactions += len(p.get("transactions", ()))
+        trust.holders |= holders_of([entry])
         if entry.kind == LEDGER_DEPLOYED:
             trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
         elif entry.kind == ESCROW_PAID:
@@ -291,10 +297,11 @@ def _add_slot(
     sums.worse_nano += np.maximum(more, 0)
     trades = trades_of(s.slot, done.bought_wh, done.sold_wh, s.price_micro_per_kwh)
     np.add.at(sums.traded, (trades.seller, trades.buyer), trades.energy_wh)
-    without = trading.alone(s.slot, stored[1])
+    bounds = bounds_of(ordered_from_public(s.events[EventKind.SLOT_OPENED].public), terms.members)
+    without = trading.alone(s.slot, stored[1], bounds)
     orders = orders_from_public(s.events[EventKind.ORDERS_REVEALED].public["orders"])
     clearing = clearing_from_public(s.events[EventKind.CLEARED].public)
-    felt = trading.dispatched(s.slot, stored[0], positions_of(orders, clearing, terms.members))
+    felt = trading.dispatched(s.slot, stored[0], positions_of(orders, clearing, terms.members), bounds)
     sums.reactive.append(felt.reactive_kvar)
     sums.reactive_without.append(without.reactive_kvar)
     imports, exports = np.maximum(without.metered_wh, 0), np.maximum(-without.metered_wh, 0)

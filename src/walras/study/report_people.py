@@ -12,6 +12,7 @@ from html import escape
 import numpy as np
 
 from walras.exchange.terms import FIRM
+from walras.study.ordered_lines import ordered_rows
 from walras.study.report_data import ReportData, World
 from walras.study.report_headlines import Headlines, kind_of
 from walras.study.report_html import amount, figure, linked, money, table
@@ -182,6 +183,10 @@ def trust(data: ReportData) -> str:
     t = data.trust
     done = _settled(data)
     substituted = t.readings - t.admitted
+
+    def named(account: int) -> str:
+        return data.community.members[account].id
+
     refused = ", ".join(f"{count:,} {escape(reason.replace('_', ' '))}" for reason, count in t.refused.items()) or "none"
     rows = [
         ["sealed orders, all opened later", f"{t.commitments:,}"],
@@ -193,6 +198,7 @@ def trust(data: ReportData) -> str:
             f"oracle signatures ({len(data.terms.oracles)} oracles, {data.terms.quorum} needed)",
             f"{t.attestations:,} over {t.settled:,} roots",
         ],
+        *([escape(words) for words in row] for row in ordered_rows(t.ordered, t.holders, data.terms.grid, named)),
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
         *_gas(data),

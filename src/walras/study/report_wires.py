@@ -17,7 +17,7 @@ import numpy as np
 from walras.grid import LIMIT_NAMES, limit_worths
 from walras.grid.rows import EMISSIONS_CAP, EXPORT_LIMIT, IMPORT_LIMIT
 from walras.grid.shadow import LimitWorth
-from walras.study.feeder_map import LOADING_BANDS, fit_positions, known_positions, radial_layout
+from walras.study.feeder_map import LOADING_BANDS, fit_positions, known_positions, map_layout, radial_layout
 from walras.study.report_data import ReportData
 from walras.study.report_figures import Axis, Figure, time_layout, time_line
 from walras.study.report_html import figure, money, table
@@ -137,8 +137,6 @@ def price_map(data: ReportData) -> Figure:
         {"type": "scatter", "mode": "lines", "x": [None], "y": [None], "name": name, "line": {"color": colour, "width": 4}}
         for _, colour, name in LOADING_BANDS
     ]
-    axis: dict[str, Any] = {"visible": False, "fixedrange": True}
-    ends = [[float(xy[:, i].min()) - 0.05, float(xy[:, i].max()) + 0.05] for i in (0, 1)]
     slider = {
         "x": 0.03,
         "len": 0.94,
@@ -150,13 +148,7 @@ def price_map(data: ReportData) -> Figure:
     }
     return {
         "data": [*_branch_traces(data, xy, loads[start]), _bus_trace(data, xy, means, loads[start], start), *legend],
-        "layout": {
-            "xaxis": axis | {"range": ends[0]},
-            "yaxis": axis | {"range": ends[1], "scaleanchor": "x"},
-            "hovermode": "closest",
-            "margin": {"l": 4, "r": 4, "t": 60, "b": 10},
-            "sliders": [slider],
-        },
+        "layout": map_layout(xy, top=60, bottom=10) | {"sliders": [slider]},
     }
 
 

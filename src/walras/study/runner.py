@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -25,23 +25,32 @@ from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
 from walras.exchange.journal import Journal, write_public_record
 from walras.exchange.network_charges import NetworkCharges
+from walras.exchange.publishing_terms import PublishingTerms
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Required, Wires
-from walras.ledger import Chain, EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys
+from walras.ledger import EmbeddedChain, Fees, Genesis, JsonRpcChain, LedgerKeys, NodeSettings, ReadableChain
+from walras.ledger.profiles import fees_of
+from walras.ledger.standing import Standing, read_standing
+from walras.ledger.transactions import DEFAULT_FEES
 from walras.market.registry import MECHANISMS
+from walras.metering import Rules
+from walras.metering.balance_oracle import BalanceDuty
 from walras.metering.feeder import Feeder
+from walras.study.ground import stand_on
 from walras.study.hanging import KeyOf, exchanged_keys
-from walras.study.ledger_rules import UNITS_PER_CURRENCY
+from walras.study.ledger_rules import UNITS_PER_CURRENCY, genesis_time
+from walras.study.masked import BalancePath, InProcessBalance, MaskedMeters
 from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath, usual_delay_s
-from walras.study.parts import Parts, genesis_time
+from walras.study.parts import Parts
 from walras.study.session import Session
 from walras.study.trading import Trading
 
 BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
+MASKED: Literal["masked"] = "masked"
 WATCHED = "watched"
 JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
 
@@ -51,7 +60,8 @@ class Options:
     """What the command line may change: first local day, number of days, the chain's URL, whether to begin anew, the mechanism.
 
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
-    follow from the community's seed.
+    follow from the community's seed. `until`: stop after the slot that ends by then. `clock` is told the time of the replay as each
+    slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones.
     """
 
     start: date | None = None
@@ -61,6 +71,9 @@ class Options:
     mechanism: str | None = None
     secret: bytes | None = None
     appointed: Appointed | None = None
+    until: datetime | None = None
+    clock: Callable[[datetime], None] | None = None
+    manifest: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +92,45 @@ PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
 class Run:
     """A run in a folder. Iterate it: each settled slot; afterwards `head`, `state` and the public record are there."""
 
-    def __init__(self, community_path: Path, out: Path, options: Options, path: PathMaker | None = None) -> None:
-        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process."""
+    def __init__(
+        self,
+        community_path: Path,
+        out: Path,
+        options: Options,
+        path: PathMaker | None = None,
+        balance: BalancePath | None = None,
+    ) -> None:
+        """`path` makes what leads from the meters to the oracles' votes; without it all of it is in this process.
+
+        `balance` leads to the balance oracle, where the community has one; without it that is in this process too.
+        """
         community = load_community(community_path)
         if options.mechanism is not None:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
-        if self.community.ledger.settle == BATCHES and path is not None:
-            expected = "direct over a gateway and oracles of their own: they sign no batches"
-            raise InputError(str(community_path), [Fault("[ledger]", "settle", BATCHES, expected)])
+        standing = standing_of(self.community, community_path, options)
+        if standing is not None and path is not None:
+            expected = "none over a gateway and oracles of their own: they sign for contracts of the run's own"
+            raise InputError(str(community_path), [Fault("[ledger] or --manifest", "manifest", str(standing.manifest), expected)])
+        if self.community.metering.aggregation == MASKED and path is not None and balance is None:
+            expected = "none over a gateway and oracles of their own without a balance oracle of its own (--balance)"
+            raise InputError(str(community_path), [Fault("[metering]", "aggregation", MASKED, expected)])
         faults = [*batch_faults(self.community), *(clock_faults(self.community) if path is not None else [])]
         if faults:
             raise InputError(str(community_path), faults)
+        seed = run_seed(self.community)
+        trading = Trading(self.community)
+        appointed = options.appointed
+        keys = keys_of_run(seed, options, standing)
+        self.terms = make_terms(self.community, trading, keys)
+        chain, fees = chain_of_run(keys, self.terms, options, standing)
+        ground = None if standing is None else stand_on(standing, chain, keys, self.terms, fees, self.community)
+        if ground is not None and (options.fresh or not (out / JOURNAL).exists()):
+            ground.check_next()
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
-        seed = run_seed(self.community)
-        trading = Trading(self.community)
-        appointed = options.appointed
-        keys = ledger_keys(seed) if appointed is None else appointed.keys
-        self.terms = make_terms(self.community, trading, keys)
-        chain: Chain
-        if options.chain_url is None:
-            chain = EmbeddedChain(Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(self.terms)))
-        else:
-            chain = JsonRpcChain(options.chain_url)
         self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
@@ -120,10 +146,20 @@ class Run:
             way = path(self.community, secrets)
         self._path = way
         key_of = exchanged_keys(self.community, seed) if appointed is None else appointed.exchanged_key
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, key_of)
+        masked = None
+        if self.terms.balance_oracle is not None:
+            masked = MaskedMeters(meters.registry, meters.keys, secrets, balance or self._balance(meters, trading, keys))
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, ground, fees, masked, key_of)
+        self._until = options.until
+        self._clock = options.clock
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
             shutil.copyfile(community_path, out / COMMUNITY)
+
+    def _balance(self, meters: Meters, trading: Trading, keys: LedgerKeys) -> InProcessBalance:
+        rules = Rules(self.community.grid, deadline=timedelta(seconds=self.terms.metering_deadline_s))
+        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus))
+        return InProcessBalance(duty, keys.balance_oracle())
 
     @property
     def slots(self) -> int:
@@ -147,10 +183,21 @@ class Run:
 
     def __iter__(self) -> Iterator[int]:
         with self._pool:
-            yield from self._session.run()
-        self._record_requests()
+            self._tell_time(self.terms.first)
+            for slot in self._session.run():
+                yield slot
+                self._tell_time(slot + 1)
+                if self._until is not None and self.terms.grid.end(slot) >= self._until:
+                    break
+        if self.state.closed:
+            self._record_requests()
         write_public_record(self._journal, self._out / PUBLIC)
         self._journal.close()
+
+    def _tell_time(self, slot: int) -> None:
+        """The gate of `slot` closes next."""
+        if self._clock is not None:
+            self._clock(self.terms.grid.start(slot) - timedelta(seconds=self.terms.gate_closure_s))
 
     def _record_requests(self) -> None:
         """What the nodes were asked, each log once: a run that was over already, given again, adds nothing."""
@@ -158,6 +205,42 @@ class Run:
         for act in self._path.acts():
             if (act.by, act.detail) not in known:
                 record_act(self._journal, act)
+
+
+def standing_of(community: Community, path: Path, options: Options) -> Standing | None:
+    """The contracts that the run settles on, by `--manifest` or by `manifest` under `[ledger]`; None where it has its own made."""
+    named = community.ledger.manifest
+    manifest = options.manifest or (None if named is None else path.parent / named)
+    return None if manifest is None else read_standing(manifest)
+
+
+def keys_of_run(seed: bytes, options: Options, standing: Standing | None) -> LedgerKeys:
+    """The keys of the ledger's actors: those appointed; on contracts that were deployed with the operator's secret, those that
+    follow from it; else those that follow from the community's seed."""
+    if options.appointed is not None:
+        return options.appointed.keys
+    if standing is not None and options.secret is not None:
+        held = LedgerKeys(options.secret)
+        if held.admin.address == standing.deployer:
+            return held
+    return ledger_keys(seed)
+
+
+def chain_of_run(
+    keys: LedgerKeys, terms: Terms, options: Options, standing: Standing | None
+) -> tuple[ReadableChain, Callable[[], Fees]]:
+    """The chain that a run settles on, and what it offers for gas at any moment: on contracts that stand as their profile says."""
+    if options.chain_url is None:
+        genesis = Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(terms))
+        if standing is not None:
+            genesis = replace(genesis, chain_id=standing.addresses.chain_id)
+        return EmbeddedChain(genesis), lambda: DEFAULT_FEES
+    if standing is None:
+        return JsonRpcChain(options.chain_url), lambda: DEFAULT_FEES
+    profile = standing.profile
+    settings = NodeSettings(receipt_timeout_s=profile.receipt_timeout_s, confirmations=profile.confirmations)
+    node = JsonRpcChain(options.chain_url, expected_chain_id=standing.addresses.chain_id, settings=settings)
+    return node, lambda: fees_of(profile, node.suggested_fees)
 
 
 def with_mechanism(community: Community, name: str) -> Community:
@@ -202,7 +285,15 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         commits_days=community.metering.day_commitments,
         dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.corrected else 0,
         charges=make_charges(community, trading),
+        publishing=publishing_terms(community),
+        balance_oracle=keys.balance_address if community.metering.aggregation == MASKED else None,
     )
+
+
+def publishing_terms(community: Community) -> PublishingTerms | None:
+    """The privacy budget of the community's statistics; None where none may be published."""
+    rules = community.privacy
+    return None if rules is None else PublishingTerms(rules.epsilon_milli, rules.period, rules.cap_wh_per_day)
 
 
 def batch_terms(community: Community) -> BatchTerms | None:

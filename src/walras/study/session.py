@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,9 @@ from walras.exchange.edits import edits_in_time, order_of, standing_edits
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
+from walras.exchange.masked import masked_to_public
 from walras.exchange.network_charges import slot_reactive
+from walras.exchange.ordered import bounds_of, in_force, ordered_from_public, ordered_to_public
 from walras.exchange.parts import (
     admitted_private,
     closed_readings,
@@ -55,9 +58,11 @@ from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import SlotReadings, Vote
 from walras.metering.reading import MAX_DEVICE_QUALITY
+from walras.strategies.commanded import unbound
 from walras.study.days import Days
 from walras.study.hanging import HangingMeters
 from walras.study.late import Sent, Waiting, late_devices, sent_in
+from walras.study.masked import MaskedMeters
 from walras.study.oracles import usual_delay_s
 from walras.study.parts import Parts
 from walras.study.physics import Felt, flow_to_public
@@ -78,6 +83,7 @@ class Session:
         self._settler = Settler(parts, recorder)
         self._heard = -1
         self._watch = DayWatch(parts.terms)
+        self._bounds = unbound(parts.terms.members)
         self._waiting: list[Waiting] = []
         self._meters = HangingMeters(parts.meters, parts.community, parts.exchanged_key)
         self._days = Days(parts.terms, parts.leaf_secrets, self._meters.key_ids)
@@ -120,16 +126,18 @@ class Session:
         def at(kind: EventKind, decide: Callable[[], Decision]) -> Entry:
             return step(kind.value, slot, decide)
 
-        prices = at(
-            EventKind.SLOT_OPENED,
-            lambda: ({"start": grid.start(slot).isoformat(), "item_micro": p.trading.item_micro(slot).tolist()}, None),
-        )
-        item_micro = np.array(prices.public["item_micro"], dtype=np.int64)
+        def begin() -> Decision:
+            ordered = ordered_to_public(in_force(self._recorder.state.commands, grid, slot))
+            return {"start": grid.start(slot).isoformat(), "item_micro": p.trading.item_micro(slot).tolist()} | ordered, None
+
+        opened = at(EventKind.SLOT_OPENED, begin).public
+        item_micro = np.array(opened["item_micro"], dtype=np.int64)
+        self._bounds = bounds_of(ordered_from_public(opened), p.terms.members)
         sealed: list[tuple[Orders, list[bytes]]] = []
 
         def seal() -> tuple[Orders, list[bytes]]:
             if not sealed:
-                orders = p.trading.orders(slot, self._soc)
+                orders = p.trading.orders(slot, self._soc, self._bounds)
                 sealed.append((orders, [self._salt(slot, i) for i in orders.id.tolist()]))
             return sealed[0]
 
@@ -248,7 +256,8 @@ class Session:
         self._settler.settle(corrected, standing, f"correction of slot {slot}")
 
     def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Felt:
-        return self._p.trading.dispatched(slot, self._soc, positions_of(orders, clearing, self._p.terms.members))
+        positions = positions_of(orders, clearing, self._p.terms.members)
+        return self._p.trading.dispatched(slot, self._soc, positions, self._bounds)
 
     def _limits(
         self, slot: int, orders: Orders, clearing: Clearing, at: Callable[[EventKind, Callable[[], Decision]], Entry]
@@ -260,7 +269,7 @@ class Session:
 
         def decide() -> Decision:
             done = self._dispatched(slot, orders, clearing)
-            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, self._soc, done, orders, clearing)), None
+            return wires_slot_to_public(p.trading.on_wires(p.terms, slot, self._soc, done, orders, clearing, self._bounds)), None
 
         sold = positions_of(orders, clearing, p.terms.members).sold_wh
         public = at(EventKind.CURTAILED, decide).public
@@ -292,11 +301,13 @@ class Session:
             self._hear_of_exchanges()
             on_time = [one for one in signed() if one.after_s <= p.terms.metering_deadline_s and not one.held_up]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
-            batch = [*(one.encoded for one in on_time), feeder]
+            if p.masked is not None:
+                p.masked.round(slot, np.maximum(net_wh, 0), np.maximum(-net_wh, 0), delayed, feeder)
+            sent = [*(one.encoded for one in on_time), feeder]
             arrivals = [*(one.after_s for one in on_time), usual_delay_s(p.community)]
-            readings, refused, check, delays = p.path.take(slot, batch, arrivals)
+            readings, refused, check, delays = p.path.take(slot, sent, arrivals)
             outcome.append(readings)
-            public = {
+            public: dict[str, Any] = {
                 "root": readings.salted_tree(p.leaf_secrets).root.hex(),
                 "devices": devices,
                 "admitted": devices - int((readings.quality > MAX_DEVICE_QUALITY).sum()),
@@ -304,7 +315,9 @@ class Session:
                 "feeder": feeder.hex(),
                 "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
             }
-            return public, admitted_private(batch, self._meters.registry(slot), readings, p.leaf_secrets, delays)
+            if p.masked is not None:
+                public["masked"] = self._masked_sum(p.masked, slot, readings)
+            return public, admitted_private(sent, self._meters.registry(slot), readings, p.leaf_secrets, delays)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
@@ -344,6 +357,12 @@ class Session:
                 if statement is not None:
                     self._meters.hear(statement)
                     self._p.path.exchange(statement)
+
+    def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings) -> dict[str, Any] | None:
+        """The balance oracle's word on the slot, beside the readings that settle."""
+        spoken = masked.word(slot, self._settler.addresses)
+        named = () if spoken is None else masked.named(spoken[0], readings)
+        return masked_to_public(self._p.terms, self._settler.addresses, spoken, (readings.import_wh, readings.export_wh), named)
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()

@@ -25,6 +25,7 @@ from walras.exchange.batching import (
 )
 from walras.exchange.fold import BATCH_INCLUDED, BATCH_POSTED, ESCROW_PAID, LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, Public
+from walras.exchange.opening import opening_from_public
 from walras.exchange.recorder import Decision, Recorder
 from walras.ledger import (
     LedgerAddresses,
@@ -44,8 +45,9 @@ from walras.ledger.batches import NAME, root_of_state, roots_of
 from walras.ledger.calls import Contract
 from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
-from walras.study.ledger_rules import addition_terms
-from walras.study.parts import ESCROW_NANO, Parts, genesis_time, ledger_terms_of
+from walras.study.ground import check_same
+from walras.study.ledger_rules import ESCROW_NANO, addition_terms, deployed_at, genesis_time, ledger_terms_of
+from walras.study.parts import Parts
 from walras.units import Int64
 
 
@@ -70,9 +72,10 @@ class Settler:
         return self._addresses
 
     def deploy(self) -> None:
-        """The contracts, and the first deposit of every account."""
+        """The contracts, and the first deposit of every account; or those that stand already, as they are found."""
         p = self._p
-        deployed = self._recorder.step(LEDGER_DEPLOYED, None, self._plan)
+        decide = self._plan if p.ground is None else p.ground.taken_over
+        deployed = self._recorder.step(LEDGER_DEPLOYED, None, decide)
         if deployed.public["chain_id"] != p.chain.chain_id:
             raise JournalError(
                 f"the run was begun on chain {deployed.public['chain_id']}, this is chain {p.chain.chain_id}",
@@ -81,14 +84,17 @@ class Settler:
             )
         named = {name: deployed.public[name] for name in ("chain_id", "currency", "registry", "settlement")}
         self._addresses = LedgerAddresses(**named)
+        check_same(p.ground, deployed)
         if p.terms.batches is not None:
             self._batches = Contract(NAME, p.chain.chain_id, deployed.public["batches"])
         self._operator = Sender(p.keys.operator, deployed.public["operator_nonce"])
         self.send(deployed, "deployment")
-        self._paid(self._recorder.step(ESCROW_PAID, None, lambda: (self._first_deposits(), None)))
-
-    def _first_deposits(self) -> Public:
-        return {"nano": [ESCROW_NANO] * self._p.terms.accounts, "transactions": []}
+        opening = opening_from_public(deployed.public)
+        found = [ESCROW_NANO] * p.terms.accounts if opening is None else list(opening.balance_nano)
+        self._paid(self._recorder.step(ESCROW_PAID, None, lambda: ({"nano": found, "transactions": []}, None)))
+        if opening is not None:
+            self._words = opening.words
+            self._paid_in = np.array(opening.paid_in_nano, dtype=np.int64)
 
     def _plan(self) -> Decision:
         p = self._p
@@ -109,12 +115,11 @@ class Settler:
             )
             steps = (*steps, *more)
             public["batches"] = contract.address
-        time = genesis_time(p.terms) + 86_400
         return public | {
             "operator_nonce": operator + used(p.keys.operator.address),
             "genesis_time": genesis_time(p.terms),
             "funded": [p.keys.admin.address, p.keys.operator.address],
-            "transactions": [{"raw": step.raw.hex(), "time": time} for step in steps],
+            "transactions": [{"raw": step.raw.hex(), "time": deployed_at(p.terms)} for step in steps],
         }, None
 
     def send(self, entry: Entry, what: str) -> list[Receipt]:
@@ -135,12 +140,16 @@ class Settler:
         nano = np.zeros(self._p.terms.accounts, dtype=np.int64)
         nano[short] = -(-missing_nano[short] // ESCROW_NANO) * ESCROW_NANO
         units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
-        if self._batches is None:
-            raws = top_up_transactions(self.addresses, self._operator, short.tolist(), units)
-        else:
-            raws = deposit_transactions(self.addresses, self._batches, self._operator, short.tolist(), units)
-        public = {"nano": nano.tolist(), "transactions": [{"raw": raw.hex(), "time": time} for raw in raws]}
-        entry = self._recorder.step(ESCROW_PAID, None, lambda: (public, None))
+
+        def decide() -> Decision:
+            operator = self._sender()
+            if self._batches is None:
+                raws = top_up_transactions(self.addresses, operator, short.tolist(), units)
+            else:
+                raws = deposit_transactions(self.addresses, self._batches, operator, short.tolist(), units)
+            return {"nano": nano.tolist(), "transactions": [{"raw": raw.hex(), "time": time} for raw in raws]}, None
+
+        entry = self._recorder.step(ESCROW_PAID, None, decide)
         self._paid(entry)
         self._spend(entry, "deposit")
 
@@ -149,8 +158,16 @@ class Settler:
 
     def _spend(self, entry: Entry, what: str) -> list[Receipt]:
         receipts = self.send(entry, what)
-        self._operator = replace(self._operator, nonce=self._operator.nonce + len(receipts))
+        if receipts:
+            last = read_transaction(bytes.fromhex(entry.public["transactions"][-1]["raw"]))
+            self._operator = replace(self._operator, nonce=last.transaction.nonce + 1)
         return receipts
+
+    def _sender(self) -> Sender:
+        """The operator with its next nonce, by the journal or, where its key was used beside the run, by the chain; and with the
+        fees of now. All that the journal holds has been sent before."""
+        nonce = max(self._operator.nonce, self._p.chain.nonce(self._operator.key.address))
+        return replace(self._operator, nonce=nonce, fees=self._p.fees())
 
     # --- slot by slot -----------------------------------------------------------------------------------------------
 
@@ -159,7 +176,7 @@ class Settler:
         if self._batches is not None:
             return []
         make = correction_transaction if correcting else settlement_transaction
-        return [{"raw": make(self.addresses, self._operator, settlement()).hex(), "time": time}]
+        return [{"raw": make(self.addresses, self._sender(), settlement()).hex(), "time": time}]
 
     def settle(self, entry: Entry, standing: BatchSlot, what: str) -> Public:
         """Carry out what the entry of a settled or corrected slot says; what the entry after it records of that."""
@@ -191,7 +208,7 @@ class Settler:
         def decide() -> Decision:
             made.append(make_run_batch(terms, self._words, slots, bytes.fromhex(self._recorder.head)))
             signatures = self._signatures(slots, made[0], contract)
-            raw = post_transaction(terms, made[0], contract, self._operator, signatures)
+            raw = post_transaction(terms, made[0], contract, self._sender(), signatures)
             return part | _posted(made[0], signatures) | {"transactions": [{"raw": raw.hex(), "time": time}]}, None
 
         entry = step(BATCH_POSTED, None, decide)

@@ -14,7 +14,7 @@ import numpy as np
 
 from walras.community.model import Community
 from walras.community.series import Series, check_slots, member_bus, member_series, network, wholesale_micro_per_kwh
-from walras.devices.battery import fleet_from_records
+from walras.devices.battery import BatteryFleet, fleet_from_records
 from walras.devices.battery_plan import ValueTable, plan_values
 from walras.exchange.curtailment import Intended, WiresSlot, clear_wires, make_intended
 from walras.exchange.network_charges import reactive_at
@@ -23,6 +23,7 @@ from walras.exchange.terms import FIRM, Terms
 from walras.grid import Flow
 from walras.market.clearing import Clearing
 from walras.market.orders import Orders
+from walras.strategies.commanded import Bounds, dispatch_within, obey, orders_within
 from walras.strategies.curtailment import curtail
 from walras.strategies.dispatch import Dispatch, alone_dispatch, dispatch, firm_dispatch
 from walras.strategies.forecast import DAY_AHEAD, LOAD, PV, ErrorModel, forecast
@@ -80,12 +81,16 @@ class Trading:
         day = self.day(slot)
         return np.asarray(day.prices.item_micro[slot - day.slots.start])
 
-    def orders(self, slot: int, soc_uwh: Int64) -> Orders:
-        """The book of `slot`: every member by its own strategy."""
+    def orders(self, slot: int, soc_uwh: Int64, bounds: Bounds | None = None) -> Orders:
+        """The book of `slot`: every member by its own strategy, within its bounds."""
         day = self.day(slot)
         row = slot - day.slots.start
         signals = self._signals(day, slot, day.forecast_net_wh[row])
         orders = truthful_orders(signals, self.fleet, soc_uwh, day.values, row, self.bus)
+        if bounds is not None and bounds.any:
+            planned = alone_dispatch(signals, self.fleet, soc_uwh, day.values, row)
+            prices = signals.limit_micro, signals.feed_in_micro
+            orders = orders_within(orders, planned, bounds, self.fleet, soc_uwh, prices, self.bus)
         if not self._random.any():
             return orders
         low, high = int(self.feed_in_micro.min()), int(signals.import_micro.max())
@@ -94,18 +99,25 @@ class Trading:
         price.flags.writeable = False
         return replace(orders, price_micro_per_kwh=price)
 
-    def dispatched(self, slot: int, soc_uwh: Int64, positions: Positions) -> Felt:
+    def dispatched(self, slot: int, soc_uwh: Int64, positions: Positions, bounds: Bounds | None = None) -> Felt:
         """What the batteries do once actual loads are known, by the settlement rule of the community; then the inverters."""
         day = self.day(slot)
         row = slot - day.slots.start
         signals = self._signals(day, slot, self.actual_net_wh(slot))
         rules = self.community.settlement
-        if rules.rule == FIRM:
-            prices = rules.imbalance_short_micro_per_kwh, rules.imbalance_long_micro_per_kwh
-            done = firm_dispatch(signals, positions, *prices, self.fleet, soc_uwh, day.values, row)
-        else:
-            done = dispatch(signals, positions, self.fleet, soc_uwh, day.values, row)
-        return self._felt(slot, soc_uwh, done)
+
+        def run(signals: Signals, fleet: BatteryFleet, soc_uwh: Int64, values: ValueTable) -> Dispatch:
+            if rules.rule == FIRM:
+                prices = rules.imbalance_short_micro_per_kwh, rules.imbalance_long_micro_per_kwh
+                return firm_dispatch(signals, positions, *prices, fleet, soc_uwh, values, row)
+            return dispatch(signals, positions, fleet, soc_uwh, values, row)
+
+        def alone(signals: Signals, fleet: BatteryFleet, soc_uwh: Int64, values: ValueTable) -> Dispatch:
+            return alone_dispatch(signals, fleet, soc_uwh, values, row)
+
+        if bounds is None or not bounds.any:
+            return self._felt(slot, soc_uwh, run(signals, self.fleet, soc_uwh, day.values))
+        return self._felt(slot, soc_uwh, dispatch_within(run, alone, signals, bounds, self.fleet, soc_uwh, day.values))
 
     def _felt(self, slot: int, soc_uwh: Int64, done: Dispatch) -> Felt:
         """The inverters' answer to the voltage: what it holds back stays in the owner's battery where it fits."""
@@ -121,12 +133,27 @@ class Trading:
             done = curtail(done, np.minimum(held, np.maximum(-done.metered_wh, 0)), self.fleet, soc_uwh)
         return Felt(done.metered_wh, done.soc_uwh, done.action_wh, done.alone_wh, reactive)
 
-    def on_wires(self, terms: Terms, slot: int, soc_uwh: Int64, done: Felt, orders: Orders, clearing: Clearing) -> WiresSlot:
-        """What members are about to do in `slot`, cleared on the wires. Reactive power stays as the inverters set it."""
+    def on_wires(
+        self,
+        terms: Terms,
+        slot: int,
+        soc_uwh: Int64,
+        done: Felt,
+        orders: Orders,
+        clearing: Clearing,
+        bounds: Bounds | None = None,
+    ) -> WiresSlot:
+        """What members are about to do in `slot`, cleared on the wires. Reactive power stays as the inverters set it.
+
+        Who is bound offers no relief: its battery is where it was ordered to be.
+        """
         at_bus = self.reactive_var(done)
         sold = positions_of(orders, clearing, terms.members).sold_wh
         intended = make_intended(terms, done.metered_wh, sold, at_bus, clearing, orders, self.item_micro(slot))
-        return clear_wires(terms, replace(intended, relief=self._relief(terms, slot, soc_uwh, done, intended, orders, clearing)))
+        relief = self._relief(terms, slot, soc_uwh, done, intended, orders, clearing)
+        if bounds is not None and bounds.any:
+            relief = relief.only(~bounds.of[relief.member])
+        return clear_wires(terms, replace(intended, relief=relief))
 
     def reactive_var(self, done: Felt) -> Int64:
         """[buses] var taken, whole."""
@@ -155,11 +182,13 @@ class Trading:
         left = curtail(move(done, wires.moved_wh, self.fleet, soc_uwh), wires.curtailed_wh, self.fleet, soc_uwh)
         return replace(done, metered_wh=left.metered_wh, soc_uwh=left.soc_uwh, action_wh=left.action_wh)
 
-    def alone(self, slot: int, soc_uwh: Int64) -> Felt:
+    def alone(self, slot: int, soc_uwh: Int64, bounds: Bounds | None = None) -> Felt:
         """The same slot without a market."""
         day = self.day(slot)
         signals = self._signals(day, slot, self.actual_net_wh(slot))
         done = alone_dispatch(signals, self.fleet, soc_uwh, day.values, slot - day.slots.start)
+        if bounds is not None:
+            done = obey(done, bounds, self.fleet, soc_uwh)
         return self._felt(slot, soc_uwh, done)
 
     def actual_net_wh(self, slot: int) -> Int64:

@@ -42,7 +42,8 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     /// @notice Batches ever posted, those taken back included: the clock by which collateral is counted.
     uint48 public era;
-    /// @notice When the operator last posted, Unix seconds.
+    /// @notice When the last batch that stands was posted, Unix seconds; of none, when this contract was made. A batch that was
+    /// proved wrong is no sign of life: who posts wrong ones holds nobody's money up.
     uint64 public lastAct;
     /// @notice No batch comes any more: members exit.
     bool public halted;

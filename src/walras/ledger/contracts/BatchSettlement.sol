@@ -71,6 +71,7 @@ contract BatchSettlement is BatchEscrow, EIP712 {
 
     /// @notice Seconds in which a posted batch can be proved wrong.
     uint64 public immutable fraudWindow;
+    uint64 private immutable _madeAt;
     /// @notice Token units that an operator has at stake while it posts.
     uint256 public immutable minimumBond;
     /// @notice Receives what a convicted operator loses and no prover gets.
@@ -117,6 +118,7 @@ contract BatchSettlement is BatchEscrow, EIP712 {
     ) BatchEscrow(currency_, registry_, times[1]) EIP712("Walras Batch Settlement", "1") {
         if (times[0] == 0 || times[1] <= times[0]) revert BadTimes(times[0], times[1]);
         fraudWindow = times[0];
+        _madeAt = uint64(block.timestamp);
         registry_.ownerOf(penaltyAccount_); // reverts where there is no such account
         minimumBond = minimumBond_;
         penaltyAccount = penaltyAccount_;
@@ -321,6 +323,7 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         address operator = batch.operator;
         batchCount = index;
         nextSlot = batch.firstSlot;
+        lastAct = index == 0 ? _madeAt : batchOf[index - 1].postedAt;
         uint256 bond = bondOf[operator];
         bondOf[operator] = 0;
         uint256 reward = bond / 2;

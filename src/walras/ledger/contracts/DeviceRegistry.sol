@@ -43,6 +43,8 @@ contract DeviceRegistry {
     event DeviceEntered(
         bytes32 indexed id, uint256 indexed account, address indexed issuer, bytes32 credentialHash, uint64 validUntil
     );
+    /// @notice The P-256 key of a device, where it was entered with it.
+    event KeyEntered(bytes32 indexed id, bytes32 x, bytes32 y);
     event StatusChanged(bytes32 indexed id, Status status);
 
     error NotAdmin(address caller);
@@ -81,6 +83,7 @@ contract DeviceRegistry {
         id = bytes32(MeterKey.idOf(x, y));
         _enter(id, account, credentialHash, validFrom, validUntil);
         keyHashOf[id] = keccak256(abi.encode(x, y));
+        emit KeyEntered(id, x, y);
     }
 
     /// @notice Whether the device with key (`x`, `y`) counts at `time` [Unix s] and signed `digest` (s in the lower half).

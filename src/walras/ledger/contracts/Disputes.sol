@@ -15,10 +15,12 @@ import {Settlement} from "./Settlement.sol";
 /// @notice The proof is the readings of all the member's devices under the root that a quorum attested and the settlement committed
 /// to, beside the positions that were settled: where the two energies differ, a dispute is open. Nobody judges. It ends when the
 /// slot is corrected to the proved energy. A quorum can correct it here without the operator; where nobody has within
-/// `answerTime`, the penalty is paid to the member from the operator's bond.
+/// `answerTime`, the penalty is the member's, from the operator's bond.
 /// Opening costs nothing but gas, since only what is true can be opened. Energies in Wh, amounts in token units.
+/// A slot that was punished and still is wrong can be disputed again while it can be corrected.
 /// @dev To correct, this contract holds the operator's role in the registry. It uses it for one thing only: differences that a
-/// quorum signed, themselves and not only their readings.
+/// quorum signed, themselves and not only their readings. A member shows all its devices: one that a meter operator enters for it
+/// and that never reads bars its disputes until the admin revokes it, so let nobody be both operator and meter operator.
 contract Disputes is EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
@@ -47,11 +49,17 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     uint256 public bond;
     /// @notice From when the operator may take out what is left, Unix seconds; 0 where it did not ask.
     uint64 public bondFreeAt;
+    /// @notice The settlement's next slot when the operator asked. The notice is for the slots before it: settling on ends it.
+    uint64 public slotAtNotice;
+    /// @notice Token units that penalties left for a member.
+    mapping(address member => uint256) public creditOf;
 
     event DisputeOpened(uint64 indexed slot, uint256 indexed account, int256 provedWh, int256 settledWh, uint64 answerBy);
     event DisputeClosed(uint64 indexed slot, uint256 indexed account);
     event PenaltyPaid(uint64 indexed slot, uint256 indexed account, address indexed to, uint256 tokenUnits);
     event BondChanged(uint256 tokenUnits);
+    event WithdrawalAnnounced(uint64 freeAt, uint64 slotAtNotice);
+    event Collected(address indexed member, uint256 tokenUnits);
 
     error DisputeFinal(uint64 slot, uint64 oldest);
     error AlreadyOpen(uint64 slot, uint256 account);
@@ -65,6 +73,8 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     error NotCorrected(int256 settledWh, int256 provedWh);
     error AnswerOpen(uint64 answerBy);
     error BondBusy(uint256 openDisputes, uint64 freeAt);
+    error SettledSince(uint64 slotAtNotice, uint64 nextSlot);
+    error NothingToCollect(address member);
     error ShortTransfer(uint256 expected, uint256 received);
 
     constructor(Settlement settlement_, DeviceRegistry devices_, uint64 answerTime_, uint256 penalty_)
@@ -131,7 +141,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         _end(slot, account);
     }
 
-    /// @notice Nobody answered in time: the penalty to the member, as far as the bond goes. Anyone may.
+    /// @notice Nobody answered in time: the penalty is the member's to collect, as far as the bond goes. Anyone may.
     function punish(uint64 slot, uint256 account) external nonReentrant {
         Dispute memory dispute = disputeOf[slot][account];
         if (dispute.answerBy == 0) revert NotOpen(slot, account);
@@ -140,9 +150,18 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         uint256 amount = penalty < bond ? penalty : bond;
         bond -= amount;
         address owner = registry.ownerOf(account);
+        creditOf[owner] += amount;
         emit PenaltyPaid(slot, account, owner, amount);
         emit BondChanged(bond);
-        currency.safeTransfer(owner, amount);
+    }
+
+    /// @notice Fetch the caller's penalties. Apart from `punish`, so that a member whom the token refuses holds up nobody.
+    function collect() external nonReentrant returns (uint256 tokenUnits) {
+        tokenUnits = creditOf[msg.sender];
+        if (tokenUnits == 0) revert NothingToCollect(msg.sender);
+        delete creditOf[msg.sender];
+        emit Collected(msg.sender, tokenUnits);
+        currency.safeTransfer(msg.sender, tokenUnits);
     }
 
     // --- the operator's bond ---------------------------------------------------------------------------------------
@@ -161,12 +180,15 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     function announceWithdrawal() external {
         registry.checkOperator(msg.sender);
         bondFreeAt = uint64(block.timestamp) + 2 * answerTime;
+        slotAtNotice = settlement.nextSlot();
+        emit WithdrawalAnnounced(bondFreeAt, slotAtNotice);
     }
 
-    /// @notice After the notice, and with no dispute open, the operator takes out what is left.
+    /// @notice After the notice, with no dispute open and no slot settled since, the operator takes out what is left.
     function withdrawBond() external nonReentrant returns (uint256 tokenUnits) {
         registry.checkOperator(msg.sender);
         if (openDisputes > 0 || bondFreeAt == 0 || block.timestamp < bondFreeAt) revert BondBusy(openDisputes, bondFreeAt);
+        if (settlement.nextSlot() != slotAtNotice) revert SettledSince(slotAtNotice, settlement.nextSlot());
         tokenUnits = bond;
         bond = 0;
         bondFreeAt = 0;

@@ -14,8 +14,8 @@ import {Settlement} from "./Settlement.sol";
 /// @title What an oracle loses by saying two things, or what is provably false
 /// @notice Oracles put in a stake before they are appointed. Two signatures of one oracle under different roots for the same
 /// slot (or the same correction of a slot) convict it, and so does its signature under a root that no honest readings have
-/// (`FalseRoot`), whoever shows them and whenever: the whole stake goes, a share of it to whoever showed them, the rest to the
-/// treasury, and the oracle is out of the set in the same transaction.
+/// (`FalseRoot`), of a slot's settlement or of a correction, whoever shows them and whenever: the whole stake goes, a share of it to
+/// whoever showed them, the rest to the treasury, and the oracle is out of the set in the same transaction.
 /// Amounts are in the token's smallest unit.
 /// @dev Leaving takes `unbondingDelay` seconds after the oracle was rotated out, and the stake can be slashed all that time:
 /// choose it longer than the correction window. With threshold m of n, two conflicting attested roots need 2m - n oracles that
@@ -43,10 +43,13 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
     uint16 public immutable reporterShare;
 
     mapping(address oracle => Bond) public bondOf;
+    /// @notice Token units of slashed stakes that the treasury has not got yet.
+    uint256 public treasuryDue;
 
     event Bonded(address indexed oracle, address indexed payer, uint256 amount);
     event LeaveRequested(address indexed oracle, uint64 leavesAt);
     event Left(address indexed oracle, uint256 amount);
+    event TreasuryPaid(uint256 amount);
     event Slashed(address indexed oracle, address indexed reporter, uint64 indexed slot, uint256 stake, uint256 reward);
 
     error NoAddress();
@@ -60,6 +63,7 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
     error SameRoot(bytes32 root);
     error DifferentSigners(address first, address second);
     error NothingToSlash(address oracle);
+    error NothingDue();
 
     constructor(
         Settlement settlement_,
@@ -148,17 +152,22 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
     }
 
     /// @notice Convict an oracle that attested a root with a reading of another slot under it.
-    function slashWrongSlot(uint64 slot, bytes32 root, bytes calldata signature, ReadingLeaf.Shown calldata shown)
-        external
-        nonReentrant
-    {
+    /// @param revision 0 for the root of the settlement, n for that of the slot's n-th correction.
+    function slashWrongSlot(
+        uint64 slot,
+        uint64 revision,
+        bytes32 root,
+        bytes calldata signature,
+        ReadingLeaf.Shown calldata shown
+    ) external nonReentrant {
         FalseRoot.checkWrongSlot(slot, root, shown);
-        _convictAlone(slot, root, signature);
+        _convictAlone(slot, revision, root, signature);
     }
 
     /// @notice Convict an oracle that attested a root with a reading under it that its meter, of key (`x`, `y`), never signed.
     function slashForged(
         uint64 slot,
+        uint64 revision,
         bytes32 root,
         bytes calldata signature,
         ReadingLeaf.Shown calldata shown,
@@ -166,19 +175,30 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         bytes32 y
     ) external nonReentrant {
         FalseRoot.checkForged(root, shown, meters, x, y);
-        _convictAlone(slot, root, signature);
+        _convictAlone(slot, revision, root, signature);
     }
 
     /// @notice Convict an oracle that attested a root with two different readings of one meter under it.
     function slashMeterTwice(
         uint64 slot,
+        uint64 revision,
         bytes32 root,
         bytes calldata signature,
         ReadingLeaf.Shown calldata first,
         ReadingLeaf.Shown calldata second
     ) external nonReentrant {
         FalseRoot.checkMeterTwice(root, first, second);
-        _convictAlone(slot, root, signature);
+        _convictAlone(slot, revision, root, signature);
+    }
+
+    /// @notice Send the treasury what is due to it. Anyone may. Apart from the conviction, so that a treasury whom the token
+    /// refuses saves no oracle.
+    function payTreasury() external nonReentrant returns (uint256 amount) {
+        amount = treasuryDue;
+        if (amount == 0) revert NothingDue();
+        treasuryDue = 0;
+        emit TreasuryPaid(amount);
+        currency.safeTransfer(treasury, amount);
     }
 
     /// @inheritdoc IOracleBond
@@ -187,8 +207,11 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         return stake.amount >= minimumStake && stake.leavesAt == 0 && !stake.convicted;
     }
 
-    function _convictAlone(uint64 slot, bytes32 root, bytes calldata signature) private {
-        address oracle = ECDSA.recoverCalldata(settlement.attestationDigest(slot, root), signature);
+    function _convictAlone(uint64 slot, uint64 revision, bytes32 root, bytes calldata signature) private {
+        bytes32 digest = revision == 0
+            ? settlement.attestationDigest(slot, root)
+            : settlement.correctionDigest(slot, revision, root);
+        address oracle = ECDSA.recoverCalldata(digest, signature);
         _convict(slot, oracle, oracle);
     }
 
@@ -206,8 +229,8 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         } catch {}
         if (amount == 0 && !ejected) revert NothingToSlash(first);
         uint256 reward = amount * reporterShare / BASIS_POINTS;
+        treasuryDue += amount - reward;
         emit Slashed(first, msg.sender, slot, amount, reward);
         if (reward > 0) currency.safeTransfer(msg.sender, reward);
-        if (amount > reward) currency.safeTransfer(treasury, amount - reward);
     }
 }

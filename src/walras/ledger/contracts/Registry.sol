@@ -94,7 +94,8 @@ contract Registry is AccessControlDefaultAdminRules {
         }
     }
 
-    /// @notice The caller hands its account, with all that is on it, to `to` (a new key of the same person, an heir).
+    /// @notice The caller hands its account, with all that is on it, to `to` (a new key of the same person, an heir). At once, for
+    /// good, and without asking `to`: a wrong address is an account lost.
     function transferAccount(address to) external {
         uint256 account = accountOf(msg.sender);
         delete _accountPlusOne[msg.sender];

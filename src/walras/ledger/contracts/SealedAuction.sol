@@ -32,7 +32,8 @@ contract SealedAuction is ReentrancyGuardTransient {
         address solver;
     }
 
-    /// @notice Bounds the gas of a check; about 2.7k an order.
+    /// @notice Bounds the gas of a check; about 2.7k an order. Who would fill an auction with its own orders locks up this many
+    /// bonds, and loses those it does not reveal.
     uint256 public constant MAX_ORDERS = 4_096;
     int256 public constant MAX_QUANTITY_WH = 10 ** 12;
     int256 public constant MAX_PRICE = 10 ** 9;
@@ -56,6 +57,8 @@ contract SealedAuction is ReentrancyGuardTransient {
     mapping(address owner => uint256) public freeOf;
     mapping(uint64 slot => mapping(uint256 order => uint256)) private _words;
 
+    event PaidIn(address indexed owner, uint256 tokenUnits);
+    event PaidOut(address indexed owner, uint256 tokenUnits);
     event Opened(uint64 indexed slot, uint64 commitsEnd, uint64 revealsEnd);
     event Committed(uint64 indexed slot, uint256 indexed order, uint256 indexed account);
     event RevealedOrder(uint64 indexed slot, uint256 indexed order, uint256 account, int256 quantityWh, int256 price);
@@ -103,6 +106,7 @@ contract SealedAuction is ReentrancyGuardTransient {
     /// @notice Pay in token units, free to bond commitments with.
     function payIn(uint256 amount) external nonReentrant {
         freeOf[msg.sender] += amount;
+        emit PaidIn(msg.sender, amount);
         uint256 before = currency.balanceOf(address(this));
         currency.safeTransferFrom(msg.sender, address(this), amount);
         uint256 received = currency.balanceOf(address(this)) - before;
@@ -113,6 +117,7 @@ contract SealedAuction is ReentrancyGuardTransient {
     function payOut() external nonReentrant returns (uint256 amount) {
         amount = freeOf[msg.sender];
         delete freeOf[msg.sender];
+        emit PaidOut(msg.sender, amount);
         currency.safeTransfer(msg.sender, amount);
     }
 

@@ -119,6 +119,7 @@ class Attest:
     clock_ms: int
     resets: int
     restarts: int
+    safe: bool
     firmware: int
     attested: Certified | Quoted | NvCertified
 
@@ -150,7 +151,8 @@ def read_attest(encoded: bytes) -> Attest:
         raise cursor.wrong(f"attestation type 0x{kind:04x}")
     signer, extra = cursor.sized(68), cursor.sized(66)
     clock, resets, restarts = cursor.number(8), cursor.number(4), cursor.number(4)
-    if cursor.number(1) > 1:
+    safe = cursor.number(1)
+    if safe > 1:
         raise cursor.wrong("TPMI_YES_NO")
     firmware = cursor.number(8)
     body: Certified | Quoted | NvCertified
@@ -161,7 +163,7 @@ def read_attest(encoded: bytes) -> Attest:
     else:
         body = NvCertified(cursor.sized(68), cursor.number(2), cursor.sized(1024))
     cursor.end()
-    return Attest(AttestType(kind), signer, extra, clock, resets, restarts, firmware, body)
+    return Attest(AttestType(kind), signer, extra, clock, resets, restarts, bool(safe), firmware, body)
 
 
 def read_signature(encoded: bytes) -> bytes:

@@ -1,0 +1,71 @@
+"""What several commands read off the command line alike: a day, a moment, a file of text, options that only go together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+
+from walras.errors import Fault, InputError, reason_of
+
+
+def read_day(text: str | None, command: str, option: str) -> date | None:
+    """A local day; None without one; InputError, naming `option`, for anything but YYYY-MM-DD.
+
+    >>> read_day("2016-06-21", "walras run", "--start")
+    datetime.date(2016, 6, 21)
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as cause:
+        raise InputError(command, [Fault("command line", option, text, "a day as YYYY-MM-DD")]) from cause
+
+
+def read_moment(text: str, command: str, option: str) -> datetime:
+    """A moment that says its offset; InputError, naming `option`, for anything else.
+
+    >>> read_moment("2016-06-06T12:00+02:00", "walras run", "--until").isoformat()
+    '2016-06-06T12:00:00+02:00'
+    """
+    expected = "a time with its offset, such as 2016-06-06T12:00+02:00"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as cause:
+        raise InputError(command, [Fault("command line", option, text, expected)]) from cause
+    if moment.utcoffset() is None:
+        raise InputError(command, [Fault("command line", option, text, expected)])
+    return moment
+
+
+def missing_beside(given: Mapping[str, object], needed: Mapping[str, object]) -> list[Fault]:
+    """A fault for each option of `needed` that is absent, if any of `given` is there.
+
+    >>> [str(fault) for fault in missing_beside({"--roll": "r.toml"}, {"--keys": None, "--secret": "s"})]
+    ['command line: --keys = None: expected a value beside --roll']
+    """
+    there = [name for name, value in given.items() if value is not None]
+    absent = [name for name, value in needed.items() if value is None]
+    return [Fault("command line", name, None, f"a value beside {', '.join(there)}") for name in absent] if there else []
+
+
+def read_text(path: Path, command: str, name: str, expected: str) -> str:
+    """The text of a file, of standard input for `-`; InputError, naming the argument, where it cannot be read."""
+    if str(path) == "-":
+        return sys.stdin.read()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise InputError(command, [Fault(str(path), name, reason_of(cause), expected)]) from cause
+
+
+MOST_DAYS = 36_525
+"""A century: no option that counts days goes further."""
+
+
+def check_days(command: str, option: str, days: int | None, least: int) -> None:
+    """InputError, naming `option`, for a number of days that no calendar holds."""
+    if days is not None and not least <= days <= MOST_DAYS:
+        raise InputError(command, [Fault("command line", option, days, f"{least} to {MOST_DAYS:,} days")])

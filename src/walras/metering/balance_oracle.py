@@ -1,0 +1,218 @@
+"""The balance oracle: it learns what a feeder's homes took and gave in a slot together, and of no home what it measured.
+
+It holds the meters' signed messages (`masked`) and the transformer's signed reading, and at the end of a slot says one word on it:
+the sum, and whether it meets what the transformer gave. A slot's round has four times, before its readings are due:
+
+    openings  |  contributions  |  reveals  |  word
+            due - 2w          due - w      due
+
+Openings are given out only when no more are taken, contributors told only when no more contribute, and the word follows from
+what was taken in time. So a message sent again changes nothing, an oracle that is killed comes back where it was, and a meter that
+falls silent is a dropout whose masks its neighbours' shares take off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from walras.errors import MeteringError, PhaseError
+from walras.metering.admission import Registry, Rules
+from walras.metering.aggregation import Opening, Total, Unrecovered, partners_of, ring, total
+from walras.metering.feeder import Feeder, check_masked, transformer_net_wh
+from walras.metering.masked import (
+    ONCE,
+    Kind,
+    MaskedWord,
+    Message,
+    opening_of,
+    read_message,
+    reveal_of,
+    ring_seed,
+    rule_for,
+    unpack,
+)
+from walras.metering.reading import split_reading
+
+LONGEST_WINDOW = timedelta(seconds=60)
+EARLIEST = timedelta(days=1)
+
+
+class Messages(Protocol):
+    """Where messages are kept. What `add` returns from is durable."""
+
+    def add(self, slot: int, kind: int, device: int, encoded: bytes) -> bytes:
+        """Keep the message unless there is one; the one that is kept."""
+
+    def of(self, slot: int, kind: int) -> dict[int, bytes]:
+        """The messages of a slot and kind by device."""
+
+
+TRANSFORMER = len(Kind)
+"""Where a kind could stand: the transformer's signed reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceDuty:
+    """What the balance oracle knows of a community: the meters' keys, the rules of time, the feeder behind the transformer."""
+
+    registry: Registry
+    rules: Rules
+    feeder: Feeder
+
+
+def window(rules: Rules) -> timedelta:
+    """How long openings, contributions and reveals are each waited for: a minute, or a third of the time to the deadline."""
+    return min(LONGEST_WINDOW, rules.deadline / 3)
+
+
+def taken_until(rules: Rules, slot: int, kind: int) -> datetime:
+    """Until when messages of `kind` are taken of a slot."""
+    return rules.grid.end(slot) + rules.deadline - window(rules) * (Kind.REVEAL - kind)
+
+
+class BalanceOracle:
+    """One oracle over its store of messages. `clock` says what is still taken and what may be told."""
+
+    def __init__(self, duty: BalanceDuty, messages: Messages, clock: Callable[[], datetime]) -> None:
+        self._duty, self._messages, self._clock = duty, messages, clock
+        self.rule = rule_for(len(duty.registry.keys))
+        self._ring = ring(len(duty.registry.keys), ring_seed(duty.registry), self.rule)
+
+    def take(self, encoded: bytes) -> bool:
+        """Keep a message: True where it stands, False where it is refused: no meter's, out of its time, or another than before."""
+        message = read_message(encoded, self._duty.registry)
+        if message is None or not self._fits(message):
+            return False
+        kept = self._messages.of(message.slot, message.kind).get(message.device)
+        if kept is None and self._is_due(message.slot, message.kind):
+            kept = self._messages.add(message.slot, message.kind, message.device, encoded)
+        return kept is not None and (kept == encoded or self._same(kept, message))
+
+    def take_transformer(self, encoded: bytes) -> bool:
+        """Keep the transformer's signed reading of a slot; False for anything else."""
+        fields = split_reading(encoded)
+        if fields is None or fields[0] not in self._duty.feeder.registry.index:
+            return False
+        slot = fields[1]
+        if transformer_net_wh(self._duty.feeder, self._duty.rules, slot, [encoded]) is None:
+            return False
+        kept = self._messages.of(slot, TRANSFORMER).get(0)
+        if kept is None and self._is_due(slot, Kind.REVEAL):
+            kept = self._messages.add(slot, TRANSFORMER, 0, encoded)
+        return kept == encoded
+
+    def joins(self) -> list[bytes]:
+        """Every meter's agreement key under its signature, by device."""
+        return [encoded for _, encoded in sorted(self._messages.of(ONCE, Kind.JOIN).items())]
+
+    def openings(self, slot: int) -> list[bytes]:
+        """All openings of a slot, for the meters. PhaseError while more are taken."""
+        self._check_past(slot, Kind.OPENING)
+        return [encoded for _, encoded in sorted(self._messages.of(slot, Kind.OPENING).items())]
+
+    def contributors(self, slot: int) -> tuple[int, ...]:
+        """Who contributed, in order: the list that meters reveal for. PhaseError while somebody still may."""
+        self._check_past(slot, Kind.CONTRIBUTION)
+        partners = partners_of(self._openings(slot), self.rule)
+        return tuple(sorted(device for device in self._messages.of(slot, Kind.CONTRIBUTION) if device in partners))
+
+    def contributions(self, slot: int) -> list[bytes]:
+        """The signed contributions of a slot, as they came: what a dispute is about."""
+        self._check_past(slot, Kind.CONTRIBUTION)
+        return [encoded for _, encoded in sorted(self._messages.of(slot, Kind.CONTRIBUTION).items())]
+
+    def word(self, slot: int) -> MaskedWord:
+        """What the slot sums to. PhaseError while shares may still come."""
+        self._check_past(slot, Kind.REVEAL)
+        openings = self._openings(slot)
+        partners = partners_of(openings, self.rule)
+        told = self.contributors(slot)
+        numbers = {d: m.fields[0] for d, m in self._read(slot, Kind.CONTRIBUTION).items() if d in told}
+        reveals = [reveal_of(message) for message in self._read(slot, Kind.REVEAL).values()]
+        through = list(self._messages.of(slot, TRANSFORMER).values())
+        transformer = transformer_net_wh(self._duty.feeder, self._duty.rules, slot, through)
+        if len(told) < self.rule.minimum:
+            return MaskedWord(slot, told, (), (), None, None, transformer, None)
+        result = total(openings, partners, numbers, reveals, self.rule)
+        if isinstance(result, Unrecovered):
+            return MaskedWord(slot, told, result.meters, (), None, None, transformer, None)
+        return self._summed(slot, result, transformer)
+
+    def _summed(self, slot: int, result: Total, transformer: int | None) -> MaskedWord:
+        import_wh, export_wh = unpack(result.value)
+        balance = None
+        if transformer is not None and len(result.contributors) == len(self._duty.registry.keys):
+            check = check_masked(self._duty.feeder, self._duty.rules.grid, import_wh, export_wh, transformer)
+            balance = check.residual_wh, check.tolerance_wh
+        return MaskedWord(slot, result.contributors, (), result.liars, import_wh, export_wh, transformer, balance)
+
+    def _openings(self, slot: int) -> dict[int, Opening]:
+        return {device: opening_of(message) for device, message in self._read(slot, Kind.OPENING).items()}
+
+    def _read(self, slot: int, kind: Kind) -> dict[int, Message]:
+        """Messages of its own store, whose signatures were checked when they were taken."""
+        found = {}
+        for device, encoded in self._messages.of(slot, kind).items():
+            message = read_message(encoded, self._duty.registry)
+            if message is None:
+                raise MeteringError(f"slot {slot}: the store holds no message of device {device}", thing=device)
+            found[device] = message
+        return found
+
+    def _same(self, kept: bytes, message: Message) -> bool:
+        """A signature may be another each time (a TPM's); what it is over may not."""
+        earlier = read_message(kept, self._duty.registry)
+        return earlier is not None and earlier.fields == message.fields
+
+    def _fits(self, message: Message) -> bool:
+        """Pairs and shares are of the meter's neighbours on the ring, and of nobody else."""
+        neighbours = set(self._ring[message.device])
+        if message.kind is Kind.OPENING:
+            return {row[0] for row in message.fields[3]} == neighbours
+        if message.kind is Kind.REVEAL:
+            return {row[0] for rows in message.fields for row in rows} <= neighbours
+        return True
+
+    def _is_due(self, slot: int, kind: int) -> bool:
+        """Not after its time, and not so long before that a meter could fill the store with slots to come."""
+        if kind == Kind.JOIN:
+            return True
+        now = self._clock()
+        return self._duty.rules.grid.start(slot) - EARLIEST <= now <= self.until(slot, kind)
+
+    def until(self, slot: int, kind: int) -> datetime:
+        """Until when messages of `kind` are taken of a slot."""
+        return taken_until(self._duty.rules, slot, kind)
+
+    def _check_past(self, slot: int, kind: Kind) -> None:
+        until = self.until(slot, kind)
+        if self._clock() <= until:
+            raise PhaseError(f"slot {slot} takes {kind.name.lower()} messages until {until.isoformat()}", thing=slot)
+
+
+class MemoryMessages:
+    """`Messages` of this process alone, for replays: nothing outlives it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], dict[int, bytes]] = {}
+
+    def add(self, slot: int, kind: int, device: int, encoded: bytes) -> bytes:
+        """As `Messages.add`."""
+        return self._kept.setdefault((slot, kind), {}).setdefault(device, encoded)
+
+    def of(self, slot: int, kind: int) -> dict[int, bytes]:
+        """As `Messages.of`."""
+        return dict(self._kept.get((slot, kind), {}))
+
+    def drop_before(self, slot: int) -> None:
+        """Forget the messages of earlier slots."""
+        for key in [key for key in self._kept if ONCE < key[0] < slot]:
+            del self._kept[key]
+
+
+def handed_on(oracle: BalanceOracle, encoded: Sequence[bytes]) -> bytes:
+    """One byte a message: 0 where it stands, 1 where it was refused."""
+    return bytes(not oracle.take(one) for one in encoded)

@@ -1,0 +1,83 @@
+"""Messages of masked sums on disk: an SQLite file in which the balance oracle keeps what the meters said, each once.
+
+What is acknowledged is committed (WAL, synchronous=FULL), so an oracle that is killed at any instruction comes back with it and
+tells everybody the same. It is not encrypted: a contribution is a uniformly random number, shares are sealed for one neighbour
+each, and all of it together gives the sum that the oracle's word says. What it does tell is which meter spoke when; `forget` takes
+a meter's messages out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from walras.errors import MeteringError
+from walras.metering.balance_oracle import TRANSFORMER
+
+_SCHEMA = """
+create table if not exists message (slot integer not null, kind integer not null, device integer not null, encoded blob not null,
+    primary key (slot, kind, device)) without rowid;
+create table if not exists access (number integer primary key, at text not null, holder text not null, right text not null,
+    slot integer not null, allowed integer not null);
+"""
+
+
+class MessageStore:
+    """`balance_oracle.Messages` in one file, and the log of requests. One process."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            for pragma in ("journal_mode=wal", "synchronous=full", "secure_delete=on"):
+                self._db.execute(f"pragma {pragma}")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as cause:
+            raise MeteringError(f"{path} is no store of messages: {cause}", thing=path) from cause
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; committed to disk when the block ends."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+    def add(self, slot: int, kind: int, device: int, encoded: bytes) -> bytes:
+        """As `Messages.add`."""
+        self._db.execute("insert or ignore into message values (?, ?, ?, ?)", (slot, kind, device, encoded))
+        return self.of(slot, kind)[device]
+
+    def of(self, slot: int, kind: int) -> dict[int, bytes]:
+        """As `Messages.of`."""
+        rows = self._db.execute("select device, encoded from message where slot = ? and kind = ? order by device", (slot, kind))
+        return {int(device): bytes(encoded) for device, encoded in rows}
+
+    def forget(self, device: int) -> int:
+        """Erase what a member's meter said, and overwrite it; returns how many messages went."""
+        gone = self._db.execute("delete from message where device = ? and kind < ?", (device, TRANSFORMER)).rowcount
+        self._db.execute("vacuum")
+        self._db.execute("pragma wal_checkpoint(truncate)")
+        return gone
+
+    def note_access(self, at: str, holder: str, right: str, slot: int, allowed: bool) -> None:
+        """Log who asked for what, and whether it was answered. Within a transaction."""
+        row = (at, holder, right, slot, int(allowed))
+        self._db.execute("insert into access (at, holder, right, slot, allowed) values (?, ?, ?, ?, ?)", row)
+
+    def accesses(self) -> list[tuple[str, str, str, int, bool]]:
+        """The log: when, who, which right, slot, answered or not."""
+        rows = self._db.execute("select at, holder, right, slot, allowed from access order by number")
+        return [(at, holder, right, int(slot), bool(allowed)) for at, holder, right, slot, allowed in rows]
+
+    def refused_counts(self) -> dict[int, int]:
+        """It holds no readings to refuse."""
+        return {}
