@@ -11,10 +11,12 @@ import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
 from e2e.runs import EXAMPLES
+from walras.commands.run import run_command
 from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.errors import InputError
-from walras.exchange.journal import Entry
+from walras.exchange.acts import ActKind, acts_of
+from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.parts import delay_of, part_as_json
 from walras.exchange.phases import EventKind
 from walras.metering.validation import Check
@@ -22,7 +24,7 @@ from walras.service.appointment import appointment
 from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
 from walras.service.remote_metering import Nodes, RemoteMetering, _median
-from walras.study.runner import Options, Run
+from walras.study.runner import PUBLIC, Options, Run
 
 SLOTS = 6
 SLOW, FAST, LOCAL_TIME = 2, 5, 7
@@ -91,6 +93,25 @@ def test_a_run_that_goes_on_has_the_same_moments(tmp_path: Path) -> None:
     some_slots(Run(community, tmp_path / "run", Options()), 3)
     again = some_slots(Run(community, tmp_path / "run", Options()), SLOTS)
     assert [entry.hash for entry in again] == [entry.hash for entry in whole]
+
+
+def test_what_a_day_showed_is_on_record_when_it_ends_once_and_in_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    community = community_with_clocks(tmp_path, {SLOW: 90})
+    text = community.read_text()
+    assert text.count("slot_minutes = 15") == 1
+    community.write_text(text.replace("slot_minutes = 15", "slot_minutes = 60"))
+    run_command(community, tmp_path / "run", Options(), None)
+    assert "found in the readings 1 clock drift" in " ".join(capsys.readouterr().out.split())
+    first = load_community(community).slots.start
+    found = [entry for entry in read_public_record(tmp_path / "run" / PUBLIC) if entry.public.get("act") == "validated"]
+    (act,) = acts_of(found)
+    assert act.kind is ActKind.VALIDATED
+    assert act.detail == {"first": first, "last": first + 23, "findings": [["clock_drift", SLOW, 1]]}
+    run_command(community, tmp_path / "run", Options(), None)  # over already: nothing is added
+    again = [entry for entry in read_public_record(tmp_path / "run" / PUBLIC) if entry.public.get("act") == "validated"]
+    assert again == found
 
 
 @pytest.fixture
