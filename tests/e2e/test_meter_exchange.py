@@ -25,9 +25,22 @@ from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.parts import closed_readings, exchange_statement, salted_leaf
 from walras.exchange.phases import EventKind
-from walras.metering import MeterCredential, Registry, derive_key, did_of, issue, key_id, read_credential, registry_of_credentials
+from walras.metering import (
+    Key,
+    MeterCredential,
+    Refusal,
+    Registry,
+    derive_key,
+    did_of,
+    issue,
+    key_id,
+    read_credential,
+    registry_of_credentials,
+    sign_reading,
+)
 from walras.metering.admission import admitted_of, columns_of
 from walras.metering.correction import Reason, reason_of_leaf
+from walras.metering.gateway import seal_batch
 from walras.metering.jose import unverified_claims
 from walras.metering.meter_exchange import (
     Generations,
@@ -41,12 +54,13 @@ from walras.metering.meter_exchange import (
 from walras.metering.reading import Quality, split_reading
 from walras.metering.slot_readings import close_slot
 from walras.metering.vault import SALT_BYTES
-from walras.service.appointment import appointment
+from walras.service.appointment import appointment, make_oracle
 from walras.service.clocks import FileClock
+from walras.service.frames import EXCHANGE
 from walras.service.oracle_node import OracleNode
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.hanging import exchanged_keys
-from walras.study.meters import Meters, make_meters, meter_credential, run_seed
+from walras.study.meters import Meters, make_meters, meter_credential, meter_operator, run_seed
 from walras.study.oracles import MeteringPath
 from walras.study.runner import COMMUNITY, PUBLIC
 
@@ -207,6 +221,45 @@ def test_gateway_and_oracles_of_their_own_are_told_and_keep_it_over_a_restart(lo
         (statement,) = loop.do(node._store.exchanges)  # type: ignore[misc]
         assert b"999950" not in (tmp_path / f"oracle-{node._duty.number}.sqlite").read_bytes()
         assert "999950" in str(unverified_claims(statement)["import_wh"])
+
+
+def test_an_oracle_hears_each_key_in_its_slots_and_nobody_elses_meter_goes_back(tmp_path: Path) -> None:
+    a = appointment(load_community(community_with_corrections(tmp_path)))
+    grid, first, clock = a.community.grid, first_slot(), FileClock(tmp_path / "clock")
+    clock.move(grid.end(first + 1))
+
+    def started() -> OracleNode:
+        return make_oracle(a, 0, a.keys.oracle(0), None, tmp_path / "oracle.sqlite", bytes(32), clock)
+
+    node, new, (other, old) = started(), derive_key(bytes(32), "new"), a.meters.keys[:2]
+    operator = meter_operator(a.seed)
+    credential = issue(operator, meter_credential(a.community, MEMBER, did_of(new.public_key())))
+    registers = Registers(0, 5, 0), Registers(0, 0, 0)
+    exchange = MeterExchange(ROW, first + 1, did_of(old.public_key()), *registers, 6, credential)
+    node._reply(EXCHANGE, sign_exchange(operator, exchange).encode())
+
+    def refused_in(number: int, key: Key, slot: int, counter: int) -> dict[int, int]:
+        before = node._store.refused_counts()
+        node.receive(seal_batch(a.gateway_key, number, [sign_reading(key, slot, 5, 0, counter)]))
+        return {
+            reason: count - before.get(reason, 0)
+            for reason, count in node._store.refused_counts().items()
+            if count != before.get(reason)
+        }
+
+    assert refused_in(0, other, first + 1, 5) == {}
+    assert refused_in(1, other, first, 6) == {Refusal.BACKDATED: 1}
+    assert refused_in(2, old, first + 1, 2) == {Refusal.UNKNOWN_DEVICE: 1}
+    assert refused_in(3, new, first, 1) == {Refusal.UNKNOWN_DEVICE: 1}
+    assert refused_in(4, old, first, 1) == {}
+    assert refused_in(5, new, first + 1, 1) == {}
+    node = started()
+    assert refused_in(6, other, first, 4) == {Refusal.REPLAYED: 1}
+    assert refused_in(7, new, first + 1, 1) == {Refusal.REPLAYED: 1}
+    assert refused_in(8, old, first + 1, 3) == {Refusal.UNKNOWN_DEVICE: 1}
+    clock.move(grid.end(first + 2))
+    mixed = node.readings_of(first + 1)
+    assert (mixed.import_wh[ROW], mixed.quality[ROW]) == (10, Quality.EDITED)
 
 
 # --- the rule alone ----------------------------------------------------------------------------------------------------

@@ -89,6 +89,10 @@ class Duty:
     batches: BatchDuty | None = None
 
 
+_KEY_ID = slice(8, 24)
+"""Where a reading has its meter's key id."""
+
+
 class OracleNode:
     """What the process holds: its duty, store, signer, clock. One per process."""
 
@@ -98,16 +102,14 @@ class OracleNode:
         self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
         self._rules, self._devices = duty.rules, len(duty.registry.keys)
         self._revoked: set[int] = set()
-        self._states: dict[int, AdmissionState] = {}
+        self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
 
-    def _state_from_store(self, registry: Registry) -> AdmissionState:
-        """Last counter and slot of each device are those of its last stored reading: both only rise."""
+    def _state(self, registry: Registry, last: Mapping[bytes, tuple[int, int]]) -> AdmissionState:
+        """Last counter and slot of each device are those of its last stored reading, by its key: both only rise."""
         devices = len(registry.keys)
         counters, slots = np.full(devices, NEVER, dtype=np.int64), np.full(devices, NEVER, dtype=np.int64)
-        for kid, counter, slot in self._store.last_readings():
-            device = registry.index.get(kid, NEVER)
-            if device >= 0:
-                counters[device], slots[device] = counter, slot
+        for kid, device in registry.index.items():
+            counters[device], slots[device] = last.get(kid, (NEVER, NEVER))
         return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
 
     def revoke_devices(self, devices: Sequence[int]) -> None:
@@ -121,8 +123,13 @@ class OracleNode:
     def _registry(self, slot: int) -> Registry:
         return self._duty.registry if self._generations is None else self._generations.at(slot)
 
-    def _admit(self, homes: Sequence[bytes], now: datetime) -> tuple[Admitted, list[tuple[list[bytes], Refused]]]:
-        """What is admitted; and by generation of the registry, that of the slots named, what came and was refused."""
+    def _admit(
+        self, homes: Sequence[bytes], now: datetime, last: dict[bytes, tuple[int, int]]
+    ) -> tuple[Admitted, list[tuple[list[bytes], Refused]]]:
+        """What is admitted; and by generation of the registry, that of the slots named, what came and was refused.
+
+        `last` counter and slot by key are brought up to date.
+        """
         by_number: dict[int, list[bytes]] = {}
         for one in homes:
             fields = split_reading(one)
@@ -131,8 +138,10 @@ class OracleNode:
         admitted, refused = [], []
         for number, batch in sorted(by_number.items()):
             registry = self._duty.registry if self._generations is None else self._generations.registries[number]
-            state = revoke(self._states.get(number) or self._state_from_store(registry), sorted(self._revoked))
-            self._states[number], taken, not_taken = admit(state, registry, self._rules, batch, now, self._pool)
+            state = revoke(self._state(registry, last), sorted(self._revoked))
+            _, taken, not_taken = admit(state, registry, self._rules, batch, now, self._pool)
+            counted = zip(taken.encoded, taken.counter.tolist(), taken.slot.tolist(), strict=True)
+            last.update({encoded[_KEY_ID]: (counter, slot) for encoded, counter, slot in counted})
             admitted.append(taken)
             refused.append((batch, not_taken))
         return joined(admitted), refused
@@ -153,28 +162,26 @@ class OracleNode:
         late = [] if words is None else [one for one in homes if may_be_late(self._rules, words.dispute, one, now)]
         homes = [one for one in homes if one not in set(late)]
         came_late, refused_late = looked_at(self._registry, late)
-        before = dict(self._states)
-        admitted, refused = self._admit(homes, now)
+        last = dict(self._last)
+        admitted, refused = self._admit(homes, now, last)
         taken = list(zip(admitted.encoded, admitted.counter, admitted.slot, strict=True))
         if feeder is not None:
-            _, witness, _ = admit(self._state_from_store(feeder.registry), feeder.registry, self._rules, through, now)
+            _, witness, _ = admit(self._state(feeder.registry, last), feeder.registry, self._rules, through, now)
             taken += zip(witness.encoded, witness.counter, witness.slot, strict=True)
+            last.update({one[_KEY_ID]: (int(n), int(slot)) for one, n, slot in taken[len(admitted.encoded) :]})
         signed = [came[row] for came, not_taken in refused for row in truly_signed(len(came), not_taken)]
         reasons = [by_slot for came, not_taken in refused for by_slot in _refused_by_slot(came, not_taken).items()]
-        try:
-            with self._store.transaction():
-                for reading, counter, slot in taken:
-                    self._store.add(Taken(reading[8:24], int(counter), int(slot), reading))
-                for one in came_late:
-                    self._store.add_late(one)
-                for reading in (*signed, *(one.encoded for one in came_late)):
-                    self._note_arrival(reading, now)
-                for slot, counts in (*reasons, *refused_late.items()):
-                    self._store.count_refused(counts, slot)
-                self._store.note_received(batch.gateway, batch.number, batch.root)
-        except BaseException:
-            self._states = before
-            raise
+        with self._store.transaction():
+            for reading, counter, slot in taken:
+                self._store.add(Taken(reading[_KEY_ID], int(counter), int(slot), reading))
+            for one in came_late:
+                self._store.add_late(one)
+            for reading in (*signed, *(one.encoded for one in came_late)):
+                self._note_arrival(reading, now)
+            for slot, counts in (*reasons, *refused_late.items()):
+                self._store.count_refused(counts, slot)
+            self._store.note_received(batch.gateway, batch.number, batch.root)
+        self._last = last
         return batch.number
 
     def _note_arrival(self, reading: bytes, now: datetime) -> None:
