@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -20,10 +21,12 @@ from walras.community import load_community
 from walras.errors import AuditError, InputError, JournalError
 from walras.exchange.acts import ActKind, acts_of
 from walras.exchange.audit import Audit
+from walras.exchange.edits import final_with, in_time
 from walras.exchange.fold import ACT, SLOT_CORRECTED
 from walras.exchange.journal import Entry, write_public_record
 from walras.exchange.parts import closed_readings, salted_leaf
 from walras.exchange.phases import EventKind
+from walras.exchange.statement import opened_terms
 from walras.metering import derive_key, did_of
 from walras.metering.access import AccessRefusal, Right, issue_access
 from walras.metering.correction import Reason, reason_of_leaf
@@ -185,6 +188,16 @@ def test_a_stranger_cannot_edit_and_a_vouched_editor_can(tmp_path: Path) -> None
     reader = issue_access(operator, did_of(derive_key(bytes(32), "r").public_key()), [Right.READ], *_year())
     order = sign_edit(derive_key(bytes(32), "r"), reader, Edit(0, 1, (0, 0), (1, 1), Reason.METER_FAULT), "0x", _year()[0])
     assert judge_edit(order, operator.public_key(), "0x", 13) is AccessRefusal.NO_RIGHT
+
+
+def test_an_edit_is_in_time_until_the_slot_that_is_due_when_the_window_has_closed_is_settled() -> None:
+    terms, _ = opened_terms(entries_of(edited()))
+    slot = terms.first + 1
+    assert final_with(terms, slot) == slot + 4  # an hour, in quarter hours
+    assert [in_time(terms, slot, last) for last in (None, slot - 1, slot, slot + 3, slot + 4)] == [False, False, True, True, False]
+    assert final_with(terms, terms.last - 1) == terms.last
+    assert not in_time(replace(terms, dispute_window_s=0), slot, slot)
+    assert final_with(replace(terms, dispute_window_s=3_601), slot) == slot + 5
 
 
 def _year() -> tuple[datetime, datetime]:
