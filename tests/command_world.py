@@ -20,7 +20,10 @@ BOOK = ROOT / "docs" / "learn" / "book.json"
 def world() -> Path:
     """A folder with one of everything: a community, a short run of it, keys, a secret, and what no command can use."""
     folder = Path(mkdtemp(prefix="walras-test-"))
-    text = RURAL1.read_text(encoding="utf-8").replace("slot_minutes = 15", "slot_minutes = 60")
+    text = (
+        RURAL1.read_text(encoding="utf-8").replace("slot_minutes = 15", "slot_minutes = 60")
+        + "\n[wires]\nimport_limit_kw = 30\nreserve_up_kw = 1\n"
+    )
     (folder / "community.toml").write_text(text, encoding="utf-8")
     for _ in Run(folder / "community.toml", folder / "run", Options()):
         pass

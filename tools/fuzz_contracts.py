@@ -5,18 +5,20 @@
     python tools/fuzz_contracts.py settlement --seeds 3   # one piece again, here, with all that it says
 
 A finished piece is a line of the file `--kept` (JSON): machine, seed, sequences, checks, seconds, what was found, and a hash of
-the machine's file and of each contract that took part. Started again it does the pieces of which no line tells, or whose parts
-have changed since. A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred times
-as long. Exit 1 where a piece found something or is missing.
+the machine and of the code of each contract that took part. Started again it does the pieces of which no line tells, or whose
+parts have changed since. A piece's sequences depend on its seed alone. Needs `pyrevm`; without it each sequence takes a hundred
+times as long. Exit 1 where a piece found something or is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +35,7 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 STATEFUL = ROOT / "tests" / "stateful"
 ARTIFACTS = "src/walras/ledger/artifacts"
+OF_TESTS = re.compile(r"(@.*\n)*def test_|PLANTED|EVERY_TIME")
 NAMES = {"test_ledger_channels": "channels", "test_ledger_pool": "pool"}
 
 
@@ -43,9 +46,17 @@ def machines() -> dict[str, Path]:
 
 
 def digest(part: str) -> str:
-    """Of a file of the repository, "" where it is gone."""
+    """Of an artifact its bytecode, of a machine's file all but its tests; "" where it is gone."""
     path = ROOT / part
-    return sha256(path.read_bytes()).hexdigest()[:12] if path.exists() else ""
+    if not path.exists():
+        return ""
+    text = path.read_text(encoding="utf-8")
+    if part.startswith(ARTIFACTS):
+        counts = json.loads(text)["bytecode"]
+    else:
+        parts = map(ast.unparse, ast.parse(text).body)
+        counts = "\n".join(one for one in parts if not OF_TESTS.match(one))
+    return sha256(counts.encode()).hexdigest()[:12]
 
 
 def parts_used(machine: str, contracts: set[str]) -> dict[str, str]:

@@ -96,8 +96,9 @@ def run(
     faults = missing_beside(of_roll, {**of_roll, "--secret": secret, **of_nodes}) or missing_beside(
         {"--gateway": gateway, "--oracles": oracles, "--balance": balance}, of_nodes
     )
-    if chain is not None and (gateway, oracles, balance) != (None, None, None):
-        faults.append(Fault("command line", "--chain", chain, "nothing beside --gateway, --oracles, --balance"))
+    if chain is not None and manifest is None and (gateway, oracles, balance) != (None, None, None):
+        expected = "--manifest too beside --gateway, --oracles, --balance: oracles must know which contracts they sign for"
+        faults.append(Fault("command line", "--chain", chain, expected))
     if faults:
         raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
     held = None if secret is None else read_secret(secret, "walras run")

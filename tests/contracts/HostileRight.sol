@@ -10,6 +10,7 @@ contract HostileRight {
     bytes public data;
     bool public gotThrough;
     uint256 public callbacks;
+    bytes public answer;
 
     function behave(bool moves_, address target_, bytes calldata data_) external {
         (moves, target, data, gotThrough, callbacks) = (moves_, target_, data_, false, 0);
@@ -37,7 +38,7 @@ contract HostileRight {
     function _callBack() private {
         if (target == address(0)) return;
         ++callbacks;
-        (bool done,) = target.call(data);
-        gotThrough = gotThrough || done;
+        (bool done, bytes memory said) = target.call(data);
+        (gotThrough, answer) = (gotThrough || done, said);
     }
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from walras.metering.flow_control import RateRule
-from walras.service.appointment import Appointment, make_gateway, make_oracle
+from walras.service.appointment import Appointment, make_balance, make_gateway, make_oracle
 from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
 from walras.service.oracle_node import OracleNode
@@ -81,3 +81,11 @@ def gateway_in(loop: Loop, a: Appointment, peers: list[Peer], folder: Path) -> P
         return node.run("127.0.0.1", 0, 0.01, ready)
 
     return Peer("gateway", "127.0.0.1", loop.serve(lambda ready: _within(run, ready)))
+
+
+def balance_in(loop: Loop, a: Appointment, folder: Path) -> Peer:
+    def run(ready: Callable[[int], None]) -> Coroutine[None, None, None]:
+        clock = FileClock(folder / "clock")
+        return make_balance(a, a.keys.balance_oracle(), folder / "balance.sqlite", clock).run("127.0.0.1", 0, ready)
+
+    return Peer("balance", "127.0.0.1", loop.serve(lambda ready: _within(run, ready)))

@@ -111,7 +111,7 @@ class Supervised:
 class Village:
     """Gateway and oracles under supervision; `run` runs the exchange against them, again until it is not killed."""
 
-    def __init__(self, folder: Path, deadly: dict[str, str], community: Path = COMMUNITY) -> None:
+    def __init__(self, folder: Path, deadly: dict[str, str], community: Path = COMMUNITY, masked: bool = False) -> None:
         self.folder, self.out, self.clock = folder, folder / "run", folder / "clock"
         ports = [free_port() for _ in range(ORACLES + 1)]
         self.oracles = ",".join(f"127.0.0.1:{port}" for port in ports[1:])
@@ -128,12 +128,18 @@ class Village:
         command = ["gateway", place, "--listen", self.gateway, "--oracles", self.oracles, "--clock", str(self.clock)]
         self.nodes["gateway"] = Supervised([*command, "--store", str(folder / "gateway.sqlite")], deadly.get("gateway", ""))
 
+        self.balance: list[str] = []
+        if masked:
+            self.balance = ["--balance", f"127.0.0.1:{free_port()}"]
+            command = ["balance", place, "--listen", self.balance[1], "--clock", str(self.clock)]
+            self.nodes["balance"] = Supervised([*command, "--store", str(folder / "balance.sqlite")], deadly.get("balance", ""))
+
     def run(self, slots: int) -> None:
         """So many slots; 0: all."""
         deadly = self.exchange_deadly
         command = ["run", str(self.community), "--out", str(self.out), "--gateway", self.gateway, "--oracles", self.oracles]
         while True:
-            exchange = child(deadly, slots, [*command, "--clock", str(self.clock)])
+            exchange = child(deadly, slots, [*command, "--clock", str(self.clock), *self.balance])
             output = exchange.communicate(timeout=2_400)[0]
             if exchange.returncode == 0:
                 return

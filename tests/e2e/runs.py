@@ -175,3 +175,30 @@ def rural1_curtailed(order: str, paid_percent: int) -> Path:
     for _ in Run(with_wires(folder, fields), folder / "run", Options()):
         pass
     return folder / "run"
+
+
+PRIVACY = """[privacy]
+epsilon = 1
+period = "day"
+cap_kwh_per_day = 20
+
+"""
+
+
+def with_privacy(to: Path, aggregation: str = "masked", late_percent: int = 10) -> Path:
+    """A community file like rural1 by the hour with a privacy budget, masked sums, and readings that come late."""
+    to.mkdir(parents=True, exist_ok=True)
+    text = (EXAMPLES / "rural1.toml").read_text().replace("slot_minutes = 15", "slot_minutes = 60")
+    fields = f'aggregation = "{aggregation}"\nlate_percent = {late_percent}\n'
+    path = to / f"rural1-{aggregation}.toml"
+    path.write_text(text.replace("[metering]\n", PRIVACY + "[metering]\n" + fields))
+    return path
+
+
+@cache
+def rural1_private() -> Path:
+    """A day of rural1 by the hour with a privacy budget and masked sums, a tenth of the meters late. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    for _ in Run(with_privacy(folder), folder / "run", Options()):
+        pass
+    return folder / "run"

@@ -46,6 +46,7 @@ def hostile_code() -> Artifact:
             ("mint", ("address", "uint256"), ()),
             ("arm", ("address", "bytes", "uint256"), ()),
             ("doCall", ("address", "bytes"), ()),
+            ("refuse", ("address", "bool"), ()),
             ("approve", ("address", "uint256"), ("bool",)),
             ("tried", (), ("bool",)),
             ("gotThrough", (), ("bool",)),

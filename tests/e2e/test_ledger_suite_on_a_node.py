@@ -1,4 +1,4 @@
-"""The contracts' whole suite on a real node: what `make test` tries on the embedded EVM, every chain of `ledger_world` being a node.
+"""The whole suite of the contracts on a real node: what `make test` tries on the embedded EVM, every chain being a node.
 
 Left out is what is of the embedded chain itself (tests that make an `EmbeddedChain` by name: its adapter, its determinism), and the
 state machines, which run on a node in test_ledger_machines_on_a_node.

@@ -218,7 +218,7 @@ def test_what_the_chain_costs_is_the_receipts_at_the_price_given_and_batches_bes
     terms = CostTerms(wei_per_gas=2 * 10**9, coin_nano=1_000 * 10**9, batch_slots=48)
     section = chain_costs(data(), terms)
     gas = data().trust.gas
-    direct, batched = settlement_costs([data().terms.accounts] * len(gas), terms, gas)
+    direct, batched = settlement_costs(data().trust.positions.slots(len(gas)), terms, gas)
     for cost in (direct, batched):
         assert f"{cost.gas:,}" in section
         assert format_money(cost.nano, data().terms.currency, 2) in section

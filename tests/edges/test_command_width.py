@@ -47,3 +47,11 @@ def test_what_a_command_prints_fits_80_columns(
 def test_a_path_is_never_broken_and_never_read_as_markup(tmp_path: Path) -> None:
     path = str(tmp_path / "a-very-long-name-[bold]" / ("x" * 90))
     assert list(wrapped(f"written: {path}", 40)) == ["written:", f"  {path}"]
+
+
+def test_a_run_says_which_limits_wait_for_prices(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = world()
+    assert walras("run", str(folder / "community.toml"), "--out", str(folder / "run")) == 0
+    printed = capsys.readouterr().out
+    assert "[wires] import_limit_kw, reserve_up_kw do nothing here" in printed
+    assert "way out: --mechanism nodal" in printed

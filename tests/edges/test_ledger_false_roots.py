@@ -10,7 +10,7 @@ import pytest
 from ledger_rights import issuing, meter, reading, salted
 from ledger_world import CHAINS, World, chain_of, stranger
 from walras.errors import LedgerError
-from walras.ledger import attestation_digest
+from walras.ledger import attestation_digest, correction_digest
 from walras.ledger.calls import Contract, create
 from walras.ledger.false_roots import Falsehood, Forged, MeterTwice, WrongSlot, find_falsehood, prove_false
 from walras.ledger.leaf_proofs import ShownLeaf, meter_key, shown_leaf
@@ -149,6 +149,22 @@ def test_the_root_must_be_the_oracles_own_word_for_that_slot(oracles: Oracles) -
     with refused("NothingToSlash"):  # signed for another slot: here it is nobody's signature
         prove_false(oracles.chain, oracles.bond, stranger(), replace(signed, slot=SLOT), found, timestamp=oracles.world.now)
     assert oracles.stake(3) == STAKE
+
+
+def test_a_false_root_of_a_correction_convicts_too_and_only_as_that_correction(oracles: Oracles) -> None:
+    leaves = (*HONEST[:2], reading(2, SLOT - 1, 5), HONEST[3])
+    found = find_falsehood(SLOT, leaves, KEYS)
+    assert found is not None
+    root = tree_over(leaves).root
+    digest = correction_digest(oracles.chain.chain_id, oracles.world.addresses.settlement, SLOT, 2, root)
+    signed = SignedRoot(SLOT, root, oracles.keys.oracle(3).sign_digest(digest), 2)
+    for revision in (0, 1, 3):
+        with refused("NothingToSlash"):
+            shown = replace(signed, revision=revision)
+            prove_false(oracles.chain, oracles.bond, stranger(), shown, found, timestamp=oracles.world.now)
+    assert oracles.stake(3) == STAKE
+    prove_false(oracles.chain, oracles.bond, stranger(), signed, found, timestamp=oracles.world.now)
+    assert oracles.stake(3) == 0
 
 
 def test_a_forgery_of_a_meter_that_is_not_registered_cannot_be_shown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches
 from ledger_world import CHAINS, World, chain_of, stranger
 from walras.errors import LedgerError
 from walras.ledger import Receipt
-from walras.ledger.batches import exit_now, find_fraud, withdraw
+from walras.ledger.batches import exit_now, find_fraud, prove, withdraw
 
 PAID_IN = 1_000_000
 
@@ -75,6 +76,29 @@ def test_an_operator_who_disappears_keeps_nothing_of_anybodys(batches: Batches) 
     batches.must(batches.operator, "withdrawBond")
     assert batches.world.tokens(batches.contract.address) == 0
     assert batches.world.tokens(member.address) == PAID_IN - 200 * PRICE // UNIT
+
+
+def test_an_operator_who_posts_wrong_batches_for_ever_keeps_nobody_waiting(embedded: Batches) -> None:
+    """Each is taken back before it is final, so nothing that was asked back is paid. Outcome: none of them is a sign of life, and
+    after the time-out since the last batch that stands everybody leaves."""
+    embedded.post_honest([{1: 500, 2: -500}])
+    since = embedded.world.now
+    embedded.must(embedded.keys.member(1), "requestWithdrawal", PAID_IN * UNIT // 2)
+    for _ in range(3):
+        embedded.world.now += TIMEOUT_S // 4
+        batch, _, facts, tree = embedded.honest([{1: 1, 2: -1}])
+        wrong = replace(batch, slots=((bytes([7]) * 32, batch.slots[0][1]),))
+        assert embedded.post(wrong).refusal is None
+        by_key = {(fact.slot, fact.account): fact for fact in facts}
+        fraud = find_fraud(wrong, embedded.words, 5, by_key, tree, embedded.collateral(1))
+        assert fraud is not None
+        prove(embedded.chain, embedded.contract, stranger(), 1, fraud, timestamp=embedded.world.now)
+        assert embedded.view("lastAct") == since
+        embedded.must(embedded.operator, "addBond", BOND)
+        assert refusal(embedded.send(stranger(), "halt")).startswith("OperatorActive(")
+    embedded.world.now = since + TIMEOUT_S
+    embedded.must(stranger(), "halt")
+    assert leave(embedded, 1) == PAID_IN - 500 * PRICE // UNIT
 
 
 def test_without_any_batch_everybody_takes_back_what_it_paid_in(embedded: Batches) -> None:

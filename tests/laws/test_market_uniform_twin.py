@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import highspy
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.books import all_crossing, books, conventions, one_on_both_sides, ties_everywhere
 from walras.market.conventions import Conventions
+from walras.market.highs import make_solver
 from walras.market.laws import best_welfare_nano
 from walras.market.orders import Orders
 from walras.market.terms import lot_keys
@@ -125,8 +125,7 @@ def test_uniform_equals_its_slow_twin(orders: Orders, chosen: Conventions) -> No
 
 def highs_welfare(orders: Orders) -> float:
     """Largest welfare by linear programming: maximise sum side * price * x, bought = sold, 0 <= x <= quantity."""
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
+    solver = make_solver()
     n = orders.count
     for quantity in orders.quantity_wh.tolist():
         solver.addVar(0.0, float(quantity))

@@ -67,6 +67,7 @@ def oracle(
     key: Path | None = None,
     secret: Path | None = None,
     roll: Path | None = None,
+    manifest: Path | None = None,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -90,10 +91,12 @@ def oracle(
         File with 64 hex digits that members' keys in the store are wrapped under, instead of the seed.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    manifest
+        Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
     """
     from walras.commands.nodes import OracleKeys, oracle_command
 
-    keys = OracleKeys(key, secret, roll)
+    keys = OracleKeys(key, secret, roll, manifest)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 

@@ -16,7 +16,7 @@ from walras.errors import Fault, InputError, MeteringError
 from walras.ledger.keys import key_of
 from walras.metering import did_of, public_key_of
 from walras.metering.flow_control import RateRule
-from walras.service.appointment import appointment, make_balance, make_gateway, make_oracle
+from walras.service.appointment import Appointment, appointment, make_balance, make_gateway, make_oracle
 from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
@@ -37,11 +37,12 @@ class GatewayKeys:
 
 @dataclass(frozen=True, slots=True)
 class OracleKeys:
-    """The oracle's key file, secret file, roll: what does not follow from the seed."""
+    """The oracle's key file, secret file, roll: what does not follow from the seed; `manifest` of contracts that stand."""
 
     key: Path | None
     secret: Path | None
     roll: Path | None
+    manifest: Path | None = None
 
 
 def _check_own_keys(where: str, roll: Path | None, key: object, secret: Path | None) -> None:
@@ -72,7 +73,7 @@ def oracle_command(
     """Receive batches, and answer the exchange's signed requests, until stopped. Prints the address and the oracle's account."""
     _check_own_keys("walras oracle", keys.roll, keys.key, keys.secret)
     held = None if keys.secret is None else read_secret(keys.secret, "walras oracle")
-    a = appointment(load_community(community), keys.roll)
+    a = _appointed(community, keys)
     if gateway is not None:
         _check_did(gateway)
     own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle", "--key"))
@@ -101,6 +102,13 @@ def balance_command(community: Path, store: Path, listen: str, clock: Path | Non
     host, port = parse_address(listen, "--listen")
     node = make_balance(a, own, store, _clock(clock))
     _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host)
+
+
+def _appointed(community: Path, keys: OracleKeys) -> Appointment:
+    """The community as the oracle sees it, with the contracts that it signs for: of the manifest, if it or the file names one."""
+    given = load_community(community)
+    named = given.ledger.manifest
+    return appointment(given, keys.roll, keys.manifest or (None if named is None else community.parent / named))
 
 
 def parse_address(text: str, option: str) -> tuple[str, int]:

@@ -81,7 +81,7 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
         done = forget_member(journal, run, member, master, now, OPERATOR)
     say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
     for name, count in done.readings.items():
-        say(console, f"{member}: {count} readings erased from {name}")
+        say(console, f"{member}: {count} {'messages' if name.startswith('balance') else 'readings'} erased from {name}")
     for name in done.files:
         say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
     say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")

@@ -63,6 +63,11 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
             f"{terms.grid.local(terms.first):%Y-%m-%d}, cleared by {terms.mechanism}, settled {terms.rule.replace('_', ' ')}"
             + (", within the limits of the wires" if terms.wires is not None else ""),
         )
+        waiting = session.community.wires.waiting()
+        if waiting:
+            held = "does nothing" if len(waiting) == 1 else "do nothing"
+            say(console, f"[wires] {', '.join(waiting)} {held} here: limits are only watched")
+            say(console, '  way out: --mechanism nodal, or limits = "nodal" under [wires], makes them hold')
         task = bar.add_task("trading", total=session.slots)
         for slot in session:
             bar.update(task, advance=1, description=f"trading {terms.grid.local(slot):%d %b %H:%M}")

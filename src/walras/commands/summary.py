@@ -15,10 +15,12 @@ from walras.exchange.fold import BATCH_INCLUDED
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.ordered import Outcome, outcomes
 from walras.exchange.phases import EventKind
+from walras.exchange.settled_positions import settled_positions
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.grid import limit_worths
-from walras.ledger.costs import direct_gas
+from walras.ledger.costs import ASSUMED, settlement_costs
+from walras.study.balance_lines import FeederBalance
 from walras.study.ordered_lines import holders_of, ordered_rows
 from walras.study.required import required_lines
 from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE
@@ -36,6 +38,7 @@ def summary_table(console: Console, run: Path) -> None:
     network = 0
     on_wires: list[tuple[WiresSlot, SettledSlot]] = []
     ordered: list[Outcome] = []
+    balance = FeederBalance()
     for s in settled_slots(terms, entries):
         volume = int(s.accounts.settled.bought_wh.sum())
         traded += volume
@@ -50,6 +53,7 @@ def summary_table(console: Console, run: Path) -> None:
         corrected += s.correction is not None
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
+        balance.add(s)
         ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         wires = recorded_wires(terms, s.slot, s.events)
         if wires is not None:
@@ -67,6 +71,7 @@ def summary_table(console: Console, run: Path) -> None:
             else []
         ),
         *_on_wires(terms, on_wires),
+        *balance.rows(lambda account: f"account {account}"),
         *ordered_rows(ordered, holders_of(entries), terms.grid, lambda account: f"account {account}"),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
         *_found(entries),
@@ -93,13 +98,13 @@ def _found(entries: list[Entry]) -> list[tuple[str, str]]:
 
 
 def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:
-    """What settlement used, and beside it what the other way would have used by the constants of `ledger.costs`."""
+    """What settlement used, and beside it what the other way would have used by `ledger.costs`."""
     batches = [entry.public for entry in entries if entry.kind == BATCH_INCLUDED]
     if terms.batches is None:
         return "gas", f"{slot_gas:,} for all settlements"
     used = sum(public["gas"] for public in batches)
     slots = sum(public["last"] - public["first"] + 1 for public in batches)
-    alone = direct_gas([terms.accounts] * slots)
+    alone = settlement_costs(settled_positions(entries).slots(slots), ASSUMED)[0].gas
     many = "1 batch" if len(batches) == 1 else f"{len(batches)} batches"
     return "gas", f"{used:,} for {many} of {slots} slots; slot by slot it would be about {alone:,}"
 

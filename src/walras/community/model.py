@@ -112,6 +112,22 @@ class WiresRules:
     curtailment: CurtailmentRule = "pro_rata"
     curtailment_paid_percent: int = 100
 
+    def waiting(self) -> list[str]:
+        """What the file asks for that does nothing while limits are only watched, by the names of its fields.
+
+        >>> WiresRules(import_limit_w=30_000, reserve_up_w=500).waiting()
+        ['import_limit_kw', 'reserve_up_kw']
+        """
+        asked = {
+            "import_limit_kw": self.import_limit_w is not None,
+            "export_limit_kw": self.export_limit_w is not None,
+            "relief": self.relief != "none",
+            "emission_cap_kg_per_hour": self.emission_cap_g_per_hour is not None,
+            "reserve_up_kw": self.reserve_up_w > 0,
+            "reserve_down_kw": self.reserve_down_w > 0,
+        }
+        return [name for name, given in asked.items() if given and self.limits == "watched"]
+
 
 @dataclass(frozen=True, slots=True)
 class GridCharges:

@@ -24,6 +24,7 @@ from walras.grid.feeder import Groups
 from walras.grid.network import Float, Int
 from walras.grid.stores import Stores
 from walras.market.block_book import Options
+from walras.market.highs import make_solver
 
 UNIT = 1e-3
 """Costs are handed over in thousandths: micro per kWh are large numbers beside the tolerances of the solver."""
@@ -184,12 +185,7 @@ def _highs(cost: Float, low: Float, high: Float, rows: _Rows, whole: Int) -> tup
 def _run(
     cost: Float, low: Float, high: Float, row_low: Float, row_high: Float, matrix: sparse.csr_array, whole: Int
 ) -> tuple[Float, Float, float]:
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("threads", 1)
-    solver.setOptionValue("mip_rel_gap", 1e-6)
-    if not whole.any():
-        solver.setOptionValue("presolve", "off")
+    solver = make_solver(mip_rel_gap=1e-6, presolve="choose" if whole.any() else "off")
     solver.passModel(
         cost.size, row_low.size, matrix.nnz, 2, 1, 0.0, cost, low, high, row_low, row_high,
         matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32), matrix.data, whole.astype(np.int32),

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from walras.errors import ClearingError, Fault, InputError
 from walras.market.clearing import Clearing
 from walras.market.conventions import Conventions
+from walras.market.highs import make_solver
 from walras.market.orders import BUY, Orders
 from walras.market.terms import terms
 from walras.units import MAX_ENERGY_WH, MAX_PRICE_MICRO_PER_KWH, Int64, as_int64, checked_product
@@ -145,9 +146,7 @@ def _solve(*, cost: Int64, upper: Int64, rows: Int64, signs: Int64, places: int)
     model.a_matrix_.start_ = np.concatenate([[0], np.cumsum(entries.sum(axis=1))]).astype(np.int32)
     model.a_matrix_.index_ = rows[entries].astype(np.int32)
     model.a_matrix_.value_ = signs[entries].astype(np.float64)
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("threads", 1)
+    solver = make_solver()
     solver.passModel(model)
     solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:

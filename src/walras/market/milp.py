@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from walras.errors import ClearingError
+from walras.market.highs import Option, make_solver
 from walras.units import Float64, Int64
 
 Numbers = Sequence[float] | Float64
@@ -72,23 +73,18 @@ class LinearModel:
     def solve(self, *, relaxed: bool = False, nodes: int | None = None, start: Float64 | None = None) -> Solution | None:
         """The optimum, or None if there is no solution or the numbers are beyond float64: None proves nothing. `relaxed` ignores
         integrality; `nodes` bounds the search tree; `start` is a known solution. ClearingError if HiGHS refuses the model."""
-        import highspy  # here: a tenth of a second that only those pay who solve something
+        import highspy  # here, as in `make_solver`
 
-        solver = highspy.Highs()  # type: ignore[no-untyped-call]
-        options: list[tuple[str, bool | int | float | str]] = [
-            ("output_flag", False),
-            ("threads", 1),
-            ("random_seed", 1),
-            ("mip_rel_gap", 1e-7),
-            ("presolve", "off"),  # costs more than it saves on these models (measured)
-            ("primal_feasibility_tolerance", 1e-9),
-            ("dual_feasibility_tolerance", 1e-9),
-        ]
         integral = bool(self.whole.any()) and not relaxed
-        if integral and nodes is not None:
-            options.append(("mip_max_nodes", nodes))
-        for name, value in options:
-            solver.setOptionValue(name, value)
+        bounded: dict[str, Option] = {"mip_max_nodes": nodes} if integral and nodes is not None else {}
+        solver = make_solver(
+            random_seed=1,
+            mip_rel_gap=1e-7,
+            presolve="off",  # costs more than it saves on these models (measured)
+            primal_feasibility_tolerance=1e-9,
+            dual_feasibility_tolerance=1e-9,
+            **bounded,
+        )
         status = solver.passModel(
             self.columns,
             len(self.row_lower),

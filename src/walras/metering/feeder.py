@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from walras.errors import GridError
 from walras.grid import Network, power_flow
 from walras.metering.admission import AdmissionState, Registry, Rules, admit, initial_state
 from walras.metering.balance import BalanceRule, feeder_balance
@@ -100,4 +101,7 @@ def check_masked(feeder: Feeder, grid: SlotGrid, import_wh: int, export_wh: int,
 def _spread_losses_wh(feeder: Feeder, grid: SlotGrid, each_wh: float) -> float:
     p_kw = np.zeros((1, feeder.network.buses))
     np.add.at(p_kw[0], feeder.bus, each_wh / (1e3 * grid.hours))
-    return max(float(power_flow(feeder.network, p_kw).losses_kw[0]) * 1e3 * grid.hours, 0.0)
+    try:
+        return max(float(power_flow(feeder.network, p_kw).losses_kw[0]) * 1e3 * grid.hours, 0.0)
+    except GridError:
+        return 0.0  # more than the wires carry: somebody lied, and no losses are to explain it away

@@ -20,6 +20,7 @@ from walras.ledger.batch_deployment import planned_batches
 from walras.ledger.calls import Contract
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
+from walras.ledger.standing import BATCHES, Standing, read_standing
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
 from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
@@ -62,6 +63,7 @@ class Appointment:
     seed: bytes
     roll: Roll | None = None
     own_exchange_key: Key | None = None
+    standing: Standing | None = None
     exchanged_key: KeyOf | None = None
 
     @property
@@ -102,13 +104,21 @@ class Appointment:
 
     @property
     def addresses(self) -> LedgerAddresses:
-        """Where the contracts of a run on the embedded chain stand: they follow from the admin's address."""
+        """Where the contracts stand: by the manifest, or on the embedded chain, where they follow from the admin's address."""
+        if self.standing is not None:
+            return self.standing.addresses
         admin = self.keys.admin.address if self.roll is None else self.roll.admin
         return planned_addresses(admin, Genesis(()).chain_id)
 
     @property
     def batches(self) -> Contract:
-        """Where the contract of a run that settles in batches on the embedded chain stands."""
+        """Where the contract of a run that settles in batches stands; InputError where the manifest has none."""
+        if self.standing is not None:
+            added = self.standing.added.get(BATCHES)
+            if added is None:
+                expected = f"a {BATCHES}, as `walras deploy --contracts {BATCHES}` adds it"
+                raise InputError(str(self.standing.manifest), [Fault("additions", BATCHES, "missing", expected)])
+            return Contract(BATCHES, self.standing.addresses.chain_id, added.address)
         admin = self.keys.admin.address if self.roll is None else self.roll.admin
         return planned_batches(admin, Genesis(()).chain_id)
 
@@ -132,8 +142,13 @@ def exchange_credential(community: Community, operator: Key, exchange: str) -> s
     return issue_access(operator, exchange, RIGHTS, grid.origin, until)
 
 
-def appointment(community: Community, roll: Path | None = None) -> Appointment:
-    """All that follows from the community, and from the roll where there is one."""
+def appointment(community: Community, roll: Path | None = None, manifest: Path | None = None) -> Appointment:
+    """All that follows from the community, from the roll where there is one, and from the manifest of contracts that stand."""
+    standing = None if manifest is None else read_standing(manifest)
+    return replace(_appointment(community, roll), standing=standing)
+
+
+def _appointment(community: Community, roll: Path | None) -> Appointment:
     seed = run_seed(community)
     trading, keys = Trading(community), ledger_keys(seed)
     if roll is None:

@@ -26,12 +26,14 @@ from walras.exchange.phases import EventKind
 from walras.exchange.sealed import Private
 from walras.exchange.statement import make_statement, opened_terms, statement_to_json
 from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
+from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.runner import COMMUNITY, PUBLIC
 
 REPORT = "report.html"
+MESSAGES = "balance*.sqlite"
 STORES = ("gateway*.sqlite", "oracle-*.sqlite")
-"""Stores of readings that gateway and oracles keep in a run's folder."""
+"""Stores of readings that gateway and oracles keep in a run's folder; that of a balance oracle's messages is in `MESSAGES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: d
     record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
     files = _redact(run, member, account)
     readings = {path.name: _forget_readings(path, master, account) for path in _stores(run)}
+    readings |= {path.name: _forget_messages(path, account) for path in sorted(run.glob(MESSAGES))}
     return Forgotten(account, journal.forget(account), readings, files)
 
 
@@ -199,6 +202,14 @@ def _forget_readings(path: Path, master: bytes, account: int) -> int:
     store = ReadingStore(path, master, {})
     try:
         return store.forget_member(account) if store.knows(account) else 0
+    finally:
+        store.close()
+
+
+def _forget_messages(path: Path, account: int) -> int:
+    store = MessageStore(path)
+    try:
+        return store.forget(account)
     finally:
         store.close()
 

@@ -39,7 +39,7 @@ from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken,
 from walras.metering.identity import PublicKey, key_id
 from walras.metering.merkle import root_of
 from walras.metering.meter_exchange import Generations, with_old_energy
-from walras.metering.oracle import Signer, Vote
+from walras.metering.oracle import Signer, Vote, own_digest
 from walras.metering.proofs.day import DAY_SLOTS
 from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
 from walras.metering.reading import split_reading
@@ -358,7 +358,7 @@ class OracleNode:
             return self.days(range(slot, slot + second), salts)
         if asked.right is Right.VOTE:
             vote = self.vote(slot, salts)
-            return vote.root + vote.signature
+            return vote.root + vote.signature + own_digest(vote.oracle, slot, self.readings_of(slot).leaves)
         raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:

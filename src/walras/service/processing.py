@@ -46,7 +46,7 @@ _READING = Held(
     "`walras forget`",
 )
 _PUBLIC = Held(
-    "orders, fills, energy and payments by account number; roots, signatures, transactions, acts",
+    "orders, fills, energy and payments by account number; roots, signatures, transactions, acts; published statistics",
     "members, as account numbers",
     ("settlement", "billing"),
     "everybody",
@@ -138,7 +138,20 @@ _READING_STORE: dict[str, Held] = {
     "refused.count": _TECHNICAL,
     **{f"access.{name}": _ACCESS for name in ("number", "at", "holder", "right", "slot", "allowed")},
 }
-_PATTERNS = {"gateway*.sqlite": _READING_STORE, "oracle-*.sqlite": _READING_STORE}
+_MASKED = Held(
+    "a meter's key for pairwise masks, its masked readings and shares, under its signature: a sum comes of all of them together",
+    "members",
+    ("settlement", "balance"),
+    "balance oracle",
+    "masked: a contribution is a uniformly random number; shares sealed for one neighbour each",
+    "`walras forget`",
+)
+_MESSAGE_STORE: dict[str, Held] = {
+    **{f"message.{name}": _TECHNICAL for name in ("slot", "kind", "device")},
+    "message.encoded": _MASKED,
+    **{f"access.{name}": _ACCESS for name in ("number", "at", "holder", "right", "slot", "allowed")},
+}
+_PATTERNS = {"gateway*.sqlite": _READING_STORE, "oracle-*.sqlite": _READING_STORE, "balance*.sqlite": _MESSAGE_STORE}
 _PASSING = ("*-wal", "*-shm", "*.partial")
 """Files of a database that is open, or of a write that was cut off: same content as what they belong to."""
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
+from typing import Any
 
 import cbor2
 
@@ -26,6 +27,7 @@ from walras.metering import Refusal, SlotReadings, Vote
 from walras.metering.access import Right, sign_request
 from walras.metering.feeder import FeederCheck
 from walras.metering.merkle import root_of
+from walras.metering.oracle import own_digest
 from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import leaf_salt
 from walras.service.access_log import act_of_log
@@ -72,6 +74,7 @@ class RemoteMetering:
         self._further = further
         self._a, self._nodes, self._secrets, self._clock = appointment, nodes, secrets, clock
         self._credential = appointment.exchange_credential
+        self._leaves: tuple[int, tuple[bytes, ...]] = (-1, ())
 
     def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
         """As `MeteringPath.take`: sent as the clock comes to it, acknowledged by the oracles, closed by their deadline."""
@@ -80,7 +83,9 @@ class RemoteMetering:
             self._clock.move(end + timedelta(seconds=delay))
             self._hand_on(slot, [one for one, its in zip(batch, after_s, strict=True) if its == delay])
         self._clock.move(end + timedelta(seconds=self._a.terms.metering_deadline_s) + PAST)
-        return self._agreed(slot, [report for _, report in self._reports(slot)])
+        closed = self._agreed(slot, [report for _, report in self._reports(slot)])
+        self._leaves = slot, closed[0].leaves
+        return closed
 
     def _hand_on(self, slot: int, batch: Sequence[bytes]) -> None:
         for at in range(0, len(batch), CHUNK):
@@ -89,12 +94,18 @@ class RemoteMetering:
 
     def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
         """The nodes keep their own memory."""
+        self._leaves = slot, readings.leaves
 
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
-        """The votes of all oracles, or of those that answer in time."""
+        """The votes of all oracles, or of those that answer in time; of none that cannot show that it holds the readings.
+
+        Beside its vote an oracle gives its own digest of them, which nobody makes from a root or from another's digest.
+        """
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.VOTE, slot.to_bytes(8, "big") + salts)
-        return [Vote(n, slot, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+        held, leaves = self._leaves
+        own = [own_digest(n, slot, leaves) if held == slot else b"" for n in self._numbers]
+        return [Vote(n, slot, a[:32], a[32:-32]) for n, a in answers if len(a) == 64 + SIGNATURE_BYTES and a[-32:] == own[n]]
 
     def sign_batch(self, slots: Sequence[BatchSlot], made: MadeBatch, contract: Contract) -> list[tuple[str, bytes]]:
         """Each oracle settles the slots again on its own readings; its word counts where it comes to the same batch."""
@@ -206,18 +217,22 @@ class RemoteMetering:
         return self._ask_all(Right.READ, slot.to_bytes(8, "big"))
 
     def _agreed(self, slot: int, reports: Sequence[bytes]) -> Closed:
-        """The readings that a quorum reports; MeteringError where none has one."""
-        by_root: dict[bytes, list[list[object]]] = {}
+        """The readings that a quorum reports, and of these what most say of refusals and the balance: no one's word alone counts.
+
+        MeteringError where no quorum has the same readings.
+        """
+        by_root: dict[bytes, list[list[Any]]] = {}
         for report in reports:
             leaves, refused, balance, delays = cbor2.loads(report)
             by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance, delays])
         for same in by_root.values():
             if len(same) >= self._a.terms.quorum:
-                leaves, refused, balance, _ = same[0]
-                counts = {Refusal(reason): count for reason, count in refused.items()}  # type: ignore[attr-defined]
-                check = None if balance is None else FeederCheck(*balance)  # type: ignore[misc]
-                heard = zip(*(report[3] for report in same), strict=True)
-                return readings_of_leaves(slot, leaves), counts, check, [_median(delays) for delays in heard]  # type: ignore[arg-type]
+                refused = _most([refused for _, refused, _, _ in same])
+                balance = _most([balance for _, _, balance, _ in same])
+                counts = {Refusal(reason): count for reason, count in refused.items()}
+                check = None if balance is None else FeederCheck(*balance)
+                heard = zip(*(delays for _, _, _, delays in same), strict=True)
+                return readings_of_leaves(slot, same[0][0]), counts, check, [_median(delays) for delays in heard]
         raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
 
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
@@ -265,6 +280,11 @@ def _median(delays: Sequence[int | None]) -> int | None:
     """The middle one, the lower of two: no oracle alone says when a meter was heard. None where no oracle heard it."""
     heard = sorted(delay for delay in delays if delay is not None)
     return heard[(len(heard) - 1) // 2] if heard else None
+
+
+def _most(said: Sequence[Any]) -> Any:
+    """What most say; the first of them where two are said as often."""
+    return max(said, key=said.count)
 
 
 def _silent(node: str, at: datetime) -> Act:

@@ -1,6 +1,6 @@
 """The report's section on what the chain costs: as it was settled, the other way, and beside what the members gain.
 
-The rule: gas of the way in which the run was settled comes from its own receipts, gas of the other way from the constants of
+The rule: gas of the way in which the run was settled comes from its own receipts, gas of the other way is counted by
 `ledger.costs`; what gas costs is an assumption that the reader can change, and says so.
 """
 
@@ -40,11 +40,11 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
     ]
     until = "" if slots == data.trust.settled else f" for the {slots:,} slots posted so far"
     origin = (
-        "Slot by slot: the receipts of this run. In batches: counted from receipts of the same positions on a node"
+        "Slot by slot: the receipts of this run. In batches: counted from the calldata of the same positions"
         if used is None
         else f"In batches: the receipts of this run{until}, published by {used.publish} "
         f"(estimate with calldata: {estimate.gas:,} gas). "
-        "Slot by slot: counted from receipts of the same positions on a node"
+        "Slot by slot: counted from the calldata of the same positions"
     )
     per_gwei = price_of_gas(batched.gas, CostTerms(WEI_PER_GWEI, terms.coin_nano, terms.batch_slots))
     ends = (
@@ -52,15 +52,16 @@ def chain_costs(data: ReportData, terms: CostTerms) -> str:
     )
     break_even = f" With a coin at that price, {ends}." if ends else ""
     return f"""<section id="chain"><p class="eyebrow">Chain</p><h2>Settled slot by slot takes {fewer} of batches</h2>
-<p>At {gwei} for a unit of gas and {coin} for a coin, which are assumptions: <code>walras report RUN --gas-gwei G
---coin-price P --batch-slots N</code> counts with others. On a permissioned chain gas is free.{break_even}</p>
+<p>At {gwei} for a unit of gas and {coin} for a coin, which are assumptions: <code>walras report RUN</code> counts with others by
+<code>--gas-gwei G</code>, <code>--coin-price P</code> and <code>--batch-slots N</code>.
+On a permissioned chain gas is free.{break_even}</p>
 {table(head, rows)}
 <p class="note under">{origin}; every position is published, and anybody can prove a wrong one.</p></section>"""
 
 
 def _costs(data: ReportData, terms: CostTerms, settled: int) -> tuple[Cost, Cost, Cost]:
     """Direct, batched, and batched by the estimate alone, of `settled` slots: in batches, those that are posted."""
-    slots, batches = [data.terms.accounts] * settled, data.terms.batches
+    slots, batches = data.trust.positions.slots(settled), data.terms.batches
     if batches is None:
         direct, batched = settlement_costs(slots, terms, data.trust.gas)
         return direct, batched, batched

@@ -27,18 +27,22 @@ from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
 from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import ACT, BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.ordered import Outcome, bounds_of, ordered_from_public, outcomes
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, orders_from_public
+from walras.exchange.publishing import budgets
+from walras.exchange.settled_positions import SettledPositions
 from walras.exchange.settlement import positions_of
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
 from walras.grid import Flow, Network
 from walras.ledger.keys import SIGNATURE_BYTES
+from walras.metering.privacy import Budget
+from walras.study.balance_lines import FeederBalance
 from walras.study.ordered_lines import holders_of
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
@@ -74,8 +78,13 @@ class Trust:
     batch_gas: list[int] = field(default_factory=list)
     batched: int = 0
     settled: int = 0
+    balance: FeederBalance = field(default_factory=FeederBalance)
     ordered: list[Outcome] = field(default_factory=list)
     holders: dict[int, str] = field(default_factory=dict)
+    positions: SettledPositions = field(default_factory=SettledPositions)
+    masked_sums: int = 0
+    masked_gaps: int = 0
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +241,17 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
     books: list[Book] = []
     wires: list[WiresSlot] = []
     soc, alone_soc = trading.initial_soc, trading.initial_soc
-    for s in settled_slots(terms, _tally(entries, trust)):
+    acts: list[Entry] = []
+    for s in settled_slots(terms, _tally(_kept_acts(entries, acts), trust)):
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
+        trust.balance.add(s)
         trust.ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         on_wires = recorded_wires(terms, s.slot, s.events)
         if on_wires is not None:
             wires.append(on_wires)
+    if terms.publishing is not None:
+        trust.budgets = tuple(budgets(terms, acts).values())
     if not books:
         raise JournalError("no slot of this run is settled yet", way_out="let `walras run` go on")
     return _finish(community, terms, trading, trust, sums, (books, wires), (soc, alone_soc))
@@ -246,6 +259,14 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
 
 def _zeros(*shape: int) -> Int64:
     return np.zeros(shape, dtype=np.int64)
+
+
+def _kept_acts(entries: Iterator[Entry], acts: list[Entry]) -> Iterator[Entry]:
+    """Pass on `entries`, keeping the acts among them."""
+    for entry in entries:
+        if entry.kind == ACT:
+            acts.append(entry)
+        yield entry
 
 
 def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
@@ -256,6 +277,7 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         trust.entries, trust.head = trust.entries + 1, entry.hash
         trust.transactions += len(p.get("transactions", ()))
         trust.holders |= holders_of([entry])
+        trust.positions.add(entry)
         if entry.kind == LEDGER_DEPLOYED:
             trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
         elif entry.kind == ESCROW_PAID:
@@ -269,6 +291,9 @@ def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
             trust.admitted += p["admitted"]
             for reason, count in p["refused"].items():
                 trust.refused[reason] = trust.refused.get(reason, 0) + count
+            gap = (p.get("masked") or {}).get("gap_wh")
+            trust.masked_sums += gap is not None
+            trust.masked_gaps += gap not in (None, [0, 0])
         elif entry.kind == EventKind.ATTESTED.value:
             trust.attestations += len(p["signatures"]) // (2 * SIGNATURE_BYTES)
         elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:

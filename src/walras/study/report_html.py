@@ -23,9 +23,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, last_is_sum: bo
     for number, row in enumerate(rows):
         mark = ' class="sum"' if last_is_sum and number == len(rows) - 1 else ""
         lines.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>")
-    heads = "".join(f"<th>{cell}</th>" for cell in head)
+    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     kind = ' class="facts-table"' if words else ""
-    return f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    whole = f"<table{kind}><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return scrolled(whole, f"table by {head[0]}")
+
+
+def scrolled(inside: str, label: str, shape: str = "") -> str:
+    """What may be wider than a phone, in a box that scrolls, by keys too."""
+    kind = f"scroll {shape}".rstrip()
+    return f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(label, quote=True)}">{inside}</div>'
 
 
 def linked(text: str) -> str:

@@ -15,7 +15,7 @@ from walras.exchange.terms import FIRM
 from walras.study.ordered_lines import ordered_rows
 from walras.study.report_data import ReportData, World
 from walras.study.report_headlines import Headlines, kind_of
-from walras.study.report_html import amount, figure, linked, money, table
+from walras.study.report_html import amount, figure, linked, money, scrolled, table
 from walras.tariffs.bill import ACCOUNTS
 from walras.units import NANO, Int64, checked_sum, format_energy
 
@@ -120,11 +120,27 @@ def _member_table(data: ReportData, kinds: Sequence[str]) -> str:
         cells += [f'<td data-v="{int(v[m])}">{amount(int(v[m]))}</td>' for v in worths]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     heads = "".join(
-        f'<th{" class=text" if 0 < i < 3 else ""}><button type="button">{name}</button></th>' for i, name in enumerate(names)
+        f'<th scope="col"{" class=text" if 0 < i < 3 else ""}><button type="button">{name}</button></th>'
+        for i, name in enumerate(names)
     )
+    whole = f'<table id="member-table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f"""<div class="tools"><h3>Every member, in {escape(data.terms.currency)}</h3>
 <input type="search" id="member-search" placeholder="find a member, kind, contract" aria-label="find a member"></div>
-<div class="scroll high"><table id="member-table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>"""
+{scrolled(whole, "table of every member", "high")}
+<p class="note under">A negative bill is paid out to the member.</p>"""
+
+
+def _stored(data: ReportData, h: Headlines, cash_nano: int) -> str:
+    """What batteries hold more or less at the end, beside what members pay less (`cash_nano` > 0) or more."""
+    left = checked_sum(data.with_market.left_nano) - checked_sum(data.without.left_nano)
+    if not left:
+        return ""
+    held = f"batteries hold {'less' if left < 0 else 'more'} at the end than they would have without the market"
+    if (left < 0) == (cash_nano < 0):
+        said = f"Besides, {held}, worth {money(abs(left), data)}"
+    else:
+        said = f"{money(abs(left), data)} of it is worth of energy that {held}"
+    return f" {said}; together members {'gain' if h.gain_nano >= 0 else 'lose'} {money(abs(h.gain_nano), data)}."
 
 
 def money_section(data: ReportData, h: Headlines) -> str:
@@ -154,13 +170,7 @@ def money_section(data: ReportData, h: Headlines) -> str:
     ]
     takers = [f"the {titles[name]} {money(int(change[i]), data)} more" for i, name in enumerate(ACCOUNTS) if change[i] > 0]
     title = f"Members pay {money(abs(cash), data)} {'less' if cash >= 0 else 'more'}"
-    left = checked_sum(data.with_market.left_nano) - checked_sum(data.without.left_nano)
-    stored = ""
-    if left:
-        stored = (
-            f" {money(abs(left), data)} of it is worth of energy that batteries hold {'less' if left < 0 else 'more'} at "
-            f"the end than they would have without the market; {money(h.gain_nano, data)} is gain."
-        )
+    stored = _stored(data, h, cash)
     words = (
         f"Money moves, none is made: {'; '.join([*givers, *takers]) or 'nobody receives less or more'}. A neighbour's kWh "
         f"bears the reduced fees and levies of the local tariff, and the supplier neither sells it nor pays feed-in for it."
@@ -198,7 +208,9 @@ def trust(data: ReportData) -> str:
             f"oracle signatures ({len(data.terms.oracles)} oracles, {data.terms.quorum} needed)",
             f"{t.attestations:,} over {t.settled:,} roots",
         ],
+        *([escape(words) for words in row] for row in t.balance.rows(named)),
         *([escape(words) for words in row] for row in ordered_rows(t.ordered, t.holders, data.terms.grid, named)),
+        *([["masked sums of the feeder", _masked(data)]] if data.terms.balance_oracle else []),
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
         *_gas(data),
@@ -213,7 +225,29 @@ def trust(data: ReportData) -> str:
 hashes; the first command checks all of it and runs the contract again, the second proves one member's bill against it.</p>
 <pre>walras audit RUN
 walras bill RUN {example}</pre>
-{table(["what", "how much"], rows, words=True)}</section>"""
+{table(["what", "how much"], rows, words=True)}{_published(data)}</section>"""
+
+
+def _masked(data: ReportData) -> str:
+    """Of how many slots the balance oracle knows the sum, and whether those are what settled."""
+    t = data.trust
+    met = "each what its contributors' readings come to" if t.masked_gaps == 0 else f"{t.masked_gaps:,} of them not what settled"
+    return f"{t.masked_sums:,} of {t.settled:,} slots, {met}" if t.masked_sums else f"none of {t.settled:,} slots"
+
+
+def _published(data: ReportData) -> str:
+    """The privacy budget of each period, and what was published under it."""
+    if not data.trust.budgets:
+        return ""
+    rows = [
+        [budget.period, *(f"{float(part):g}" for part in (budget.epsilon, budget.spent, budget.left)), escape(names or "nothing")]
+        for budget in data.trust.budgets
+        for names in [", ".join(one.name for one in budget.released)]
+    ]
+    return f"""<h3>What was published of the community</h3>
+<p>Statistics are published with noise, so that none is more than e<sup>ε</sup> times likelier with a member's data than with any
+other's; of each period's budget of ε there is left what the record has not spent. Their answers stand in the record.</p>
+{table(["period", "budget ε", "spent", "left", "published"], rows, words=True)}"""
 
 
 def _settled(data: ReportData) -> str:

@@ -77,6 +77,8 @@ def _cards(data: ReportData, h: Headlines) -> list[str]:
         )
     worse = "no member is worse off" if h.worse_off == 0 else f'<span class="bad">{_worse(h.worse_off)}</span>'
     gain = money(h.gain_nano, data).replace(f" {data.terms.currency}", f" <small>{escape(data.terms.currency)}</small>")
+    if h.gain_nano < 0:
+        gain = f'<span class="bad">{gain}</span>'
     imports, exports = h.peak_import_kw.with_market or 0.0, h.peak_export_kw.with_market or 0.0
     if exports > imports:
         peak, words = (
@@ -197,7 +199,8 @@ def trades(data: ReportData) -> str:
         return '<section id="trades"><p class="eyebrow">Who supplied whom</p><h2>Nothing was traded</h2></section>'
     order = np.argsort(-sold, kind="stable")
     count = int(np.searchsorted(np.cumsum(sold[order]), total / 2)) + 1
-    title = f"{int((sold > 0).sum())} members sold to {int((bought > 0).sum())}; {count} sold half of it"
+    one_or_more = "one of them" if count == 1 else f"{count} of them"
+    title = f"{int((sold > 0).sum())} members sold to {int((bought > 0).sum())}; {one_or_more} sold half of it"
     first = f"{escape(data.community.members[int(order[0])].id)} sold most: {format_energy(int(sold[order[0]]), 1)}"
     caption = (
         "Energy that counts, over the whole run. The auction pairs nobody, so pairs are drawn by a written rule: buyers and "

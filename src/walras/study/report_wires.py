@@ -145,6 +145,8 @@ def price_map(data: ReportData) -> Figure:
         "currentvalue": {"prefix": "hour from "},
         "pad": {"t": 10},
         "tickcolor": "$muted",
+        "bgcolor": "$line",
+        "bordercolor": "$muted",
     }
     return {
         "data": [*_branch_traces(data, xy, loads[start]), _bus_trace(data, xy, means, loads[start], start), *legend],

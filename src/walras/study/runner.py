@@ -109,9 +109,6 @@ class Run:
             community = with_mechanism(community, options.mechanism)
         self.community = with_period(community, start=options.start, days=options.days)
         standing = standing_of(self.community, community_path, options)
-        if standing is not None and path is not None:
-            expected = "none over a gateway and oracles of their own: they sign for contracts of the run's own"
-            raise InputError(str(community_path), [Fault("[ledger] or --manifest", "manifest", str(standing.manifest), expected)])
         if self.community.metering.aggregation == MASKED and path is not None and balance is None:
             expected = "none over a gateway and oracles of their own without a balance oracle of its own (--balance)"
             raise InputError(str(community_path), [Fault("[metering]", "aggregation", MASKED, expected)])
