@@ -23,10 +23,11 @@ from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import ActKind, act_from_public
 from walras.exchange.audit_accounts import AccountsAudit, check_opening
 from walras.exchange.audit_batches import BatchAudit
+from walras.exchange.audit_wires import check_cleared, check_held
 from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
-from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
+from walras.exchange.curtailment import recorded_wires
 from walras.exchange.days import check_all_committed, check_days
 from walras.exchange.edits import SeenAct, check_edit_act, edits_in_time, final_with
 from walras.exchange.extras import extra_for
@@ -77,7 +78,6 @@ from walras.ledger.keys import SIGNATURE_BYTES
 from walras.market.recheck import recheck
 from walras.market.registry import mechanism_named
 from walras.tariffs.bill import BillLayout
-from walras.units import Int64
 
 Public = Mapping[str, Any]
 Events = Mapping[EventKind, Entry]
@@ -264,26 +264,8 @@ class Audit:
         self.report.count("clearings against their rule")
 
     def _check_curtailment(self, slot: int, events: Events) -> None:
-        wires = recorded_wires(self._terms, slot, events)
-        assert wires is not None
-        findings = check_wires(self._terms, wires)
-        if findings:
-            raise AuditError(f"slot {slot}: the wires were not cleared by the rule: " + "; ".join(map(str, findings)), thing=slot)
+        check_cleared(self._terms, slot, events)
         self.report.count("clearings on the wires")
-
-    def _check_wires_held(self, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
-        """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
-        allowed = np.maximum(-wires.intended.net_wh - wires.curtailed_wh - wires.moved_wh, 0)
-        over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
-        if over.size:
-            who = int(over[0])
-            raise AuditError(
-                f"slot {slot}: account {who} fed in {int(exports[who])} Wh, the wires allowed {int(allowed[who])}", thing=slot
-            )
-        broken = limits_broken(self._terms, imports - exports, wires.intended.reactive_var, wires.clearing)
-        if broken:
-            raise AuditError(f"slot {slot}: a limit is broken and nobody said so: " + "; ".join(broken), thing=slot)
-        self.report.count("slots within the limits of the wires")
 
     def _check_attestation(self, slot: int, events: Events) -> None:
         attested = events[EventKind.ATTESTED].public
@@ -317,7 +299,8 @@ class Audit:
         for outcome in outcomes(slot, events[EventKind.SLOT_OPENED].public, imports - exports):
             self.report.count("orders to devices not kept by the meter" if outcome.beyond_wh else "orders to devices kept")
         if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
-            self._check_wires_held(slot, wires, imports, exports)
+            check_held(self._terms, slot, wires, imports, exports)
+            self.report.count("slots within the limits of the wires")
         elif wires is not None:
             self.report.count("slots with substitutes, their limits not checked")
         for name, computed in (("cash_nano", again.cash_nano), ("energy_wh", again.energy_wh)):
@@ -366,7 +349,8 @@ class Audit:
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)
         if wires is not None and after.admitted == self._terms.members:
-            self._check_wires_held(slot, wires, after.import_wh, after.export_wh)
+            check_held(self._terms, slot, wires, after.import_wh, after.export_wh)
+            self.report.count("slots within the limits of the wires")
         self._execute(entry)
         if self._batches is not None:
             was = self._batches.settled(slot)
