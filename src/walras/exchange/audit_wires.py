@@ -24,7 +24,7 @@ def check_cleared(terms: Terms, slot: int, events: Mapping[EventKind, Entry]) ->
 
 
 def check_held(terms: Terms, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
-    """With every reading there [Wh, members]: AuditError where somebody fed in more than it might, or the metered flow breaks a limit
+    """With every reading there [Wh, members]: AuditError where somebody fed in more than it might, or the flow breaks a limit
     that nobody said was broken.
     """
     allowed = np.maximum(-wires.intended.net_wh - wires.curtailed_wh - wires.moved_wh, 0)
