@@ -21,7 +21,7 @@ import numpy as np
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import ActKind, act_from_public
-from walras.exchange.audit_accounts import AccountsAudit, check_opening
+from walras.exchange.audit_accounts import AccountsAudit, check_opening, receipt_of
 from walras.exchange.audit_batches import BatchAudit
 from walras.exchange.audit_wires import check_cleared, check_held
 from walras.exchange.batching import BatchSlot, settled_again
@@ -61,7 +61,6 @@ from walras.ledger import (
     Header,
     LedgerAddresses,
     ReadableChain,
-    Receipt,
     attestation_digest,
     commitment_of,
     correction_of,
@@ -70,7 +69,6 @@ from walras.ledger import (
     recover_address,
     revision_of,
     slot_commitment,
-    transaction_hash,
 )
 from walras.ledger.batches import NAME
 from walras.ledger.calls import Contract
@@ -213,7 +211,7 @@ class Audit:
 
     def _execute(self, entry: Entry) -> None:
         for transaction in entry.public["transactions"]:
-            receipt = self._receipt_of(bytes.fromhex(transaction["raw"]), transaction["time"])
+            receipt = receipt_of(self._chain, transaction, alone=self._given_chain is None)
             if receipt is None:
                 raise AuditError(f"entry {entry.seq} ({entry.kind}): its transaction is not on the chain", thing=entry.seq)
             if receipt.refusal is not None:
@@ -222,12 +220,6 @@ class Audit:
             self.report.transactions += 1
             self.report.gas += receipt.gas_used
             self.report.count("transactions executed again" if self._given_chain is None else "transactions on the chain")
-
-    def _receipt_of(self, raw: bytes, time: int) -> Receipt | None:
-        """Executed again in memory; on a given chain looked up: an audit sends nothing."""
-        if self._given_chain is None:
-            return self._chain.send(raw, timestamp=time)
-        return self._chain.receipt(transaction_hash(raw))
 
     def _check_ordered(self, slot: int, opened: Public, state: ExchangeState) -> None:
         """The orders to devices that hold are those that the acts before it give, no more and no fewer."""
