@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from walras.errors import JournalError
+from walras.errors import AuditError, JournalError
 from walras.exchange.ordered import (
     Commands,
     InForce,
     after_act,
     bounds_of,
+    check_book,
     in_force,
     ordered_from_public,
     ordered_to_public,
     outcomes,
 )
+from walras.market.orders import BUY, SELL, make_orders
 from walras.slots import SlotGrid
 from walras.strategies.commanded import UNBOUND
 
@@ -99,6 +101,17 @@ def test_the_record_of_a_slot_has_them_and_nothing_where_nobody_is_bound() -> No
     assert (bounds.low_wh.tolist(), bounds.high_wh.tolist()) == ([-1_000, -UNBOUND], [UNBOUND, UNBOUND])
     (outcome,) = outcomes(10, ordered_to_public(found), np.array([-1_200, -5_000]))
     assert (outcome.net_wh, outcome.beyond_wh) == (-1_200, -200)
+
+
+def test_a_book_beyond_a_bound_is_found_and_one_at_it_is_not() -> None:
+    opened = ordered_to_public(in_force(after(CONSENT, order(-4_000, 400)), GRID, 10))
+    for sold, bought, fine in ((1_000, 100, True), (1_001, 100, False), (1_000, 101, False)):
+        book = make_orders([SELL, BUY, BUY], [sold, bought, 9_000], [1, 2, 3], participant=[0, 0, 1])
+        if fine:
+            check_book(10, opened, book, 2)
+        else:
+            with pytest.raises(AuditError, match="more than was ordered"):
+                check_book(10, opened, book, 2)
 
 
 @pytest.mark.parametrize(
