@@ -48,7 +48,7 @@ from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.opening import check_node, opening_from_public
-from walras.exchange.ordered import in_force, ordered_from_public, outcomes, unruly_orders
+from walras.exchange.ordered import check_book, check_ordered, outcomes
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.publishing import check_published
@@ -223,11 +223,9 @@ class Audit:
 
     def _check_ordered(self, slot: int, opened: Public, state: ExchangeState) -> None:
         """The orders to devices that hold are those that the acts before it give, no more and no fewer."""
-        due, said = in_force(state.commands, self._terms.grid, slot), ordered_from_public(opened)
-        if due != said:
-            raise AuditError(f"slot {slot}: it opened under the orders {list(said)}, by the acts there are {list(due)}", thing=slot)
+        due = check_ordered(state.commands, self._terms.grid, slot, opened)
         if due:
-            self.report.count("orders to devices in force", len(due))
+            self.report.count("orders to devices in force", due)
 
     def _check_commitments(self, slot: int, events: Events) -> None:
         revealed = events[EventKind.ORDERS_REVEALED].public
@@ -238,10 +236,7 @@ class Audit:
             if seen != promised:
                 raise AuditError(f"slot {slot}: order {int(orders.id[row])} is not the one that was sealed", thing=slot)
         self.report.count("sealed orders opened", len(sealed))
-        ordered = ordered_from_public(events[EventKind.SLOT_OPENED].public)
-        unruly = unruly_orders(ordered, orders, self._terms.members)
-        if unruly:
-            raise AuditError(f"slot {slot}: accounts {unruly} offered or asked for more than was ordered of them", thing=slot)
+        check_book(slot, events[EventKind.SLOT_OPENED].public, orders, self._terms.members)
 
     def _check_clearing(self, slot: int, events: Events) -> None:
         orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
