@@ -48,7 +48,7 @@ from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, 
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.exchange_book import ExchangeBook
-from walras.service.frames import ANSWER, BATCH, EDIT, EXCHANGE, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.frames import ANSWER, BATCH, EDIT, EXCHANGE, REQUEST, SORRY, VOTE, host_of, read_frame, write_frame
 from walras.service.oracle_batches import BatchDuty, batch_word
 from walras.service.oracle_words import (
     Words,
@@ -60,6 +60,7 @@ from walras.service.oracle_words import (
     may_be_late,
     take_edit,
 )
+from walras.service.rate_limits import TOO_FAST, HostLimits
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
 
@@ -97,9 +98,16 @@ class OracleNode:
     """What the process holds: its duty, store, signer, clock. One per process."""
 
     def __init__(
-        self, duty: Duty, store: ReadingStore, sign: Signer, clock: Callable[[], datetime], pool: Executor | None = None
+        self,
+        duty: Duty,
+        store: ReadingStore,
+        sign: Signer,
+        clock: Callable[[], datetime],
+        pool: Executor | None = None,
+        limits: HostLimits | None = None,
     ) -> None:
         self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
+        self._limits = limits
         self._rules, self._devices = duty.rules, len(duty.registry.keys)
         self._revoked: set[int] = set()
         self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
@@ -308,6 +316,9 @@ class OracleNode:
         """Serve one connection: batches acknowledged by their number, votes by root and signature."""
         try:
             while (frame := await read_frame(reader, MAX_FRAME)) is not None:
+                if self._limits is not None and not self._limits.admits(host_of(writer)):
+                    await write_frame(writer, SORRY, TOO_FAST.encode())
+                    continue
                 try:
                     answer = self._reply(*frame)
                 except (MeteringError, PhaseError) as why:
