@@ -109,6 +109,7 @@ def balance(
     clock: Path | None = None,
     key: Path | None = None,
     roll: Path | None = None,
+    manifest: Path | None = None,
 ) -> None:
     """The balance oracle: learns what a feeder's homes took and gave together, and no home's reading. A process of its own.
 
@@ -126,10 +127,12 @@ def balance(
         File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    manifest
+        Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
     """
-    from walras.commands.nodes import balance_command
+    from walras.commands.nodes import OracleKeys, balance_command
 
-    balance_command(community, store, listen, clock, key, roll)
+    balance_command(community, store, listen, clock, OracleKeys(key, None, roll, manifest))
 
 
 @group.command
