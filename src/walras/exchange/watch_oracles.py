@@ -1,8 +1,9 @@
-"""A watchtower for readings' roots: the oracle that signed two of them for one slot is convicted by its own two signatures.
+"""A watchtower for readings' roots: the oracle that signed two of them for one slot, or one correction of it, is convicted by its
+own two signatures.
 
-Signatures are heard where they are public: in a run's record, in the calldata of a settlement, and in whatever other copy of the
-record is at hand; an operator who shows different people different records needs oracles that sign both. A member who holds its
-own statement can have a reading of another slot convicted, too (`foreign_readings`).
+Signatures are heard where they are public: in a run's record, in the calldata of settlements and corrections, and in whatever
+other copy of the record is at hand; an operator who shows different people different records needs oracles that sign both. A
+member who holds its own statement can have a reading of another slot convicted, too (`foreign_readings`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 from eth_abi.abi import decode
 
 from walras.errors import LedgerError
-from walras.exchange.fold import LEDGER_DEPLOYED
+from walras.exchange.fold import LEDGER_DEPLOYED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.phases import EventKind
-from walras.ledger import ReadableChain, SigningKey, attestation_digest, recover_address
+from walras.ledger import ReadableChain, SigningKey, attestation_digest, correction_digest, recover_address
 from walras.ledger.abi import artifact
 from walras.ledger.calls import Contract
 from walras.ledger.false_roots import WrongSlot, prove_false
@@ -29,7 +30,7 @@ from walras.metering.merkle import Proof
 
 @dataclass(frozen=True, slots=True)
 class Sworn:
-    """That `oracle` signed a root for a slot."""
+    """That `oracle` signed a root for a slot, or for a correction of it."""
 
     oracle: str
     signed: SignedRoot
@@ -52,37 +53,43 @@ def sworn_in_record(record: Iterable[Entry]) -> list[Sworn]:
         if entry.kind == LEDGER_DEPLOYED:
             at = entry.public["chain_id"], entry.public["settlement"]
         if entry.kind == EventKind.ATTESTED.value and entry.slot is not None and at is not None:
-            root, joined = bytes.fromhex(entry.public["root"]), bytes.fromhex(entry.public["signatures"])
-            found += _sworn(at, entry.slot, root, joined)
+            found += _sworn(at, entry.slot, *_root_and_signatures(entry))
+        if entry.kind == SLOT_CORRECTED and at is not None:
+            found += _sworn(at, entry.public["slot"], *_root_and_signatures(entry), entry.public["revision"])
     return found
+
+
+def _root_and_signatures(entry: Entry) -> tuple[bytes, bytes]:
+    return bytes.fromhex(entry.public["root"]), bytes.fromhex(entry.public["signatures"])
 
 
 def sworn_on_chain(chain: ReadableChain, settlement: str) -> list[Sworn]:
-    """The same from the calldata of every settled slot."""
-    code = artifact("Settlement")
-    topic = next(t for t, event in code.events.items() if event.name == "SlotSettled")
-    signature = code.functions["settleSlot"]
-    found = []
-    for one in chain.logs(settlement, topic):
-        data = chain.calldata(one.transaction_hash)
-        if data[:4] == signature.hash[:4]:
-            slot, header, _, joined = decode(signature.inputs, data[4:])
-            found += _sworn((chain.chain_id, settlement), slot, header[0], joined)
+    """The same from the calldata of every slot settled and every correction."""
+    code, found = artifact("Settlement"), []
+    for event, function in (("SlotSettled", "settleSlot"), ("SlotCorrected", "correctSlot")):
+        topic = next(t for t, known in code.events.items() if known.name == event)
+        signature = code.functions[function]
+        for one in chain.logs(settlement, topic):
+            data = chain.calldata(one.transaction_hash)
+            if data[:4] == signature.hash[:4]:
+                slot, header, _, joined = decode(signature.inputs, data[4:])
+                revision = int.from_bytes(one.log.topics[2], "big") if event == "SlotCorrected" else 0
+                found += _sworn((chain.chain_id, settlement), slot, header[0], joined, revision)
     return found
 
 
-def _sworn(at: tuple[int, str], slot: int, root: bytes, joined: bytes) -> list[Sworn]:
-    digest = attestation_digest(*at, slot, root)
+def _sworn(at: tuple[int, str], slot: int, root: bytes, joined: bytes, revision: int = 0) -> list[Sworn]:
+    digest = correction_digest(*at, slot, revision, root) if revision else attestation_digest(*at, slot, root)
     parts = [joined[i : i + SIGNATURE_BYTES] for i in range(0, len(joined), SIGNATURE_BYTES)]
-    return [Sworn(recover_address(digest, part), SignedRoot(slot, root, part)) for part in parts]
+    return [Sworn(recover_address(digest, part), SignedRoot(slot, root, part, revision)) for part in parts]
 
 
 def contradictions(sworn: Iterable[Sworn]) -> list[tuple[Sworn, Sworn]]:
-    """Two roots of one oracle for one slot: the first such pair of each oracle."""
-    first: dict[tuple[str, int], Sworn] = {}
+    """Two roots of one oracle for one slot, or for one correction of it: the first such pair of each oracle."""
+    first: dict[tuple[str, int, int], Sworn] = {}
     found: dict[str, tuple[Sworn, Sworn]] = {}
     for one in sworn:
-        before = first.setdefault((one.oracle, one.signed.slot), one)
+        before = first.setdefault((one.oracle, one.signed.slot, one.signed.revision), one)
         if before.signed.root != one.signed.root:
             found.setdefault(one.oracle, (before, one))
     return list(found.values())

@@ -9,9 +9,10 @@ import asyncio
 
 from walras.errors import MeteringError
 
-READINGS, BATCH, VOTE, REQUEST, WAITING, ANSWER, SORRY = b"R", b"B", b"V", b"Q", b"W", b"A", b"X"
+READINGS, BATCH, VOTE, REQUEST, WAITING, EDIT, EXCHANGE, ANSWER, SORRY = b"R", b"B", b"V", b"Q", b"W", b"E", b"M", b"A", b"X"
 """Readings to a gateway; a batch to an oracle; the vote for a slot, please; a signed request (`access`) to an oracle; how many
-batches each oracle has yet to acknowledge, of a gateway; the answer; why there is none."""
+batches each oracle has yet to acknowledge, of a gateway; an edit order (`editing`) to an oracle; a
+meter's exchange (`meter_exchange`); the answer; why there is none."""
 
 MASKED, TOLD = b"M", b"T"
 """Meters' messages to a balance oracle; what is said to a meter there, please."""
@@ -36,6 +37,12 @@ async def write_frame(writer: asyncio.StreamWriter, kind: bytes, body: bytes) ->
     """Send one frame."""
     writer.write(len(body).to_bytes(4, "big") + kind + body)
     await writer.drain()
+
+
+def host_of(writer: asyncio.StreamWriter) -> str:
+    """The host at the other end."""
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
 
 
 async def ask(host: str, port: int, kind: bytes, body: bytes, longest: int, patience_s: float) -> bytes:

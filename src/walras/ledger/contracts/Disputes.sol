@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {DeviceRegistry} from "./DeviceRegistry.sol";
 import {ReadingLeaf} from "./ReadingLeaf.sol";
 import {Registry} from "./Registry.sol";
@@ -108,7 +109,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
         int256 provedWh = _provedWh(slot, account, headers[headers.length - 1].readingsRoot, readings);
         if (settledWh == provedWh) revert NothingWrong(settledWh);
         uint64 answerBy = uint64(block.timestamp) + answerTime;
-        disputeOf[slot][account] = Dispute(int64(provedWh), int64(settledWh), answerBy);
+        disputeOf[slot][account] = Dispute(SafeCast.toInt64(provedWh), SafeCast.toInt64(settledWh), answerBy);
         ++openDisputes;
         emit DisputeOpened(slot, account, provedWh, settledWh, answerBy);
     }
@@ -185,6 +186,7 @@ contract Disputes is EIP712, ReentrancyGuardTransient {
     }
 
     /// @notice After the notice, with no dispute open and no slot settled since, the operator takes out what is left.
+    /// @dev A correction does not end the notice: for one a quorum has to attest the slot's readings anew.
     function withdrawBond() external nonReentrant returns (uint256 tokenUnits) {
         registry.checkOperator(msg.sender);
         if (openDisputes > 0 || bondFreeAt == 0 || block.timestamp < bondFreeAt) revert BondBusy(openDisputes, bondFreeAt);

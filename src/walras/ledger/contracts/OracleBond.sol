@@ -219,17 +219,17 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         if (first != second) revert DifferentSigners(first, second);
         Bond storage stake = bondOf[first];
         uint256 amount = stake.amount;
+        uint256 reward = amount * reporterShare / BASIS_POINTS;
         stake.amount = 0;
         stake.leavesAt = 0;
         stake.convicted = true;
+        treasuryDue += amount - reward;
         bool ejected = false;
         // A registry that was turned to another bond must not save the stake that is here.
         try registry.ejectOracle(first) returns (bool out) {
             ejected = out;
         } catch {}
         if (amount == 0 && !ejected) revert NothingToSlash(first);
-        uint256 reward = amount * reporterShare / BASIS_POINTS;
-        treasuryDue += amount - reward;
         emit Slashed(first, msg.sender, slot, amount, reward);
         if (reward > 0) currency.safeTransfer(msg.sender, reward);
     }
