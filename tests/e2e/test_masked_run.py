@@ -126,9 +126,9 @@ def test_oracles_that_all_settle_on_less_than_a_home_measured_leave_a_gap(tmp_pa
     """Every oracle and the exchange together: the meters told the balance oracle what they measured themselves."""
     take = InProcess.take
 
-    def colluding(self: InProcess, slot: int, batch: list[bytes]) -> Closed:
-        readings, counts, check = take(self, slot, batch)
-        kid = key_id(self._registry.keys[LIAR])
+    def colluding(self: InProcess, slot: int, batch: list[bytes], delays: list[int]) -> Closed:
+        readings, *rest = take(self, slot, batch, delays)
+        kid = key_id(self._generations.at(slot).keys[LIAR])
         less = np.array(readings.import_wh)
         less[LIAR] -= 30
         leaves = list(readings.leaves)
@@ -137,7 +137,7 @@ def test_oracles_that_all_settle_on_less_than_a_home_measured_leave_a_gap(tmp_pa
         quality[LIAR] = 16
         false = SlotReadings(slot, less, readings.export_wh, quality, tuple(leaves))
         self._history[slot] = false
-        return false, counts, check
+        return (false, *rest)  # type: ignore[return-value]
 
     monkeypatch.setattr(InProcess, "take", colluding)
     entries = some_slots(Run(with_privacy(tmp_path, late_percent=0), tmp_path / "run", Options()))
@@ -171,7 +171,7 @@ def over_nodes(loop: Loop, a: Appointment, community: Path, folder: Path, balanc
     clock = FileClock(folder / "clock")
     oracles = [oracle_in(loop, a, number, folder) for number in range(ORACLES)]
     nodes = Nodes(gateway_in(loop, a, oracles, folder), tuple(oracles))
-    path = RemoteBalance(a, balance, clock, patience_s)
+    path = RemoteBalance(a, balance, FileClock(folder / "clock.balance"), patience_s)
     run = Run(community, folder / "run", Options(), lambda c, secrets: RemoteMetering(a, nodes, secrets, clock), path)
     return some_slots(run)
 
@@ -207,9 +207,11 @@ def test_with_keys_of_their_own_the_meters_sum_under_secrets_that_no_seed_gives(
     stored = tmp_path / "gateway.sqlite", bytes(32)
     gateway = served("gateway", partial(make_gateway, a, gateway_key, *stored, peers, PLENTY, lambda: 0, clock), 0.01)
     nodes = Nodes(gateway, tuple(peers))
-    where = served("balance", partial(make_balance, a, owns[-1], tmp_path / "balance.sqlite", clock))
+    where = served(
+        "balance", partial(make_balance, a, owns[-1], tmp_path / "balance.sqlite", FileClock(tmp_path / "clock.balance"))
+    )
     options = Options(secret=secret, appointed=Appointed(exchange.meters, exchange.keys))
-    path = RemoteBalance(exchange, where, clock)
+    path = RemoteBalance(exchange, where, FileClock(tmp_path / "clock.balance"))
     entries = some_slots(Run(community, tmp_path / "run", options, lambda c, s: RemoteMetering(exchange, nodes, s, clock), path))
     assert [word and word["gap_wh"] for word in words(entries)] == [[0, 0]] * SLOTS
     from_seed = appointment(load_community(community)).terms.balance_oracle
@@ -253,7 +255,7 @@ def test_the_balance_oracle_answers_who_may_ask_and_logs_everyone(loop: Loop, tm
     community = load_community(with_privacy(tmp_path))
     a, slot = appointment(community), community.slots.start
     assert a.terms.balance_oracle is not None
-    clock = FileClock(tmp_path / "clock")
+    clock = FileClock(tmp_path / "clock.balance")
     now = community.grid.end(slot) + timedelta(hours=1)
     clock.move(now)
     peer = balance_in(loop, a, tmp_path)
