@@ -108,7 +108,8 @@ def balance_command(community: Path, store: Path, listen: str, clock: Path | Non
     a = _appointed(community, keys)
     own = a.keys.balance_oracle() if keys.key is None else key_of(read_secret(keys.key, "walras balance", "--key"))
     host, port = parse_address(listen, "--listen")
-    node = make_balance(a, own, store, _clock(clock))
+    limits = HostLimits(RateRule(keys.per_second, burst=10 * keys.per_second), _milliseconds)
+    node = make_balance(a, own, store, _clock(clock), limits)
     _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host)
 
 
