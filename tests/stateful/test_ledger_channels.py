@@ -300,7 +300,7 @@ class ChannelMachine(RuleBasedStateMachine):
 
 
 def test_a_channel_pays_the_latest_balance_shown_and_keeps_every_token() -> None:
-    run_machine(ChannelMachine, machine_settings(8, 15))
+    run_machine(ChannelMachine, machine_settings(20, 15))
 
 
 @pytest.mark.nightly

@@ -184,7 +184,7 @@ class IdentifierMachine(RuleBasedStateMachine):
 
 
 def test_identifiers_equal_their_twin() -> None:
-    run_machine(IdentifierMachine, machine_settings(5, 25))
+    run_machine(IdentifierMachine, machine_settings(8, 25))
 
 
 PLANTED = {

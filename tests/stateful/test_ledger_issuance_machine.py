@@ -201,7 +201,7 @@ class IssuanceMachine(RuleBasedStateMachine):
 
 
 def test_no_watt_hour_becomes_two_tokens() -> None:
-    run_machine(IssuanceMachine, machine_settings(8, 25))
+    run_machine(IssuanceMachine, machine_settings(12, 25))
 
 
 PLANTED = {

@@ -180,7 +180,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 def test_the_pool_equals_the_markets_pool() -> None:
-    run_machine(PoolMachine, machine_settings(8, 15))
+    run_machine(PoolMachine, machine_settings(12, 15))
 
 
 @pytest.mark.nightly

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from e2e.test_ledger_four_nodes import STORIES, told
-from quick_chain import QuickChain, decoded, pyrevm
+from quick_chain import QuickChain, Unsigned, decoded, pyrevm
 from walras.errors import LedgerError
-from walras.ledger import read_transaction
+from walras.ledger import SigningKey, read_transaction
 
 pytestmark = pytest.mark.skipif(pyrevm is None, reason="pyrevm is not installed; it is optional")
 
@@ -41,3 +42,18 @@ def test_a_call_keeps_nothing() -> None:
             with suppress(LedgerError):
                 quick.call(sent.transaction.to, sent.transaction.data, sender=sent.sender)
         assert quick.send(one.raw, timestamp=one.timestamp).status == own.status
+
+
+def test_a_sender_told_is_a_sender_recovered() -> None:
+    """Without a signature, and with no key behind the name, the same comes of it; the same bytes again change nothing."""
+    chain = told(STORIES["channels"])
+    quick = QuickChain(chain.genesis)
+    for one, own in chain.sent:
+        sent = read_transaction(one.raw)
+        raw = Unsigned(SigningKey(b"", sent.sender), sent.transaction)
+        found = quick.send(raw, timestamp=one.timestamp)
+        assert quick.send(raw, timestamp=one.timestamp) is found
+        for field in ("status", "block_number", "timestamp", "logs", "refusal"):
+            assert getattr(found, field) == getattr(own, field), (field, found, own)
+    with pytest.raises(LedgerError, match="nonce"):
+        quick.send(Unsigned(SigningKey(b"", sent.sender), replace(sent.transaction, gas_limit=77)), timestamp=0)
