@@ -40,6 +40,10 @@ class Keyring:
     def oracle_key(self, number: int) -> Path:
         return self.folder / f"oracle-{number}"
 
+    @property
+    def balance_key(self) -> Path:
+        return self.folder / "balance"
+
 
 def trust_file(folder: Path) -> Path:
     """What the operator trusts: the works that made the emulated TPMs, and their firmware."""
@@ -80,6 +84,10 @@ def make_keyring(folder: Path, community_path: Path, meter: Emulated | None = No
     for number in range(community.metering.oracles):
         key_command(f"secret:{ring.oracle_key(number)}", True, None, None)
         oracles.append(key_of(read_secret(ring.oracle_key(number), "test")).address)
+    balance = ""
+    if community.metering.aggregation == "masked":
+        key_command(f"secret:{ring.balance_key}", True, None, None)
+        balance = f'balance = "{key_of(read_secret(ring.balance_key, "test")).address}"\n'
     owners = {name: key_of((1000 + row).to_bytes(32, "big")).address for row, name in enumerate([*names, *SYSTEM_ACCOUNTS])}
     gateway_place = str(folder / "gateway.pem") if gateway is None else gateway.place
     if gateway is None:
@@ -89,7 +97,7 @@ def make_keyring(folder: Path, community_path: Path, meter: Emulated | None = No
         f'operator = "{did_of(open_key(str(operator)).public_key())}"\n'
         f'gateway = "{did_of(gateway_key.public_key())}"\n'
         f'admin = "{LedgerKeys(read_secret(ring.secret, "test")).admin.address}"\n'
-        f"oracles = {oracles}\n[accounts]\n" + "".join(f'{name} = "{address}"\n' for name, address in owners.items())
+        f"{balance}oracles = {oracles}\n[accounts]\n" + "".join(f'{name} = "{address}"\n' for name, address in owners.items())
     )
     if gateway is not None:
         gateway_key.close()  # type: ignore[attr-defined]

@@ -97,8 +97,8 @@ def test_an_oracle_answers_who_may_ask_logs_everyone_and_votes_once(loop: Loop, 
         request = sign_request(derive_key(a.seed, key), held, right, audience, body, at)
         return asyncio.run(ask(peer.host, peer.port, REQUEST, request, 1_000_000, 10))
 
-    leaves, refused, balance = cbor2.loads(asked(Right.READ, body))
-    assert (len(leaves), refused, balance) == (len(a.meters.keys), {}, None)
+    leaves, refused, balance, delays = cbor2.loads(asked(Right.READ, body))
+    assert (len(leaves), refused, balance, len(delays)) == (len(a.meters.keys), {}, None, len(a.meters.keys))
     first = asked(Right.VOTE, body + b"".join(salts))
     again = asked(Right.VOTE, body + b"".join(reversed(salts)))
     assert again == first  # other salts do not make it vote again

@@ -119,3 +119,31 @@ def test_what_makes_no_sense_is_named_all_at_once() -> None:
     assert [fault.field for fault in caught.value.faults] == ["epsilon", "sensitivity"]
     with pytest.raises(InputError, match="above 0"):
         Budget("p", Fraction(0))
+
+
+@pytest.mark.parametrize(
+    "shares", [(Fraction(1),), (Fraction(1, 2), Fraction(1, 2)), (Fraction(1, 4), Fraction(1, 4), Fraction(1, 2))]
+)
+def test_who_knows_everybody_else_and_asks_all_there_is_guesses_a_neighbour_no_better_than_the_budget_allows(
+    shares: tuple[Fraction, ...],
+) -> None:
+    """A nosy member knows all others, holds a neighbour's day for one of two, and decides by likelihood over the whole budget."""
+    chance, others, cap = random.Random(20160621).randrange, [700, 900, 0, 1_000], 1_000
+    rounds, right = 3_000, 0
+    for number in range(rounds):
+        home = number % 2
+        budget, evidence = BUDGET, 0.0
+        for share in shares:
+            budget, release = release_sum(
+                budget, f"asked {share} {len(budget.released)}", [*others, cap * home], cap, share, chance
+            )
+            assert isinstance(release, Release)
+            away = abs(release.value - sum(others))
+            at_home = abs(release.value - sum(others) - cap)
+            evidence += (away - at_home) / (cap / float(share))
+        assert isinstance(release_sum(budget, "one more", [0], 1, Fraction(1, 1000), chance)[1], Exhausted)
+        guess = int(evidence > 0) if evidence else chance(2)
+        right += guess == home
+    bound = math.e / (1 + math.e)  # the best that epsilon = 1 leaves anybody
+    assert right / rounds <= bound + 3 * math.sqrt(bound * (1 - bound) / rounds)
+    assert right / rounds > 0.55  # it is the noise that stops it, not a deaf attack

@@ -23,14 +23,14 @@ def allow(
     clock: Path | None = None,
     passphrase: Path | None = None,
 ) -> None:
-    """The operator's credential for who may order what devices do: an aggregator to dispatch, the grid operator to limit.
+    """The operator's credential for who may order what devices do (an aggregator to dispatch, the grid operator to limit) or edit.
 
     Parameters
     ----------
     holder
         DID of who gets the right.
     right
-        `dispatch`: limits and set-points, with the owner's consent; `limit`: limits alone, without.
+        `dispatch`: limits and set-points, with the owner's consent; `limit`: limits alone, without; `edit`: readings, once settled.
     operator
         Place of the operator's key: a file (PEM), or `tpm:TCTI`; `seed:COMMUNITY` for the one that follows from the seed.
     out

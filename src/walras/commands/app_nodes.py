@@ -1,4 +1,4 @@
-"""The command line of the metering nodes: gateway, oracle, balance oracle and device. Parses and calls."""
+"""The command line of the metering nodes: gateway, oracle, balance oracle, and device with its exchange. Parses and calls."""
 
 from __future__ import annotations
 
@@ -140,7 +140,12 @@ def balance(
 
 @group.command
 def meter(
-    readings: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, key: str, gateway: str, passphrase: Path | None = None
+    readings: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    *,
+    key: str,
+    gateway: str,
+    passphrase: Path | None = None,
+    registers: int | None = None,
 ) -> None:
     """A device: sign readings with its key, in a file or a TPM, and hand them to a gateway; its counter goes up with each.
 
@@ -154,7 +159,62 @@ def meter(
         HOST:PORT of a `walras gateway`.
     passphrase
         File whose first line decrypts the key's file.
+    registers
+        The lines show registers (Wh) of so many digits, at the end of each slot; what is sent is the difference to the line before.
     """
     from walras.commands.meter import meter_command
 
-    meter_command(readings, key, gateway, passphrase)
+    meter_command(readings, key, gateway, passphrase, registers)
+
+
+def exchange_meter(
+    run: Path,
+    member: str,
+    slot: str,
+    *,
+    old_import: str,
+    old_export: str,
+    new_import: int = 0,
+    new_export: int = 0,
+    digits: int = 9,
+    key: str | None = None,
+    operator: str | None = None,
+    passphrase: Path | None = None,
+    roll: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """A member's meter is exchanged while the run goes on: the new key counts from that slot, the old one is refused.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    member
+        The member's id, such as home-17.
+    slot
+        The slot in which it happens, by its number or when it begins, in local time: 2016-06-21T10:15. Not metered yet.
+    old_import
+        The old meter's register of energy taken, in Wh: BEGAN:FINAL, as the slot began and when it was taken down.
+    old_export
+        The same of energy given.
+    new_import
+        The new meter's register of energy taken when it was hung, in Wh.
+    new_export
+        The same of energy given.
+    digits
+        How many digits the old meter's registers have (in Wh): after nines they turn to zero.
+    key
+        Place of the new meter's key: a file (PEM), or `tpm:TCTI`; without it and --operator, both follow from the seed.
+    operator
+        Place of the meter operator's key, which vouches for the new meter.
+    passphrase
+        File whose first line decrypts keys in files.
+    roll
+        Who is appointed (TOML), where keys do not follow from the seed.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
+
+    read = ReadOff(old_import, old_export, new_import, new_export, digits)
+    exchange_meter_command(run, member, slot, read, ExchangeKeys(key, operator, passphrase, roll), secret)

@@ -1,4 +1,4 @@
-"""The command line of members' data: export, forget, consent, validate. Parses and calls."""
+"""The command line of members' data: export, forget, consent, validate, edit. Parses and calls."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def statistics(
 
 @group.command
 def validate(run: Path, *, secret: Path | None = None) -> None:
-    """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes.
+    """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes, clocks.
 
     Parameters
     ----------
@@ -132,3 +132,50 @@ def validate(run: Path, *, secret: Path | None = None) -> None:
     from walras.commands.validate import validate_command
 
     validate_command(run, secret)
+
+
+@group.command
+def edit(
+    run: Path,
+    member: str,
+    slot: str,
+    *,
+    import_wh: int,
+    export_wh: int,
+    reason: str,
+    key: str | None = None,
+    credential: Path | None = None,
+    passphrase: Path | None = None,
+    roll: Path | None = None,
+    secret: Path | None = None,
+) -> None:
+    """Say that a value of a settled slot is wrong, and what it should be: signed, recorded, and settled as a correction.
+
+    Parameters
+    ----------
+    run
+        Folder of the run; slots can be edited until their dispute window closes.
+    member
+        The member's id, such as home-17.
+    slot
+        The slot's number, or when it begins, in local time: 2016-06-21T10:15.
+    import_wh
+        What was taken, in whole Wh.
+    export_wh
+        What was given, in whole Wh.
+    reason
+        meter_fault, meter_exchange, wrong_substitute, clock_fault or register_total.
+    key
+        Place of the editor's key: a file (PEM), or `tpm:TCTI`. Without it, that of the metering desk, which follows from the seed.
+    credential
+        The operator's word that the key's holder may edit, as `walras allow DID edit` writes it.
+    passphrase
+        File whose first line decrypts the key's file.
+    roll
+        Who issues credentials (TOML), where keys do not follow from the seed.
+    secret
+        The file that the run was begun with, if one was.
+    """
+    from walras.commands.edit import Editor, edit_command
+
+    edit_command(run, member, slot, (import_wh, export_wh), reason, Editor(key, credential, passphrase, roll), secret)

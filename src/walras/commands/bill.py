@@ -20,8 +20,10 @@ from walras.exchange.phases import EventKind
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, settled_slots, statement_to_json
 from walras.exchange.terms import Terms
 from walras.metering import public_key_of
+from walras.metering.correction import reason_of_leaf
 from walras.metering.dispatch import open_order
 from walras.metering.purposes import PURPOSES
+from walras.metering.vault import SALT_BYTES
 from walras.service.data_protection import read_for
 from walras.study.ordered_lines import holders_of, ordered_rows
 from walras.study.runner import PUBLIC
@@ -64,9 +66,10 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     say(console, f"{member}, account {statement.account}, contract {statement.contract}, {days}", style="bold")
     say(console, _energy_line(statement))
     console.print(_items_table(statement))
+    edited = _edited(statement, terms)
     if statement.corrections:
-        console.print(_corrections_table(statement, terms))
-    for line in _orders(entries, terms, statement):
+        console.print(_corrections_table(statement, terms, bool(edited)))
+    for line in [*edited, *_orders(entries, terms, statement)]:
         say(console, line)
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
@@ -122,15 +125,26 @@ def _watts(power: int | None) -> str:
     return "any" if power is None else f"{power:,} W"
 
 
-def _corrections_table(statement: Statement, terms: Terms) -> Table:
+def _corrections_table(statement: Statement, terms: Terms, people: bool) -> Table:
     """Every correcting settlement on a line of its own: differences, already in the sums above."""
-    table = Table(title="corrected after late readings, in the sums above", title_justify="left", box=None, pad_edge=False)
+    title = f"corrected after {'late readings and edits' if people else 'late readings'}, in the sums above"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay"):
         table.add_column(name, justify="left" if name == "slot" else "right")
     for slot, taken, given, bought, sold, pays, _ in statement.corrections:
         energies = (f"{energy:+,} Wh" for energy in (taken, given, bought, sold))
         table.add_row(f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4))
     return table
+
+
+def _edited(statement: Statement, terms: Terms) -> list[str]:
+    """A line for each value that a person answers for: when, why, who; as settled at once (a meter exchange) or corrected."""
+    found = {leaf.slot: reason_of_leaf(leaf.data[SALT_BYTES:]) for leaf in statement.leaves if leaf.kind.endswith("reading")}
+    return [
+        f"edited: {terms.grid.local(slot):%Y-%m-%d %H:%M}, {why[0].name.lower().replace('_', ' ')}, by {why[1]}"
+        for slot, why in sorted(found.items())
+        if why is not None
+    ]
 
 
 def _items_table(statement: Statement) -> Table:

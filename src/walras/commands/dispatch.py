@@ -27,10 +27,10 @@ from walras.metering.access import Right, issue_access
 from walras.metering.dispatch import Commanded, DispatchOrder, judge_order, sign_order
 from walras.metering.identity import Key
 from walras.metering.purposes import PURPOSES
-from walras.service.appointment import access_issuer, appointment
+from walras.service.appointment import appointment
 from walras.service.data_protection import record
 from walras.service.keys import open_key
-from walras.study.meters import run_seed
+from walras.study.meters import access_issuer, run_seed
 from walras.study.runner import COMMUNITY
 
 SEED = "seed:"
@@ -108,7 +108,7 @@ def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Pa
 
 def allow_command(holder: str, right: str, operator: str, out: Path, days: int, now: datetime, passphrase: Path | None) -> None:
     """Write the operator's credential that gives `holder` (DID) a right for so many days."""
-    known = [Right.DISPATCH.name.lower(), Right.LIMIT.name.lower()]
+    known = [one.name.lower() for one in (Right.DISPATCH, Right.LIMIT, Right.EDIT)]
     faults = [Fault("command line", "--right", right, " or ".join(known))] if right not in known else []
     faults += [Fault("command line", "--days", days, "1 or more")] if days < 1 else []
     if faults:

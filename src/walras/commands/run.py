@@ -51,7 +51,7 @@ def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions
         exchange: Appointment | None = None
         if roll is not None:
             exchange = appointed_exchange(load_community(community), roll.roll, roll.keys, roll.secret, roll.passphrase)
-            options = replace(options, appointed=Appointed(exchange.meters, exchange.keys))
+            options = replace(options, appointed=Appointed(exchange.meters, exchange.keys, exchange.exchanged_key))
         a = None if nodes is None else exchange or appointment(load_community(community))
         balance = None if nodes is None or a is None else _remote_balance(nodes, a)
         session = Run(community, out, options, None if nodes is None else _remote(nodes, exchange, balance), balance)

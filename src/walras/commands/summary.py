@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from walras.commands.terminal import say
+from walras.exchange.acts import ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
 from walras.exchange.fold import BATCH_INCLUDED
 from walras.exchange.journal import Entry, read_public_record
@@ -72,6 +74,7 @@ def summary_table(console: Console, run: Path) -> None:
         *balance.rows(lambda account: f"account {account}"),
         *ordered_rows(ordered, holders_of(entries), terms.grid, lambda account: f"account {account}"),
         *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
+        *_found(entries),
         _gas(terms, entries, gas),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
@@ -81,6 +84,17 @@ def summary_table(console: Console, run: Path) -> None:
 
 def _owed(nano: int, currency: str) -> str:
     return f"pay {format_money(nano, currency)}" if nano >= 0 else f"receive {format_money(-nano, currency)}"
+
+
+def _found(entries: list[Entry]) -> list[tuple[str, str]]:
+    """What each day's validation found in the readings, if anything."""
+    counts: Counter[str] = Counter()
+    for act in acts_of(entries):
+        if act.kind is ActKind.VALIDATED:
+            for check, _account, count in (act.detail or {})["findings"]:
+                counts[check.replace("_", " ")] += count
+    said = ", ".join(f"{count} {check}" for check, count in counts.items())
+    return [("found in the readings", f"{said}; see `walras validate`")] if said else []
 
 
 def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:

@@ -14,9 +14,11 @@ from walras.commands.terminal import say, screen
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import opened_terms
-from walras.exchange.windows import leaves_by_slot, window_of
+from walras.exchange.windows import findings_of, kept_by_slot
 from walras.metering.purposes import PURPOSES
-from walras.metering.validation import Check, Finding, ValidationRule, validate
+from walras.metering.reading import Quality
+from walras.metering.slot_readings import quality_of_leaf
+from walras.metering.validation import Check, Finding, ValidationRule
 from walras.service.data_protection import named_for
 
 
@@ -31,17 +33,9 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
         entries = list(journal.entries())
     terms, ids = opened_terms(entries)
     names = {account: name for name, account in ids.items()}
-    leaves = leaves_by_slot(terms, entries)
-    erased = {(slot, account) for slot, held in leaves.items() for account, leaf in enumerate(held) if leaf is None}
-    found: list[Finding] = []
-    slot = terms.first
-    while slot <= terms.last:
-        day = terms.grid.local_day(terms.grid.local(slot).date())
-        settled = range(slot, min(day.stop, terms.last + 1, max(leaves, default=slot - 1) + 1))
-        if len(settled):
-            seen = validate(window_of(terms, leaves, settled), ValidationRule())
-            found += [one for one in seen if one.check is not Check.MISSING or (one.slot, one.device) not in erased]
-        slot = day.stop
+    kept = kept_by_slot(terms, entries)
+    erased = {(slot, account) for slot, held in kept.items() for account, one in enumerate(held) if one.leaf is None}
+    found = findings_of(terms, kept, ValidationRule())
     refused: Counter[str] = Counter()
     for entry in entries:
         if entry.kind in (EventKind.READINGS_ADMITTED.value, SLOT_CORRECTED):
@@ -55,15 +49,27 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
         table.add_row(one.check.value, meter, f"{terms.grid.local(one.slot):%Y-%m-%d %H:%M}", *numbers)
     if found:
         console.print(table)
-    counts = Counter(one.check for one in found)
-    said = ", ".join(f"{counts[check]} {check.name.lower().replace('_', ' ')}" for check in Check if counts[check])
-    say(console, f"{len(leaves)} slots of {terms.members} meters: {said or 'no findings'}")
+    say(console, f"{len(kept)} slots of {terms.members} meters: {in_short(found) or 'no findings'}")
+    marks = Counter(quality_of_leaf(one.leaf) or 0 for held in kept.values() for one in held if one.leaf is not None)
+    marked = [f"{count:,} {Quality(mark).name.lower().replace('_', ' ')}" for mark, count in sorted(marks.items()) if mark]
+    if marked:
+        say(console, f"marked: {', '.join(marked)}; all others are measured")
     for account in sorted({account for _, account in erased}):
         count = sum(one == account for _, one in erased)
         say(console, f"{names.get(account, f'account {account}')}: {count:,} readings erased, not looked at")
     reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(refused.items()))
     say(console, f"refused at admission: {reasons or 'nothing'}")
     return found
+
+
+def in_short(found: Sequence[Finding]) -> str:
+    """How often each check found something, in their order; empty where none did.
+
+    >>> in_short([Finding(Check.SPIKE, 1, 7, 9_000, 100), Finding(Check.MISSING, 1, 7, 0, 1)])
+    '1 missing, 1 spike'
+    """
+    counts = Counter(one.check for one in found)
+    return ", ".join(f"{counts[check]} {check.name.lower().replace('_', ' ')}" for check in Check if counts[check])
 
 
 def in_runs(found: Sequence[Finding]) -> list[tuple[Finding, int]]:

@@ -57,7 +57,10 @@ class Pv:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One meter: where it hangs, by which contract it is supplied, what stands behind it."""
+    """One meter: where it hangs, by which contract it is supplied, what stands behind it.
+
+    `meter_clock_s` is what the meter's clock is off, in a simulated run: so many seconds behind (below 0: ahead).
+    """
 
     id: str
     node: str
@@ -67,6 +70,7 @@ class Member:
     pv: tuple[Pv, ...] = ()
     battery: Battery | None = None
     subscribed_w: int = 0
+    meter_clock_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,8 @@ class MeteringRules:
     `late_percent` of the readings come after the deadline but within the dispute window: their slots settle on substitutes and are
     corrected when the window closes. 0: all are on time. `day_commitments`: each day's readings are committed to, so that members
     can prove statements about them in zero knowledge. `aggregation`: whether meters also send masked readings, of which a balance
-    oracle learns the sum and no home's.
+    oracle learns the sum and no home's. `corrections`: settled slots can be corrected until their dispute window closes
+    though no late readings are simulated: by edits, and by readings of clocks that are far behind.
     """
 
     oracles: int
@@ -192,6 +197,12 @@ class MeteringRules:
     late_percent: int = 0
     day_commitments: bool = False
     aggregation: AggregationName = "none"
+    corrections: bool = False
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a settled slot can change until its dispute window closes."""
+        return self.corrections or self.late_percent > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ DROOPS: tuple[DroopName, ...] = get_args(DroopName)
 LOAD_KINDS: tuple[LoadKind, ...] = get_args(LoadKind)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_CT = 10_000
+MAX_CLOCK_S = 86_400
 MAX_KW = 100_000
 MAX_G_PER_KWH = 5_000
 MAX_EPSILON = 20
@@ -234,7 +235,8 @@ def read_metering(table: Table) -> MeteringRules:
     """`[metering]`: oracles, and how many of them make a quorum: more than half, so that two roots cannot both have one."""
     late = table.whole("late_percent", 0, 100) if table.has("late_percent") else 0
     counts = table.whole("oracles", 1, 64), table.whole("quorum", 1, 64)
-    rules = MeteringRules(*counts, late, table.flag("day_commitments", False), table.choice("aggregation", AGGREGATIONS, "none"))
+    committed, masked = table.flag("day_commitments", False), table.choice("aggregation", AGGREGATIONS, "none")
+    rules = MeteringRules(*counts, late, committed, masked, table.flag("corrections", False))
     sound = table.sound("oracles", "quorum")
     if sound and rules.quorum > rules.oracles:
         table.fault("quorum", rules.quorum, f"at most oracles = {rules.oracles}")
@@ -322,6 +324,7 @@ def read_member(table: Table, strategy: StrategyName) -> Member:
         pv=tuple(_pv(row) for row in table.tables("pv")),
         battery=_battery(table.table("battery")) if table.has("battery") else None,
         subscribed_w=table.scaled("subscribed_kw", 3, 0, MAX_KW, 0),
+        meter_clock_s=table.whole("meter_clock_s", -MAX_CLOCK_S, MAX_CLOCK_S) if table.has("meter_clock_s") else 0,
     )
     if not any(table.has(name) for name in ("loads", "pv", "battery")):
         table.fault("loads", "absent", "at least one of loads, pv, battery")

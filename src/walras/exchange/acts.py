@@ -32,6 +32,9 @@ class ActKind(Enum):
     ASKED = "requests to a node of the metering path"
     DISPATCHED = "a dispatch ordered"
     REVOKED = "a credential revoked"
+    EDITED = "an edit of a settled slot ordered"
+    METER_EXCHANGED = "a meter exchanged"
+    VALIDATED = "what a day's readings showed together"
     PUBLISHED = "a statistic published under the privacy budget"
     DENIED = "an act that no credential allowed"
 
@@ -71,10 +74,11 @@ def act_from_public(entry: Entry) -> Act:
 
 
 def record_act(journal: Journal, act: Act, private: Private | None = None) -> Entry:
-    """Append the act; JournalError in a journal that was not opened by a run."""
+    """Append the act, behind whatever others have appended meanwhile; JournalError in a journal that was not opened by a run."""
     if not journal.count:
         raise JournalError("an act needs a run that was begun", way_out="`walras run` begins one")
-    return journal.append(ACT, None, act_to_public(act), private)
+    with journal.alone():
+        return journal.append(ACT, None, act_to_public(act), private)
 
 
 def acts_of(entries: Iterable[Entry], account: int | None = None) -> list[Act]:

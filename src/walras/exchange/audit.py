@@ -20,7 +20,7 @@ import numpy as np
 
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
-from walras.exchange.acts import act_from_public
+from walras.exchange.acts import ActKind, act_from_public
 from walras.exchange.audit_accounts import AccountsAudit, check_opening
 from walras.exchange.audit_batches import BatchAudit
 from walras.exchange.batching import BatchSlot, settled_again
@@ -28,6 +28,7 @@ from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
 from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
 from walras.exchange.days import check_all_committed, check_days
+from walras.exchange.edits import SeenAct, check_edit_act, edits_in_time, final_with
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import (
     ACT,
@@ -118,6 +119,8 @@ class Audit:
         state = ExchangeState()
         under_way: dict[int, dict[EventKind, Entry]] = {}
         self._substituted: dict[int, Standing] = {}
+        self._acts: list[SeenAct] = []
+        self._exchanged: list[int] = []
         for done, entry in enumerate(entries):
             where = f"entry {entry.seq} ({entry.kind}" + (f", slot {entry.slot})" if entry.slot is not None else ")")
             try:
@@ -141,8 +144,7 @@ class Audit:
             if entry.kind == LEDGER_DEPLOYED:
                 self._connect(entry.public)
             if entry.kind == ACT:
-                act_from_public(entry)
-                self.report.count("acts with the record")
+                self._check_act(entry, state)
             if entry.kind in (LEDGER_DEPLOYED, ESCROW_PAID):
                 self._execute(entry)
             if entry.kind == LEDGER_DEPLOYED:
@@ -169,9 +171,27 @@ class Audit:
             check(self, entry.slot, events)
         if kind is EventKind.SETTLED:
             del under_way[entry.slot]
-            if self._terms.dispute_window_s and not _complete(events[EventKind.READINGS_ADMITTED].public):
-                self._substituted[entry.slot] = standing_of(events)
+            if self._terms.dispute_window_s:
+                self._standing_until_final(entry.slot, events)
             self.report.slots += 1
+
+    def _standing_until_final(self, slot: int, events: Events) -> None:
+        """What a slot stands at: kept while it can change, and where it stands on a substitute."""
+        self._substituted[slot] = standing_of(events)
+        done = [s for s in self._substituted if s < slot and final_with(self._terms, s) < slot]
+        for old in done:
+            if self._substituted[old].admitted == self._terms.members:
+                del self._substituted[old]
+
+    def _check_act(self, entry: Entry, state: ExchangeState) -> None:
+        act = act_from_public(entry)
+        self.report.count("acts with the record")
+        if act.kind is ActKind.EDITED:
+            check_edit_act(entry, self._addresses.settlement, self._terms.members)
+            self._acts.append((state.last_settled, entry))
+            self.report.count("edits under their signature")
+        if act.kind is ActKind.METER_EXCHANGED:
+            self._exchanged.append(int((act.detail or {})["slot"]))
 
     def _connect(self, deployed: Public) -> None:
         self._addresses = LedgerAddresses(**{k: deployed[k] for k in ("chain_id", "currency", "registry", "settlement")})
@@ -340,7 +360,9 @@ class Audit:
             raise AuditError(f"slot {slot}: there is no settled substitute to correct", thing=slot)
         if state.committed is not None and slot <= state.committed:
             raise AuditError(f"slot {slot}: corrected after its day was committed to", thing=slot)
-        after = check_correction(self._terms, self._layout, self._addresses, before, entry)
+        edits = edits_in_time(self._terms, self._acts, slot)
+        hung = self._exchanged.count(slot)
+        after = check_correction(self._terms, self._layout, self._addresses, before, entry, edits, hung)
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)
         if wires is not None and after.admitted == self._terms.members:
@@ -393,7 +415,7 @@ class Audit:
                 raise AuditError(f"the chain ends in state {root[:16]}…, the record says {last['state_root'][:16]}…")
             if last["slots"] != state.settled:
                 raise AuditError(f"the record says {last['slots']} slots, {state.settled} were settled")
-        standing = sum(s.admitted < self._terms.members for s in self._substituted.values())
+        standing = sum(s.admitted + s.edited < self._terms.members for s in self._substituted.values())
         if standing:
             self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:

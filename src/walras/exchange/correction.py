@@ -6,7 +6,7 @@ A settled slot is never changed: the correction is an entry of its own (`slot_co
 with the new root attested as the slot's next revision, the whole of the metered energy, and by account the difference to what
 was settled before. The difference sums to zero like every settlement, and together they are exactly what timely readings would
 have given. Who checks it repeats all of that (`check_correction`); it sees how many readings came late, not whose they were, so
-no more members' energy may change than that.
+no more members' energy may change than that; of the others it sees the edits, each signed by who answers for it (`edits`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from walras.errors import AuditError
 from walras.exchange.accounting import SlotAccounts, settle_slot
+from walras.exchange.acts import Act
 from walras.exchange.curtailment import recorded_wires
+from walras.exchange.edits import edited_to
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.network_charges import slot_reactive
@@ -40,7 +43,7 @@ Events = Mapping[EventKind, Entry]
 class Standing:
     """What a slot stands at: its events, and after `revision` corrections its readings [members] and sums [accounts].
 
-    `admitted` of its readings are the meters' own, the others substitutes.
+    `admitted` of its readings are the meters' own and `edited` those that a person answers for, the others substitutes.
     """
 
     events: Events
@@ -50,13 +53,14 @@ class Standing:
     export_wh: Int64
     cash_nano: Int64
     energy_wh: Int64
+    edited: int = 0
 
 
 def standing_of(events: Events) -> Standing:
     """A slot as it was settled."""
     public = events[EventKind.SETTLEMENT_SUBMITTED].public
-    names = ("import_wh", "export_wh", "cash_nano", "energy_wh")
-    return Standing(events, 0, events[EventKind.READINGS_ADMITTED].public["admitted"], *(column(public, name) for name in names))
+    imports, exports, cash, energy = (column(public, name) for name in ("import_wh", "export_wh", "cash_nano", "energy_wh"))
+    return Standing(events, 0, events[EventKind.READINGS_ADMITTED].public["admitted"], imports, exports, cash, energy)
 
 
 def settled_at(terms: Terms, slot: int) -> int:
@@ -98,8 +102,20 @@ def corrections_of(entries: Iterable[Entry]) -> dict[int, list[Entry]]:
     return found
 
 
-def check_correction(terms: Terms, layout: BillLayout, addresses: LedgerAddresses, before: Standing, entry: Entry) -> Standing:
-    """What the slot stands at after the correction `entry`; AuditError naming the first thing in it that does not hold."""
+def check_correction(
+    terms: Terms,
+    layout: BillLayout,
+    addresses: LedgerAddresses,
+    before: Standing,
+    entry: Entry,
+    edits: Mapping[int, Act] = MappingProxyType({}),
+    exchanged: int = 0,
+) -> Standing:
+    """What the slot stands at after the correction `entry`; AuditError naming the first thing in it that does not hold.
+
+    `edits` of the slot that were ordered in time, by the number of their entry; `exchanged` meters in it, whose late readings stand
+    with what the old meters had counted, marked as edited.
+    """
     public: Mapping[str, Any] = entry.public
     slot = int(public["slot"])
     if public["revision"] != before.revision + 1:
@@ -111,9 +127,15 @@ def check_correction(terms: Terms, layout: BillLayout, addresses: LedgerAddresse
         raise AuditError(f"slot {slot}: a correction is one transaction, at the time of the correction", thing=slot)
     _check_signers(terms, addresses, public, slot)
     imports, exports = column(public, "import_wh"), column(public, "export_wh")
-    late = public["admitted"] - before.admitted
-    moved = int(((imports != before.import_wh) | (exports != before.export_wh)).sum())
-    if late < 1 or public["admitted"] > terms.members or moved > late:
+    edited = edited_to(public, edits)
+    for account, energies in edited.items():
+        if (int(imports[account]), int(exports[account])) != energies:
+            raise AuditError(f"slot {slot}: account {account} was edited to {energies}, it stands otherwise", thing=slot)
+    late = public["admitted"] - before.admitted + len(edited) + exchanged  # an edit may take the place of a reading
+    others = (imports != before.import_wh) | (exports != before.export_wh)
+    others[list(edited)] = False
+    moved = int(others.sum())
+    if late < (0 if edited else 1) or public["admitted"] > terms.members or moved > late:
         raise AuditError(f"slot {slot}: {late} readings came late, the energy of {moved} members changed", thing=slot)
     again, trades = settle_again(terms, layout, slot, before.events, imports, exports)
     for name, computed in (("cash_nano", again.cash_nano - before.cash_nano), ("energy_wh", again.energy_wh - before.energy_wh)):
@@ -131,7 +153,7 @@ def check_correction(terms: Terms, layout: BillLayout, addresses: LedgerAddresse
     if public["journal_head"] != entry.prev:
         raise AuditError(f"slot {slot}: the correction anchors another journal", thing=slot)
     sums = again.cash_nano, again.energy_wh
-    return Standing(before.events, before.revision + 1, int(public["admitted"]), imports, exports, *sums)
+    return Standing(before.events, before.revision + 1, int(public["admitted"]), imports, exports, *sums, edited=len(edited))
 
 
 def _check_signers(terms: Terms, addresses: LedgerAddresses, public: Mapping[str, Any], slot: int) -> None:

@@ -17,6 +17,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -204,12 +205,35 @@ class Journal:
         self._head = entry.hash
         return replace(entry, private=private)
 
+    @contextmanager
+    def alone(self) -> Iterator[list[Entry]]:
+        """Nobody else can append meanwhile; gives what others had before. On disk when the block ends, or not at all."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as cause:
+            raise JournalError(
+                f"{self._path}: somebody else is writing: {cause}", thing=self._path, way_out="give the command again"
+            ) from cause
+        before = self._next, self._head
+        try:
+            caught = self.catch_up()
+            before = self._next, self._head
+            yield caught
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self._next, self._head = before
+            raise
+        self._db.execute("COMMIT")
+
     def catch_up(self) -> list[Entry]:
         """What another program has appended since this one last wrote, the chain checked; so that the next entry follows on it."""
-        rows = self._db.execute("SELECT line FROM entries WHERE seq >= ? ORDER BY seq", (self._next,)).fetchall()
+        rows = self._db.execute("SELECT line, private FROM entries WHERE seq >= ? ORDER BY seq", (self._next,)).fetchall()
         found = []
-        for (line,) in rows:
+        for line, stored in rows:
             entry = read_line(bytes(line), f"{self._path}, entry {self._next}")
+            if stored is not None:
+                opened = self._sealer.opened(entry.seq, stored, entry.private_commitment, f"{self._path}, entry {entry.seq}")
+                entry = replace(entry, private=opened)
             if (entry.seq, entry.prev) != (self._next, self._head):
                 raise JournalError(f"{self._path}, entry {self._next}: it does not follow on the entry before", thing=self._path)
             self._next, self._head = self._next + 1, entry.hash

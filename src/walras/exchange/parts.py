@@ -2,10 +2,11 @@
 
     run_opened          the member's id and their meter's credential
     delivered           metered net energy and the energy in the member's batteries after the slot
+    act                 of an order to a member's devices: its signed bytes; of a meter's exchange: what the operator stated
     days_committed      the meter's key id and the salt of the member's committed day; common: the digests of all commitments
     slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
-    act                 of an order to a member's devices: its signed bytes
-    readings_admitted   what the member's meter sent, and the salted leaf they are billed by; common: the digests of all leaves
+    readings_admitted   what the member's meter sent, and the salted leaf they are billed by; behind them, where it is not 0, the
+                        seconds from the end of the slot until it was heard; common: the digests of all leaves
 
 So each member's data stand alone: they can be handed out, or erased, without touching another's.
 """
@@ -31,6 +32,9 @@ from walras.metering.vault import SALT_BYTES
 from walras.units import Int64
 
 DIGEST_BYTES = 32
+
+Delays = Sequence[int | None]
+"""By device: whole seconds from the end of the slot until its reading was heard (below 0: before); None where none was."""
 
 
 def opened_private(ids: Sequence[str], credentials: Sequence[str]) -> Private:
@@ -82,8 +86,10 @@ def delivered_from(entry: Entry, owner: Int64) -> tuple[Int64, Int64]:
     return net, np.array([next(waiting[member]) for member in owner.tolist()], dtype=np.int64)
 
 
-def admitted_private(batch: Sequence[bytes], registry: Registry, readings: SlotReadings, secrets: Sequence[bytes]) -> Private:
-    """The private part of `readings_admitted`: `batch` as the meters sent it, `readings` as they were closed.
+def admitted_private(
+    batch: Sequence[bytes], registry: Registry, readings: SlotReadings, secrets: Sequence[bytes], delays: Delays
+) -> Private:
+    """The private part of `readings_admitted`: `batch` as the meters sent it, `readings` as they were closed, `delays` [members].
 
     What no registered meter can have sent belongs to nobody and is not kept.
     """
@@ -95,16 +101,41 @@ def admitted_private(batch: Sequence[bytes], registry: Registry, readings: SlotR
             sent[device].append(encoded)
     salted = [readings.salted_leaf(secret, device) for device, secret in enumerate(secrets)]
     parts = []
-    for mine, leaf in zip(sent, salted, strict=True):
+    for mine, leaf, delay in zip(sent, salted, delays, strict=True):
         bare = leaf[SALT_BYTES:]
-        parts.append(cbor2.dumps([leaf[:SALT_BYTES], mine, mine.index(bare) if bare in mine else bare]))
+        usual = 0 if mine else None  # most are heard as the slot ends: that is left out
+        heard = [] if delay == usual else [delay]
+        parts.append(cbor2.dumps([leaf[:SALT_BYTES], mine, mine.index(bare) if bare in mine else bare, *heard]))
     return Private(b"".join(SHA256_RFC6962.leaf(leaf) for leaf in salted), tuple(parts))
 
 
-def sent_batch(entry: Entry) -> list[bytes]:
-    """What the meters sent, by device; JournalError where a part was erased."""
+def delays_of(registry: Registry, batch: Sequence[bytes], delays: Delays) -> Delays:
+    """The delays of those devices that sent something in `batch`."""
+    fields = (split_reading(encoded) for encoded in batch)
+    sent = {registry.index.get(one[0]) for one in fields if one is not None}
+    return [delay if device in sent else None for device, delay in enumerate(delays)]
+
+
+def exchange_private(account: int, statement: str) -> Private:
+    """The private part of a meter exchange's act: the operator's statement, with the member concerned."""
+    return Private(b"", (*[b""] * account, canonical({"statement": statement})))
+
+
+def exchange_statement(act: Entry) -> str | None:
+    """The operator's statement in the act of a meter exchange; None in any other act. JournalError where it was erased."""
+    if act.public["act"] != "meter_exchanged":
+        return None
+    part = _private(act).part(act.public["account"])
+    if not part:
+        raise JournalError(f"{_where(act)}: what was stated of the meter's exchange was erased", thing=act.seq)
+    return str(json.loads(part)["statement"])
+
+
+def sent_batch(entry: Entry) -> tuple[list[bytes], list[int]]:
+    """What the meters sent, by device, and when: seconds after the end of the slot. JournalError where a part was erased."""
     parts = _private(entry).whole(_where(entry))
-    return [encoded for part in parts for encoded in cbor2.loads(part)[1]]
+    sent = [(encoded, delay_of(entry, n) or 0) for n, part in enumerate(parts) for encoded in cbor2.loads(part)[1]]
+    return [encoded for encoded, _ in sent], [delay for _, delay in sent]
 
 
 def leaves_tree(entry: Entry) -> MerkleTree:
@@ -118,8 +149,19 @@ def salted_leaf(entry: Entry, account: int) -> bytes | None:
     part = _private(entry).part(account)
     if part is None:
         return None
-    salt, sent, leaf = cbor2.loads(part)
+    salt, sent, leaf = cbor2.loads(part)[:3]
     return bytes(salt) + bytes(sent[leaf] if isinstance(leaf, int) else leaf)
+
+
+def delay_of(entry: Entry, account: int) -> int | None:
+    """Seconds from the end of the slot until the member's meter was heard; None where it was not, or where that was erased."""
+    part = _private(entry).part(account)
+    if part is None:
+        return None
+    _, sent, _, *heard = cbor2.loads(part)
+    usual = 0 if sent else None
+    delay: int | None = heard[0] if heard else usual
+    return delay
 
 
 def closed_readings(slot: int, entry: Entry) -> SlotReadings:
@@ -136,9 +178,10 @@ def part_as_json(kind: str, part: bytes) -> Mapping[str, Any]:
         return {"meter": meter.hex(), "day_salt": day_salt.hex()}
     if kind not in ("readings_admitted", SLOT_CORRECTED):
         return dict(json.loads(part))
-    salt, sent, leaf = cbor2.loads(part)
+    salt, sent, leaf, *heard = cbor2.loads(part)
     billed = sent[leaf] if isinstance(leaf, int) else leaf
-    return {"salt": salt.hex(), "sent": [encoded.hex() for encoded in sent], "leaf": billed.hex()}
+    shown = {"salt": salt.hex(), "sent": [encoded.hex() for encoded in sent], "leaf": billed.hex()}
+    return shown | ({"heard_after_s": heard[0]} if heard else {})
 
 
 def _private(entry: Entry) -> Private:

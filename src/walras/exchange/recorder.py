@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from walras.errors import JournalError
+from walras.exchange.acts import Act, act_to_public
 from walras.exchange.fold import ACT, ExchangeState, Public, apply
 from walras.exchange.journal import Entry, Journal
 from walras.exchange.sealed import Private
@@ -27,6 +28,8 @@ class Recorder:
         self._ahead: Entry | None = None
         self._state = ExchangeState()
         self.replayed = 0
+        self.acts: list[tuple[int | None, Entry]] = []
+        """The acts so far, each with the last slot that was settled before it."""
         self._look_ahead()
 
     @property
@@ -48,9 +51,10 @@ class Recorder:
         """The event `kind` of `slot`: from the journal, or decided now. JournalError if the journal holds another event here."""
         entry = self._ahead
         if entry is None:
-            self._pass_over(self._journal.catch_up())
-            public, private = decide()
-            entry = self._journal.append(kind, slot, public, private)
+            with self._journal.alone() as acts:
+                self._pass_over(acts)
+                public, private = decide()
+                entry = self._journal.append(kind, slot, public, private)
         elif (entry.kind, entry.slot) != (kind, slot):
             raise JournalError(
                 f"entry {entry.seq} is {entry.kind} of slot {entry.slot}, this run comes to {kind} of slot {slot}: "
@@ -66,12 +70,22 @@ class Recorder:
         self._state = apply(self._state, entry)
         return entry
 
+    def note_act(self, act: Act) -> None:
+        """Record what the exchange itself did with the record; where the journal has it already, nothing."""
+        public = act_to_public(act)
+        if self.replaying or any(seen.public == public for _, seen in self.acts):
+            return
+        with self._journal.alone() as acts:
+            self._pass_over(acts)
+            entry = self._journal.append(ACT, None, public)
+        self._see(entry)
+
     def _look_ahead(self) -> None:
         """The next recorded event; acts (`acts`) are passed over, in their place."""
         assert self._recorded is not None
         self._ahead = next(self._recorded, None)
         while self._ahead is not None and self._ahead.kind == ACT:
-            self._state = apply(self._state, self._ahead)
+            self._see(self._ahead)
             self.replayed += 1
             self._ahead = next(self._recorded, None)
 
@@ -84,4 +98,8 @@ class Recorder:
                     thing=entry.seq,
                     way_out="let one of them go on",
                 )
-            self._state = apply(self._state, entry)
+            self._see(entry)
+
+    def _see(self, act: Entry) -> None:
+        self.acts.append((self._state.last_settled, act))
+        self._state = apply(self._state, act)

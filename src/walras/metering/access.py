@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 
@@ -19,7 +19,7 @@ import cbor2
 from walras.errors import Fault, InputError, MeteringError
 from walras.metering.credential import VC_CONTEXT, is_utc_second, moment_of, stamp
 from walras.metering.identity import Key, PublicKey, did_of, public_key_of
-from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt
+from walras.metering.jose import CredentialRefusal, open_jwt, sign_jwt, unverified_claims
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 
@@ -37,6 +37,7 @@ class Right(Enum):
     BATCH = "ask for the word on a batch of settled slots"
     LOG = "read who asked for what"
     DISPATCH = "order what a member's devices do"
+    EDIT = "say that a value of a settled slot is wrong, and what it should be"
     LIMIT = "limit what passes a member's meter, as the grid operator"
 
 
@@ -104,6 +105,31 @@ def open_request(encoded: bytes, issuer: PublicKey, audience: str, now: datetime
             if asked is None or asked not in rights:
                 return AccessRefusal.NO_RIGHT
             return Allowed(holder, asked, body, until, did_of(issuer))
+    return AccessRefusal.MALFORMED
+
+
+def issuer_named(encoded: bytes) -> PublicKey | None:
+    """The key that a request's credential says it was issued by; whether it was is for `open_request` to say."""
+    match loads_strict(encoded):
+        case [str() as credential, str(), bytes()]:
+            try:
+                return public_key_of(str(unverified_claims(credential).get("issuer")))
+            except MeteringError:
+                return None
+    return None
+
+
+def open_kept(encoded: bytes, issuer: PublicKey, audience: str) -> tuple[Allowed, datetime] | AccessRefusal:
+    """A request that is kept: judged as of the moment that its holder signed it at, which comes with it."""
+    value = loads_strict(encoded)
+    match value:
+        case [str(), str() as request, bytes()]:
+            made = unverified_claims(request).get("iat")
+            if type(made) is not int or not 0 <= made < 2**33:
+                return AccessRefusal.MALFORMED
+            moment = datetime.fromtimestamp(made, UTC)
+            asked = open_request(encoded, issuer, audience, moment)
+            return asked if isinstance(asked, AccessRefusal) else (asked, moment)
     return AccessRefusal.MALFORMED
 
 

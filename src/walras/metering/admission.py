@@ -135,6 +135,13 @@ def revoke(state: AdmissionState, devices: Sequence[int]) -> AdmissionState:
     return AdmissionState(state.last_counter, state.last_slot, frozen(revoked))
 
 
+def forget_devices(state: AdmissionState, devices: Sequence[int]) -> AdmissionState:
+    """The state in which nothing was admitted of `devices` yet: other meters hang there now."""
+    counters, slots = state.last_counter.copy(), state.last_slot.copy()
+    counters[list(devices)], slots[list(devices)] = NEVER, NEVER
+    return AdmissionState(frozen(counters), frozen(slots), state.revoked)
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """Admitted readings as columns, in the order of the batch. Energy in Wh; `row` is the position in the batch."""
@@ -187,6 +194,12 @@ class Refused:
         """How many by reason, in the order of the checks; only reasons that occurred."""
         counted = Counter(self.reason.tolist())
         return {Refusal(number): counted[number] for number in sorted(counted)}
+
+
+def truly_signed(rows: int, refused: Refused) -> list[int]:
+    """The rows of a batch of `rows` in which a device in good standing spoke: admitted, or refused though its signature held."""
+    forged = set(refused.row[refused.reason < Refusal.REPLAYED].tolist())
+    return [row for row in range(rows) if row not in forged]
 
 
 def admit(

@@ -18,10 +18,11 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.admission import Registry, frozen, refuse_by_value
-from walras.metering.identity import key_id, verify_unchecked
-from walras.metering.reading import MAX_DEVICE_QUALITY, Quality, diagnose, encode_payload, signed_part, split_reading
+from walras.metering.identity import KEY_ID_BYTES, key_id, verify_unchecked
+from walras.metering.reading import MAX_DEVICE_QUALITY, Quality, diagnose, encode_payload, read_payload, signed_part, split_reading
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings
+from walras.metering.strict_cbor import sequence_strict
 from walras.units import INT64_MAX, Int64
 
 
@@ -95,6 +96,22 @@ def encode_correction(device_key_id: bytes, slot: int, correction: Correction) -
     head = bytes((0x60 + len(name),)) if len(name) < 24 else bytes((0x78, len(name)))
     payload = encode_payload(slot, correction.now[0], correction.now[1], 0, Quality.EDITED)
     return b"\x84\x50" + device_key_id + payload + bytes((correction.reason,)) + head + name
+
+
+def reason_of_leaf(leaf: bytes) -> tuple[Reason, str] | None:
+    """Why a corrected value stands there, and who answers for it; None for any other leaf.
+
+    >>> leaf = encode_correction(bytes(16), 95, Correction(0, (0, 0), (250, 0), Reason.METER_FAULT, "metering desk"))
+    >>> reason_of_leaf(leaf)
+    (<Reason.METER_FAULT: 1>, 'metering desk')
+    """
+    at = 2 + KEY_ID_BYTES
+    numbers = read_payload(leaf, at) if leaf[:2] == b"\x84\x50" else None
+    tail = [] if numbers is None else sequence_strict(leaf[numbers[5] :])
+    match tail:
+        case [int() as reason, str() as by] if reason in set(Reason):
+            return Reason(reason), by
+    return None
 
 
 def corrected_by_late_reading(registry: Registry, readings: SlotReadings, encoded: bytes) -> SlotReadings | Refusal:

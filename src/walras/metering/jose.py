@@ -58,6 +58,15 @@ def open_jwt(token: str, key: PublicKey, typ: str) -> dict[str, object] | Creden
     return claims
 
 
+def unverified_claims(token: str) -> dict[str, object]:
+    """What a token claims, before anybody has looked at its signature; empty where it is none."""
+    try:
+        claims = json.loads(unb64(token.split(".")[1]))
+    except (ValueError, IndexError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
 def json_bytes(value: object) -> bytes:
     """Compact JSON with sorted keys."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()

@@ -67,6 +67,16 @@ def energy_of_leaf(leaf: bytes) -> tuple[int, int] | None:
     return None if numbers is None else (numbers[1], numbers[2])
 
 
+def quality_of_leaf(leaf: bytes) -> int | None:
+    """The quality code of a leaf (`Quality`); None where it is no leaf of a slot's readings.
+
+    >>> quality_of_leaf(encode_substitute(bytes(16), 95, 250, 0, 18))
+    18
+    """
+    numbers = _numbers_of_leaf(leaf)
+    return None if numbers is None else numbers[3]
+
+
 def _numbers_of_leaf(leaf: bytes) -> tuple[int, int, int, int] | None:
     """Slot, import, export and quality of a reading, signed alone or in a parcel, a substitute or a correction; else None."""
     fields = split_reading(leaf)

@@ -9,7 +9,8 @@ local time. A finding changes nothing by itself: it names the check, the device,
 - SPIKE: the highest value exceeds the third highest of the window by more than `spike_ratio` of the latter (the spike check
   of EEI's Uniform Business Practices for Unbundled Electricity Metering, with its 180 %), from `spike_floor_wh` up;
 - CLOCK_DRIFT: the median of (arrival - end of slot) of a device lies outside [-tolerance, usual + tolerance], usual being the
-  median of all devices; CLOCK_CHANGE: it does so by a whole hour, within the tolerance: the device follows local time.
+  median of all devices; CLOCK_CHANGE: it does so by a whole hour, within the tolerance: the device follows local time. Both look
+  at whatever a device truly signed, also what admission refused: a clock that is fast is heard of only there.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class ValidationRule:
 class Window:
     """Admitted readings of consecutive slots from `first_slot`, tables [slots, devices]. Rows not `present` are not read.
 
-    Energies in Wh; `delay_s` is arrival minus end of slot in whole seconds (negative: before the slot had ended).
+    Energies in Wh; `delay_s` is arrival minus end of slot in whole seconds (negative: before the slot had ended) of the rows
+    `heard`: those in which the device sent something for the slot, admitted or not.
     """
 
     first_slot: int
@@ -82,11 +84,12 @@ class Window:
     export_wh: Int64
     counter: Int64
     delay_s: Int64
+    heard: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
         faults = [
             Fault("window", name, getattr(self, name).shape, f"the shape of present, {self.present.shape}")
-            for name in ("import_wh", "export_wh", "counter", "delay_s")
+            for name in ("import_wh", "export_wh", "counter", "delay_s", "heard")
             if getattr(self, name).shape != self.present.shape
         ]
         if self.present.ndim != 2:
@@ -127,14 +130,16 @@ def _missing(window: Window) -> list[Finding]:
 
 
 def _counter_gaps(window: Window) -> list[Finding]:
-    """Between two readings present, the counter should rise by the slots between them (each slot signs once)."""
+    """Between two readings present, the counter should rise by one, and by one more for each that was heard and does not stand."""
     found = []
     for device in range(window.present.shape[1]):
-        rows = np.flatnonzero(window.present[:, device])
-        rise = np.diff(window.counter[rows, device])
-        for at in np.flatnonzero(rise > 1):
+        present = window.present[:, device]
+        rows = np.flatnonzero(present)
+        heard = np.cumsum(window.heard[:, device] & ~present)[rows]
+        unheard = np.diff(window.counter[rows, device]) - 1 - np.diff(heard)
+        for at in np.flatnonzero(unheard > 0):
             slot = window.first_slot + int(rows[at + 1])
-            found.append(Finding(Check.COUNTER_GAP, device, slot, int(rise[at]) - 1, 0))
+            found.append(Finding(Check.COUNTER_GAP, device, slot, int(unheard[at]), 0))
     return found
 
 
@@ -177,9 +182,9 @@ _HOUR_S = 3_600
 def _clocks(window: Window, rule: ValidationRule) -> list[Finding]:
     count = window.present.shape[1]
     medians = {
-        device: int(np.median(window.delay_s[window.present[:, device], device]))
+        device: int(np.median(window.delay_s[window.heard[:, device], device]))
         for device in range(count)
-        if window.present[:, device].any()
+        if window.heard[:, device].any()
     }
     if not medians:
         return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from walras.community import Community
@@ -25,12 +25,14 @@ from walras.ledger.standing import BATCHES, Standing, read_standing
 from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
 from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
+from walras.metering.editing import judge_edit
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.access_log import Guard
 from walras.service.balance_node import BalanceNode
 from walras.service.chain_identifiers import ChainIdentifiers
+from walras.service.exchange_book import ExchangeBook
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.message_store import MessageStore
 from walras.service.oracle_batches import BatchDuty
@@ -38,9 +40,10 @@ from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
 from walras.service.rate_limits import HostLimits
 from walras.service.reading_store import ReadingStore
-from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
+from walras.service.roll import EXCHANGE, Roll, read_exchanged_key, read_key_places, read_roll
 from walras.service.status_file import StatusFile
-from walras.study.meters import Meters, make_meters, run_seed
+from walras.study.hanging import KeyOf
+from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -64,6 +67,7 @@ class Appointment:
     roll: Roll | None = None
     own_exchange_key: Key | None = None
     standing: Standing | None = None
+    exchanged_key: KeyOf | None = None
 
     @property
     def operator(self) -> PublicKey:
@@ -127,9 +131,11 @@ class Appointment:
         return {**self.meters.registry.index, feeder: len(self.meters.registry.keys)}
 
 
-def access_issuer(seed: bytes) -> PrivateKey:
-    """The operator's key for access credentials, where keys follow from the seed."""
-    return derive_key(seed, "access issuer")
+def editor_credential(community: Community, operator: Key, editor: str) -> str:
+    """The operator's word that the holder of that DID may edit readings."""
+    grid = community.grid
+    until = max(grid.end(community.slot_count), datetime.now(UTC).replace(microsecond=0)) + timedelta(days=366)
+    return issue_access(operator, editor, [Right.EDIT], grid.origin, until)
 
 
 def exchange_credential(community: Community, operator: Key, exchange: str) -> str:
@@ -167,7 +173,13 @@ def appointed_exchange(community: Community, roll: Path, places: Path, secret: b
     if keys.admin.address != a.roll.admin:
         raise InputError(str(roll), [Fault(str(roll), "admin", a.roll.admin, f"{keys.admin.address}, that of --secret")])
     opened = read_key_places(places, community, passphrase)
-    return replace(a, keys=keys, meters=a.roll.meters(community, opened), own_exchange_key=opened[EXCHANGE])
+
+    def exchanged(account: int, slot: int) -> Key:
+        return read_exchanged_key(places, community.members[account].id, slot, passphrase)
+
+    return replace(
+        a, keys=keys, meters=a.roll.meters(community, opened), own_exchange_key=opened[EXCHANGE], exchanged_key=exchanged
+    )
 
 
 def make_gateway(
@@ -187,7 +199,9 @@ def make_gateway(
     registries = (a.meters.registry, a.meters.feeder)
     devices = {kid: registry.keys[row] for registry in registries for kid, row in registry.index.items()}
     guard = Guard(a.operator, GATEWAY)
-    return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms, (guard, clock))
+    kept = ReadingStore(store, master, a.members())
+    book = ExchangeBook(a.meters.generations(a.community), kept)
+    return GatewayNode(key, devices, kept, peers, rate, clock_ms, (guard, clock), book)
 
 
 def _revoked(a: Appointment, chain: ReadableChain | None) -> Callable[[datetime], Sequence[int]] | None:
@@ -229,6 +243,7 @@ def make_oracle(
         raise InputError("walras oracle", [Fault("key", "address", signing.address, f"the appointed {a.terms.oracles[number]}")])
     at = a.addresses
     gateway_key = a.gateway if gateway is None else public_key_of(gateway)
+    kept = ReadingStore(store, master, a.members())
     duty = Duty(
         number,
         a.meters.registry,
@@ -242,12 +257,14 @@ def make_oracle(
             timedelta(seconds=a.terms.dispute_window_s),
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
             lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
+            lambda edit: judge_edit(edit, a.operator, at.settlement, len(a.community.members)),
         ),
+        ExchangeBook(a.meters.generations(a.community), kept),
         None if a.terms.batches is None else BatchDuty(a.terms, a.batches, a.trading.item_micro, signing.sign_digest),
     )
     return OracleNode(
         duty,
-        ReadingStore(store, master, a.members()),
+        kept,
         lambda slot, root: sign_attestation(signing, at.chain_id, at.settlement, slot, root)[1],
         clock,
         pool,

@@ -9,9 +9,10 @@ import asyncio
 
 from walras.errors import MeteringError
 
-READINGS, BATCH, VOTE, REQUEST, WAITING, ANSWER, SORRY = b"R", b"B", b"V", b"Q", b"W", b"A", b"X"
+READINGS, BATCH, VOTE, REQUEST, WAITING, EDIT, EXCHANGE, ANSWER, SORRY = b"R", b"B", b"V", b"Q", b"W", b"E", b"M", b"A", b"X"
 """Readings to a gateway; a batch to an oracle; the vote for a slot, please; a signed request (`access`) to an oracle; how many
-batches each oracle has yet to acknowledge, of a gateway; the answer; why there is none."""
+batches each oracle has yet to acknowledge, of a gateway; an edit order (`editing`) to an oracle; a
+meter's exchange (`meter_exchange`); the answer; why there is none."""
 
 MASKED, TOLD = b"M", b"T"
 """Meters' messages to a balance oracle; what is said to a meter there, please."""

@@ -32,7 +32,8 @@ from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import ANSWER, BATCH, READINGS, REQUEST, SORRY, WAITING, ask, read_frame, write_frame
+from walras.service.exchange_book import ExchangeBook
+from walras.service.frames import ANSWER, BATCH, EXCHANGE, READINGS, REQUEST, SORRY, WAITING, ask, read_frame, write_frame
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 
 TAKEN, RATE_LIMITED = 0, 255
@@ -63,9 +64,14 @@ class GatewayNode:
         rate: RateRule,
         clock_ms: Callable[[], int],
         guarded: tuple[Guard, Callable[[], datetime]] | None = None,
+        book: ExchangeBook | None = None,
     ) -> None:
-        """`guarded`: who may ask for the log of requests, and the clock that says when; without it nobody may."""
-        self._key, self._devices, self._store, self._peers = key, devices, store, peers
+        """`guarded`: who may ask for the log of requests, and the clock that says when; without it nobody may.
+
+        `book` of exchanged meters; without it none is.
+        """
+        self._key, self._store, self._peers, self._book = key, store, peers, book
+        self._devices = {**devices, **({} if book is None else book.devices())}
         self._rate, self._clock_ms = rate, clock_ms
         self._guarded = guarded
         self._bucket = full_bucket(rate, clock_ms())
@@ -142,6 +148,14 @@ class GatewayNode:
             raise MeteringError(f"a gateway has no answer to {asked.right.name}", thing=asked.right)
         return log_of(self._store)
 
+    def take_exchange(self, statement: bytes) -> bytes:
+        """A meter was exchanged: the new one is taken from now on. MeteringError where the statement does not follow."""
+        if self._book is None:
+            raise MeteringError("this gateway knows of no meter exchanges", thing="gateway")
+        self._book.take(statement.decode("ascii", "replace"))
+        self._devices.update(self._book.devices())
+        return b""
+
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one meter's connection: frames of readings, answered by their codes."""
         try:
@@ -149,9 +163,10 @@ class GatewayNode:
                 if frame[0] == WAITING:
                     await write_frame(writer, ANSWER, self.waiting())
                     continue
-                if frame[0] == REQUEST:
+                if frame[0] in (REQUEST, EXCHANGE):
                     try:
-                        await write_frame(writer, ANSWER, self.answer_request(frame[1]))
+                        reply = self.answer_request if frame[0] == REQUEST else self.take_exchange
+                        await write_frame(writer, ANSWER, reply(frame[1]))
                     except MeteringError as why:
                         await write_frame(writer, SORRY, why.message.encode())
                     continue

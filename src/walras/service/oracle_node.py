@@ -30,12 +30,15 @@ from walras.metering.admission import (
     admitted_of,
     columns_of,
     frozen,
+    joined,
     revoke,
+    truly_signed,
 )
 from walras.metering.feeder import Feeder, check_feeder, split_batch, transformer_net_wh
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
-from walras.metering.identity import PublicKey
+from walras.metering.identity import PublicKey, key_id
 from walras.metering.merkle import root_of
+from walras.metering.meter_exchange import Generations, with_old_energy
 from walras.metering.oracle import Signer, Vote, own_digest
 from walras.metering.proofs.day import DAY_SLOTS
 from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
@@ -44,9 +47,19 @@ from walras.metering.slot_readings import SlotReadings, close_slot, missing_devi
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, host_of, read_frame, write_frame
+from walras.service.exchange_book import ExchangeBook
+from walras.service.frames import ANSWER, BATCH, EDIT, EXCHANGE, REQUEST, SORRY, VOTE, host_of, read_frame, write_frame
 from walras.service.oracle_batches import BatchDuty, batch_word
-from walras.service.oracle_words import Words, corrected_slot, correction_word, days_word, is_source, looked_at, may_be_late
+from walras.service.oracle_words import (
+    Words,
+    corrected_slot,
+    correction_word,
+    days_word,
+    is_source,
+    looked_at,
+    may_be_late,
+    take_edit,
+)
 from walras.service.rate_limits import TOO_FAST, HostLimits
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
@@ -60,6 +73,7 @@ MAX_BATCH_SLOTS = 1_440
 class Duty:
     """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers.
 
+    `book` is that of meters exchanged since; without it none is.
     `revoked` gives the rows of the registry that are revoked at a moment; MeteringError where that cannot be known.
     """
 
@@ -72,7 +86,12 @@ class Duty:
     guard: Guard | None = None
     revoked: Callable[[datetime], Sequence[int]] | None = None
     words: Words | None = None
+    book: ExchangeBook | None = None
     batches: BatchDuty | None = None
+
+
+_KEY_ID = slice(8, 24)
+"""Where a reading has its meter's key id."""
 
 
 class OracleNode:
@@ -88,22 +107,52 @@ class OracleNode:
         limits: HostLimits | None = None,
     ) -> None:
         self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
-        self._registry, self._rules, self._limits = duty.registry, duty.rules, limits
-        self._state = self._state_from_store(duty.registry)
+        self._limits = limits
+        self._rules, self._devices = duty.rules, len(duty.registry.keys)
+        self._revoked: set[int] = set()
+        self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
 
-    def _state_from_store(self, registry: Registry) -> AdmissionState:
-        """Last counter and slot of each device are those of its last stored reading: both only rise."""
+    def _state(self, registry: Registry, last: Mapping[bytes, tuple[int, int]]) -> AdmissionState:
+        """Last counter and slot of each device are those of its last stored reading, by its key: both only rise."""
         devices = len(registry.keys)
         counters, slots = np.full(devices, NEVER, dtype=np.int64), np.full(devices, NEVER, dtype=np.int64)
-        for kid, counter, slot in self._store.last_readings():
-            device = registry.index.get(kid, NEVER)
-            if device >= 0:
-                counters[device], slots[device] = counter, slot
+        for kid, device in registry.index.items():
+            counters[device], slots[device] = last.get(kid, (NEVER, NEVER))
         return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
 
     def revoke_devices(self, devices: Sequence[int]) -> None:
         """Refuse these devices from now on."""
-        self._state = revoke(self._state, devices)
+        self._revoked.update(devices)
+
+    @property
+    def _generations(self) -> Generations | None:
+        return None if self._duty.book is None else self._duty.book.generations
+
+    def _registry(self, slot: int) -> Registry:
+        return self._duty.registry if self._generations is None else self._generations.at(slot)
+
+    def _admit(
+        self, homes: Sequence[bytes], now: datetime, last: dict[bytes, tuple[int, int]]
+    ) -> tuple[Admitted, list[tuple[list[bytes], Refused]]]:
+        """What is admitted; and by generation of the registry, that of the slots named, what came and was refused.
+
+        `last` counter and slot by key are brought up to date.
+        """
+        by_number: dict[int, list[bytes]] = {}
+        for one in homes:
+            fields = split_reading(one)
+            number = 0 if fields is None or self._generations is None else self._generations.number(fields[1])
+            by_number.setdefault(number, []).append(one)
+        admitted, refused = [], []
+        for number, batch in sorted(by_number.items()):
+            registry = self._duty.registry if self._generations is None else self._generations.registries[number]
+            state = revoke(self._state(registry, last), sorted(self._revoked))
+            _, taken, not_taken = admit(state, registry, self._rules, batch, now, self._pool)
+            counted = zip(taken.encoded, taken.counter.tolist(), taken.slot.tolist(), strict=True)
+            last.update({encoded[_KEY_ID]: (counter, slot) for encoded, counter, slot in counted})
+            admitted.append(taken)
+            refused.append((batch, not_taken))
+        return joined(admitted), refused
 
     def receive(self, encoded: bytes) -> int:
         """Admit a gateway's batch; its number, once everything admitted is on disk. MeteringError for what is no such batch."""
@@ -121,21 +170,38 @@ class OracleNode:
         late = [] if words is None else [one for one in homes if may_be_late(self._rules, words.dispute, one, now)]
         homes = [one for one in homes if one not in set(late)]
         came_late, refused_late = looked_at(self._registry, late)
-        state, admitted, refused = admit(self._state, self._registry, self._rules, homes, now, self._pool)
+        last = dict(self._last)
+        admitted, refused = self._admit(homes, now, last)
         taken = list(zip(admitted.encoded, admitted.counter, admitted.slot, strict=True))
         if feeder is not None:
-            _, witness, _ = admit(self._state_from_store(feeder.registry), feeder.registry, self._rules, through, now)
+            _, witness, _ = admit(self._state(feeder.registry, last), feeder.registry, self._rules, through, now)
             taken += zip(witness.encoded, witness.counter, witness.slot, strict=True)
+            last.update({one[_KEY_ID]: (int(n), int(slot)) for one, n, slot in taken[len(admitted.encoded) :]})
+        signed = [came[row] for came, not_taken in refused for row in truly_signed(len(came), not_taken)]
+        reasons = [by_slot for came, not_taken in refused for by_slot in _refused_by_slot(came, not_taken).items()]
         with self._store.transaction():
             for reading, counter, slot in taken:
-                self._store.add(Taken(reading[8:24], int(counter), int(slot), reading))
+                self._store.add(Taken(reading[_KEY_ID], int(counter), int(slot), reading))
             for one in came_late:
                 self._store.add_late(one)
-            for slot, reasons in (*_refused_by_slot(homes, refused).items(), *refused_late.items()):
-                self._store.count_refused(reasons, slot)
+            for reading in (*signed, *(one.encoded for one in came_late)):
+                self._note_arrival(reading, now)
+            for slot, counts in (*reasons, *refused_late.items()):
+                self._store.count_refused(counts, slot)
             self._store.note_received(batch.gateway, batch.number, batch.root)
-        self._state = state
+        self._last = last
         return batch.number
+
+    def _note_arrival(self, reading: bytes, now: datetime) -> None:
+        fields = split_reading(reading)
+        assert fields is not None
+        self._store.note_arrival(fields[0], fields[1], int(now.timestamp()))
+
+    def _delays(self, slot: int) -> list[int | None]:
+        """By device: seconds from the end of the slot until this oracle heard of it, None where it did not."""
+        arrivals, end = self._store.arrivals(slot), int(self._rules.grid.end(slot).timestamp())
+        heard = (arrivals.get(kid) for kid in map(key_id, self._registry(slot).keys))
+        return [None if at is None else at - end for at in heard]
 
     def _opened(self, encoded: bytes) -> Batch:
         for key in self._duty.gateways.values():
@@ -147,31 +213,36 @@ class OracleNode:
     def readings_of(self, slot: int) -> SlotReadings:
         """The slot as this oracle sees it: its admitted readings, substitutes for the rest."""
         admitted = self._admitted(slot)
-        return close_slot(self._registry, slot, admitted, *self._substitutes(slot, admitted))
+        readings = close_slot(self._registry(slot), slot, admitted, *self._substitutes(slot, admitted))
+        return readings if self._generations is None else with_old_energy(self._generations, readings)
 
     def _substitutes(self, slot: int, admitted: Admitted) -> tuple[Int64, Int64, Int64]:
         """By the rule, from the measured values of like slots; these are read only where something is missing."""
         history: dict[int, SlotReadings] = {}
-        none = np.full(len(self._registry.keys), NO_FORECAST, dtype=np.int64)
-        if missing_devices(self._registry, slot, admitted).size:
+        none = np.full(self._devices, NO_FORECAST, dtype=np.int64)
+        if missing_devices(self._registry(slot), slot, admitted).size:
             words = self._duty.words
             for earlier in like_slots(self._rules.grid, slot, self._duty.substitutes):
                 zeros = substitutes(self._rules.grid, earlier, {}, none, none, self._duty.substitutes)
-                history[earlier] = close_slot(self._registry, earlier, self._admitted(earlier), *zeros)
+                then = self._registry(earlier)
+                history[earlier] = close_slot(then, earlier, self._admitted(earlier), *zeros)
+                if self._generations is not None:
+                    history[earlier] = with_old_energy(self._generations, history[earlier])
                 if words is not None and is_source(self._rules, words.dispute, earlier, slot):
-                    history[earlier], _ = corrected_slot(self._registry, self._store, history[earlier])
+                    history[earlier], _ = corrected_slot(then, self._store, history[earlier], words, self._generations)
         return substitutes(self._rules.grid, slot, history, none, none, self._duty.substitutes)
 
     def _admitted(self, slot: int) -> Admitted:
         rows: list[tuple[int, ...]] = []
         leaves = []
+        index = self._registry(slot).index
         for taken in self._store.readings("slot = ?", (slot,)):
-            if taken.key_id not in self._registry.index:
+            if taken.key_id not in index:
                 continue  # the feeder's own meter
             fields = split_reading(taken.encoded)
             if fields is None:
                 raise MeteringError(f"the store holds no canonical reading at counter {taken.counter}", thing=taken.key_id.hex())
-            rows.append((len(rows), self._registry.index[taken.key_id], *fields[1:]))
+            rows.append((len(rows), index[taken.key_id], *fields[1:]))
             leaves.append(taken.encoded)
         return admitted_of(columns_of(rows, 7), tuple(leaves))
 
@@ -193,7 +264,7 @@ class OracleNode:
         return Vote(self._duty.number, slot, *given)
 
     def report(self, slot: int) -> bytes:
-        """What this oracle holds of a closed slot: leaves, refusals by reason, and the feeder's balance (CBOR)."""
+        """What this oracle holds of a closed slot: leaves, refusals by reason, the feeder's balance, when each was heard (CBOR)."""
         self._check_closed(slot)
         readings = self.readings_of(slot)
         balance = None
@@ -205,29 +276,29 @@ class OracleNode:
             if transformer is not None:
                 check = check_feeder(feeder, self._rules.grid, readings, transformer)
                 balance = [check.residual_wh, check.tolerance_wh]
-        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance])
+        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance, self._delays(slot)])
 
     def corrected(self, slot: int, revision: int, salts: Sequence[bytes]) -> bytes:
         """The slot after what came late, and this oracle's word on it (`oracle_words`). PhaseError while more may come."""
         words = self._words(slot)
-        return correction_word(words, self._store, self._standing(slot), revision, salts)
+        return correction_word(words, self._store, self._standing(slot, words), revision, salts, self._delays(slot))
 
     def days(self, slots: range, salts: Sequence[bytes]) -> bytes:
         """This oracle's word on the commitments to the days over `slots`. PhaseError while one of them can still change."""
         words = self._words(slots[-1])
-        readings = [self._standing(slot)[0] for slot in slots]
-        return days_word(words, self._store, self._registry, readings, salts)
+        readings = [self._standing(slot, words)[0] for slot in slots]
+        return days_word(words, self._store, self._registry(slots[-1]), readings, salts)
 
     def batch(self, slots: range, packed: bytes) -> bytes:
         """This oracle's word on a batch of settled slots (`oracle_batches`). PhaseError while one of them can still change."""
-        self._words(slots[-1])
+        words = self._words(slots[-1])
         duty = self._duty.batches
         if duty is None:
             raise MeteringError("the community settles slot by slot: there are no batches to sign", thing=slots)
-        return batch_word(duty, self._store, [self._standing(slot)[0] for slot in slots], packed)
+        return batch_word(duty, self._store, [self._standing(slot, words)[0] for slot in slots], packed)
 
-    def _standing(self, slot: int) -> tuple[SlotReadings, dict[int, int]]:
-        return corrected_slot(self._registry, self._store, self.readings_of(slot))
+    def _standing(self, slot: int, words: Words) -> tuple[SlotReadings, dict[int, int]]:
+        return corrected_slot(self._registry(slot), self._store, self.readings_of(slot), words, self._generations)
 
     def _words(self, slot: int) -> Words:
         words = self._duty.words
@@ -264,6 +335,12 @@ class OracleNode:
             return self.receive(body).to_bytes(8, "big")
         if kind == REQUEST and self._duty.guard is not None:
             return self._answer_request(self._duty.guard, body)
+        if kind == EXCHANGE and self._duty.book is not None:
+            self._duty.book.take(body.decode("ascii", "replace"))
+            return b""
+        if kind == EDIT and self._duty.words is not None:
+            take_edit(self._duty.words, self._store, body)
+            return b""
         if kind == VOTE and len(body) == 8 and self._duty.guard is None:
             vote = self.vote(int.from_bytes(body, "big"))
             return vote.root + vote.signature
@@ -277,7 +354,7 @@ class OracleNode:
             note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
             return self.batch(_slots_of(asked.body), asked.body[10:])
         fixed, each = _SHAPES.get(asked.right, (8, 0))
-        if len(asked.body) != fixed + each * len(self._registry.keys):
+        if len(asked.body) != fixed + each * self._devices:
             raise MeteringError(f"{fixed} bytes and salts of {each} were expected", thing=asked.right)
         second = int.from_bytes(asked.body[8:fixed], "big")
         salts = [asked.body[at : at + each] for at in range(fixed, len(asked.body), each or 1)]

@@ -17,12 +17,16 @@ from datetime import timedelta
 
 import cbor2
 
+from walras.errors import MeteringError
+from walras.metering.access import AccessRefusal
 from walras.metering.admission import Registry, Rules
 from walras.metering.committed_days import commit_days
 from walras.metering.correction import corrected_by_late_reading
+from walras.metering.editing import EditRefusal, Ordered, edited_slot
 from walras.metering.gateway import Taken, look_at
 from walras.metering.identity import key_id
 from walras.metering.merkle import root_of
+from walras.metering.meter_exchange import Generations, with_old_energy
 from walras.metering.reading import split_reading
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings
@@ -34,11 +38,12 @@ Signed = Callable[[int, int, bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How long a slot's disputes are heard, and how this oracle signs what it says of it afterwards."""
+    """How long a slot's disputes are heard, how this oracle signs what it says of it afterwards, and which edits it takes."""
 
     dispute: timedelta
     sign_correction: Signed
     sign_days: Signed
+    judge: Callable[[bytes], Ordered | EditRefusal | AccessRefusal]
 
 
 def may_be_late(rules: Rules, dispute: timedelta, encoded: bytes, now: object) -> bool:
@@ -50,23 +55,35 @@ def may_be_late(rules: Rules, dispute: timedelta, encoded: bytes, now: object) -
     return bool(due < now <= due + dispute)  # type: ignore[operator]
 
 
-def looked_at(registry: Registry, late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
-    """Late readings that a registered meter signed, and the others counted by slot and reason."""
-    keys = dict(zip((key_id(key) for key in registry.keys), registry.keys, strict=True))
+def looked_at(registry: Callable[[int], Registry], late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
+    """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason."""
     taken: list[Taken] = []
     refused: dict[int, Counter[int]] = {}
     for encoded in late:
-        looked = look_at(encoded, keys)
+        fields = split_reading(encoded)
+        slot = -1 if fields is None else fields[1]
+        keys = registry(slot).keys
+        looked = look_at(encoded, {key_id(key): key for key in keys})
         if isinstance(looked, Taken):
             taken.append(looked)
         else:
-            fields = split_reading(encoded)
-            refused.setdefault(-1 if fields is None else fields[1], Counter[int]())[int(looked)] += 1
+            refused.setdefault(slot, Counter[int]())[int(looked)] += 1
     return taken, refused
 
 
-def corrected_slot(registry: Registry, store: ReadingStore, readings: SlotReadings) -> tuple[SlotReadings, dict[int, int]]:
-    """The slot with the late readings that were kept of it, and refusals by reason."""
+def take_edit(words: Words, store: ReadingStore, encoded: bytes) -> None:
+    """Keep an edit order that holds, on disk when this returns; MeteringError for one that does not."""
+    judged = words.judge(encoded)
+    if not isinstance(judged, Ordered):
+        raise MeteringError(f"the edit does not count: {judged.value}", thing=judged)
+    with store.transaction():
+        store.add_edit(judged.edit.slot, judged.edit.account, encoded)
+
+
+def corrected_slot(
+    registry: Registry, store: ReadingStore, readings: SlotReadings, words: Words, generations: Generations | None
+) -> tuple[SlotReadings, dict[int, int]]:
+    """The slot with the late readings that were kept of it, then with its edits; and refusals of readings by reason."""
     refused: Counter[int] = Counter()
     for late in store.late(readings.slot):
         after = corrected_by_late_reading(registry, readings, late.encoded)
@@ -74,6 +91,10 @@ def corrected_slot(registry: Registry, store: ReadingStore, readings: SlotReadin
             refused[int(after)] += 1
         else:
             readings = after
+    if generations is not None:
+        readings = with_old_energy(generations, readings)
+    judged = [words.judge(edit) for edit in store.edits(readings.slot)]
+    readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
     return readings, dict(refused)
 
 
@@ -83,13 +104,18 @@ def is_source(rules: Rules, dispute: timedelta, earlier: int, slot: int) -> bool
 
 
 def correction_word(
-    words: Words, store: ReadingStore, corrected: tuple[SlotReadings, dict[int, int]], revision: int, salts: Sequence[bytes]
+    words: Words,
+    store: ReadingStore,
+    corrected: tuple[SlotReadings, dict[int, int]],
+    revision: int,
+    salts: Sequence[bytes],
+    delays: list[int | None],
 ) -> bytes:
-    """CBOR of leaves, refusals, root and signature of a slot's `revision`; the first word stands."""
+    """CBOR of leaves, refusals, when each was heard, root and signature of a slot's `revision`; the first word stands."""
     readings, refused = corrected
     root = root_of([salt + leaf for salt, leaf in zip(salts, readings.leaves, strict=True)])
     said = _said_once(store, "correction", readings.slot, revision, root, words.sign_correction)
-    return cbor2.dumps([list(readings.leaves), refused, *said])
+    return cbor2.dumps([list(readings.leaves), refused, delays, *said])
 
 
 def days_word(words: Words, store: ReadingStore, registry: Registry, readings: list[SlotReadings], salts: Sequence[bytes]) -> bytes:

@@ -58,8 +58,9 @@ CATALOGUE: dict[str, dict[str, Held] | Held] = {
         "entries.seq": _TECHNICAL,
         "entries.line": _PUBLIC,
         "entries.private": Held(
-            "member's id and credential; net energy and stored energy by slot; signed readings, late ones too, and their salts; "
-            "salts of committed days; orders to the member's devices as their sender signed them",
+            "member's id and credential; net energy and stored energy by slot; signed readings, late ones too, when they were "
+            "heard, and their salts; salts of committed days; what the registers showed when a meter was exchanged; orders to the "
+            "member's devices as their sender signed them",
             "members",
             ("settlement", "billing", "operation", "supply", "balance", "forecast", "proof", "research"),
             "who holds the master key",
@@ -109,6 +110,29 @@ _READING_STORE: dict[str, Held] = {
     **{f"late.{name}": _TECHNICAL for name in ("counter", "slot", "member")},
     "late.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
     "late.record": _READING,
+    **{f"arrival.{name}": _TECHNICAL for name in ("slot", "member")},
+    "arrival.key_id": Held(
+        "name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"
+    ),
+    "arrival.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", "`walras forget`"),
+    **{f"edit.{name}": _TECHNICAL for name in ("number", "slot", "member")},
+    "edit.encoded": Held(
+        "signed orders to edit a value, as in the public record",
+        "members, as account numbers; who edits",
+        ("settlement", "billing"),
+        "operator of the store",
+        "none: public",
+        "`walras forget`",
+    ),
+    **{f"exchange.{name}": _TECHNICAL for name in ("number", "member")},
+    "exchange.record": Held(
+        "what the registers showed when a meter was exchanged, and the new one's credential",
+        "members",
+        ("settlement", "billing"),
+        "who holds the master key",
+        "ChaCha20-Poly1305 by member",
+        "`walras forget`",
+    ),
     "refused.slot": _TECHNICAL,
     "refused.reason": _TECHNICAL,
     "refused.count": _TECHNICAL,

@@ -37,6 +37,11 @@ create table if not exists late (
     record blob not null, primary key (key_id, counter)) without rowid;
 create table if not exists word (kind text not null, first integer not null, second integer not null, root blob not null,
     signature blob not null, primary key (kind, first, second)) without rowid;
+create table if not exists arrival (key_id blob not null, slot integer not null, member integer not null, at integer not null,
+    primary key (key_id, slot)) without rowid;
+create table if not exists edit (number integer primary key, slot integer not null, member integer not null,
+    encoded blob not null unique);
+create table if not exists exchange (number integer primary key, member integer not null, record blob not null);
 create table if not exists batch (first integer primary key, last integer not null, digest blob not null,
     signature blob not null, words text not null);
 create table if not exists refused (slot integer not null, reason integer not null, count integer not null,
@@ -56,7 +61,7 @@ class ReadingStore:
     def __init__(
         self, path: Path, master: bytes, members: Mapping[bytes, int], random: Callable[[int], bytes] = os.urandom
     ) -> None:
-        self._members, self._master, self._random = members, master, random
+        self._members, self._master, self._random = dict(members), master, random
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -95,6 +100,38 @@ class ReadingStore:
     def add_late(self, taken: Taken) -> bool:
         """Store a reading that came after its slot's deadline, apart from the others. Within a transaction."""
         return self._db.execute("insert or ignore into late values (?, ?, ?, ?, ?)", self._sealed(taken)).rowcount == 1
+
+    def note_arrival(self, key_id: bytes, slot: int, at: int) -> None:
+        """When (Unix seconds) a device was first heard of a slot. Within a transaction."""
+        row = (key_id, slot, self._members[key_id], at)
+        self._db.execute("insert or ignore into arrival values (?, ?, ?, ?)", row)
+
+    def arrivals(self, slot: int) -> dict[bytes, int]:
+        """When (Unix seconds) each device was first heard of a slot."""
+        return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from arrival where slot = ?", (slot,))}
+
+    def add_device(self, key_id: bytes, member: int) -> None:
+        """From now on, readings of this device are the member's."""
+        self._members[key_id] = member
+
+    def add_exchange(self, member: int, statement: str) -> None:
+        """Keep what was stated of a meter's exchange, encrypted. Within a transaction."""
+        number = int(self._db.execute("select coalesce(max(number), 0) + 1 from exchange").fetchone()[0])
+        record = seal(self._key(member), self._random(12), Place(member, "exchange", number), statement.encode())
+        self._db.execute("insert into exchange values (?, ?, ?)", (number, member, record))
+
+    def exchanges(self) -> list[str]:
+        """What was stated of meters' exchanges, as it came."""
+        rows = self._db.execute("select number, member, record from exchange order by number").fetchall()
+        return [unseal(self._key(member), Place(member, "exchange", number), record).decode() for number, member, record in rows]
+
+    def add_edit(self, slot: int, member: int, encoded: bytes) -> None:
+        """Keep an edit order, once. Within a transaction."""
+        self._db.execute("insert or ignore into edit (slot, member, encoded) values (?, ?, ?)", (slot, member, encoded))
+
+    def edits(self, slot: int) -> list[bytes]:
+        """The edit orders of a slot as they came."""
+        return [bytes(row[0]) for row in self._db.execute("select encoded from edit where slot = ? order by number", (slot,))]
 
     def late(self, slot: int) -> list[Taken]:
         """What came of a slot after its deadline, decrypted, by device and counter."""
@@ -277,6 +314,8 @@ class ReadingStore:
         with self.transaction():
             self._ring = forget(self._ring, member)
             self._db.execute("delete from member_key where member = ?", (member,))
+            for table in ("arrival", "edit", "exchange"):
+                self._db.execute(f"delete from {table} where member = ?", (member,))
             gone = sum(
                 self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")
             )

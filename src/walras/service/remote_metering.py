@@ -33,12 +33,15 @@ from walras.metering.vault import leaf_salt
 from walras.service.access_log import act_of_log
 from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
-from walras.service.frames import REQUEST, WAITING, ask
+from walras.service.frames import EDIT, EXCHANGE, REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
 from walras.service.oracle_batches import batch_body
 from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
+PAST = timedelta(microseconds=1)
+"""From the last moment at which something may come to the first at which it may not."""
+
 CHUNK = 1_000
 DAY_PATIENCE_S = 60.0
 """For an answer that takes an oracle through all readings of a day."""
@@ -73,19 +76,23 @@ class RemoteMetering:
         self._credential = appointment.exchange_credential
         self._leaves: tuple[int, tuple[bytes, ...]] = (-1, ())
 
-    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
-        """As `MeteringPath.take`: sent, acknowledged by the oracles, closed by their deadline."""
-        due = self._a.community.grid.end(slot) + timedelta(seconds=self._a.terms.metering_deadline_s)
-        self._clock.move(due)
-        for at in range(0, len(batch), CHUNK):
-            self._send(slot, list(batch[at : at + CHUNK]))
-        self._wait_for_oracles(slot)
-        self._clock.move(due + timedelta(seconds=1))
+    def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
+        """As `MeteringPath.take`: sent as the clock comes to it, acknowledged by the oracles, closed by their deadline."""
+        end = self._a.community.grid.end(slot)
+        for delay in sorted(set(after_s)):
+            self._clock.move(end + timedelta(seconds=delay))
+            self._hand_on(slot, [one for one, its in zip(batch, after_s, strict=True) if its == delay])
+        self._clock.move(end + timedelta(seconds=self._a.terms.metering_deadline_s) + PAST)
         closed = self._agreed(slot, [report for _, report in self._reports(slot)])
         self._leaves = slot, closed[0].leaves
         return closed
 
-    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+    def _hand_on(self, slot: int, batch: Sequence[bytes]) -> None:
+        for at in range(0, len(batch), CHUNK):
+            self._send(slot, list(batch[at : at + CHUNK]))
+        self._wait_for_oracles(slot)
+
+    def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
         """The nodes keep their own memory."""
         self._leaves = slot, readings.leaves
 
@@ -107,23 +114,27 @@ class RemoteMetering:
         answers = self._ask_all(Right.BATCH, batch_body(slots, made))
         return [(self._a.terms.oracles[n], a[32:]) for n, a in answers if a[:32] == digest and len(a) == 32 + SIGNATURE_BYTES]
 
-    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """As `MeteringPath.late`: sent, and acknowledged by the oracles while they still hear disputes of the slot."""
-        for at in range(0, len(batch), CHUNK):
-            self._send(slot, list(batch[at : at + CHUNK]))
-        self._wait_for_oracles(slot)
+        self._hand_on(slot, batch)
 
-    def late_before(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """The nodes keep their own memory."""
 
-    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
-        """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision."""
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
+        """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision.
+
+        Every oracle is handed the edits first, and keeps them; then it is asked.
+        """
+        for edit in edits:
+            self._until_all_answer(slot, lambda n, edit=edit: self._hand_over(n, edit))  # type: ignore[misc]
         self._clock.move(self._standing_from(slot))
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.CORRECT, slot.to_bytes(8, "big") + revision.to_bytes(2, "big") + salts)
         said = [(n, *cbor2.loads(answer)) for n, answer in answers]
-        readings, refused, _ = self._agreed(slot, [cbor2.dumps([leaves, counts, None]) for _, leaves, counts, _, _ in said])
-        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, root, signature in said]
+        reports = [cbor2.dumps([leaves, counts, None, delays]) for _, leaves, counts, delays, _, _ in said]
+        readings, refused, _, delays = self._agreed(slot, reports)
+        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, _, root, signature in said], delays
 
     def day_votes(
         self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
@@ -134,6 +145,20 @@ class RemoteMetering:
         body = first.to_bytes(8, "big") + len(readings).to_bytes(2, "big") + b"".join(salts)
         answers = self._ask_all(Right.COMMIT, body)
         return [Vote(n, first, a[:32], a[32:]) for n, a in answers if len(a) == 32 + SIGNATURE_BYTES]
+
+    def exchange(self, statement: str) -> None:
+        """Gateway and oracles are told; all keep it before anything is sent that the new meter signed."""
+        told = statement.encode("ascii")
+        for _ in self._tries("the gateway is not told of a meter's exchange"):
+            try:
+                asyncio.run(self._tell(self._nodes.gateway, told))
+                break
+            except (OSError, TimeoutError):
+                continue
+        self._until_all_answer(0, lambda n: self._tell(self._nodes.oracles[n], told))
+
+    async def _tell(self, peer: Peer, statement: bytes) -> bytes:
+        return await ask(peer.host, peer.port, EXCHANGE, statement, 64, PATIENCE_S)
 
     def acts(self) -> list[Act]:
         """One act a node with its log of requests; a node that does not answer within the patience has one that says so."""
@@ -153,12 +178,12 @@ class RemoteMetering:
         return range(len(self._nodes.oracles))
 
     def _ask_those_who_answer(self, right: Right, body: bytes) -> dict[int, bytes]:
-        return asyncio.run(self._asked(self._numbers, right, body))
+        return asyncio.run(self._asked(self._numbers, lambda n: self._ask_one(n, right, body)))
 
     def _standing_from(self, slot: int) -> datetime:
-        """The first second in which nothing more can come of a slot."""
+        """The first moment at which nothing more can come of a slot."""
         terms = self._a.terms
-        return self._a.community.grid.end(slot) + timedelta(seconds=terms.metering_deadline_s + terms.dispute_window_s + 1)
+        return self._a.community.grid.end(slot) + timedelta(seconds=terms.metering_deadline_s + terms.dispute_window_s) + PAST
 
     def _send(self, slot: int, readings: list[bytes]) -> None:
         """Until every reading is on the gateway's disk, or refused for good; again where the gateway is away or told to wait."""
@@ -198,25 +223,32 @@ class RemoteMetering:
         """
         by_root: dict[bytes, list[list[Any]]] = {}
         for report in reports:
-            leaves, refused, balance = cbor2.loads(report)
-            by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance])
+            leaves, refused, balance, delays = cbor2.loads(report)
+            by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance, delays])
         for same in by_root.values():
             if len(same) >= self._a.terms.quorum:
-                refused = _most([refused for _, refused, _ in same])
-                balance = _most([balance for _, _, balance in same])
+                refused = _most([refused for _, refused, _, _ in same])
+                balance = _most([balance for _, _, balance, _ in same])
                 counts = {Refusal(reason): count for reason, count in refused.items()}
                 check = None if balance is None else FeederCheck(*balance)
-                return readings_of_leaves(slot, same[0][0]), counts, check
+                heard = zip(*(delays for _, _, _, delays in same), strict=True)
+                return readings_of_leaves(slot, same[0][0]), counts, check, [_median(delays) for delays in heard]
         raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
 
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
         """Number and answer of every oracle; of those that answer within the patience, if they are a quorum."""
+        return self._until_all_answer(int.from_bytes(body[:8], "big"), lambda n: self._ask_one(n, right, body))
+
+    async def _hand_over(self, number: int, edit: bytes) -> bytes:
+        peer = self._nodes.oracles[number]
+        return await ask(peer.host, peer.port, EDIT, edit, 64, PATIENCE_S)
+
+    def _until_all_answer(self, slot: int, question: Callable[[int], Awaitable[bytes]]) -> list[tuple[int, bytes]]:
         answers: dict[int, bytes] = {}
-        slot = int.from_bytes(body[:8], "big")
         try:
             for _ in self._tries(f"slot {slot}: not all oracles answer"):
-                missing = [n for n in range(len(self._nodes.oracles)) if n not in answers]
-                answers.update(asyncio.run(self._asked(missing, right, body)))
+                missing = [n for n in self._numbers if n not in answers]
+                answers.update(asyncio.run(self._asked(missing, question)))
                 if len(answers) == len(self._nodes.oracles):
                     break
         except MeteringError:
@@ -224,8 +256,8 @@ class RemoteMetering:
                 raise
         return sorted(answers.items())
 
-    async def _asked(self, numbers: Sequence[int], right: Right, body: bytes) -> dict[int, bytes]:
-        given = await asyncio.gather(*(_or_none(self._ask_one(n, right, body)) for n in numbers))
+    async def _asked(self, numbers: Sequence[int], question: Callable[[int], Awaitable[bytes]]) -> dict[int, bytes]:
+        given = await asyncio.gather(*(_or_none(question(n)) for n in numbers))
         return {n: answer for n, answer in zip(numbers, given, strict=True) if answer is not None}
 
     async def _ask_one(self, number: int, right: Right, body: bytes) -> bytes:
@@ -242,6 +274,12 @@ class RemoteMetering:
             yield
             sleep(PAUSE_S)
         raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
+
+
+def _median(delays: Sequence[int | None]) -> int | None:
+    """The middle one, the lower of two: no oracle alone says when a meter was heard. None where no oracle heard it."""
+    heard = sorted(delay for delay in delays if delay is not None)
+    return heard[(len(heard) - 1) // 2] if heard else None
 
 
 def _most(said: Sequence[Any]) -> Any:

@@ -13,7 +13,8 @@
     home-1 = "0x…"
 
 It is public to those who take part: names, addresses, credentials, and no secret. Where the exchange drives the devices itself, as
-in a trial, a second file says where its keys are, one place (`service.keys`) a name: `exchange`, `transformer` and every member.
+in a trial, a second file says where its keys are, one place (`service.keys`) a name: `exchange`, `transformer` and every member;
+and `MEMBER@SLOT` for a meter that is hung in another's place while the run goes on.
 """
 
 from __future__ import annotations
@@ -92,12 +93,23 @@ def read_key_places(path: Path, community: Community, passphrase: bytes | None =
     faults = [
         Fault(str(path), name, None, "a place: a file, or tpm:TCTI") for name in names if not isinstance(given.get(name), str)
     ]
-    faults += [Fault(str(path), name, given[name], "a name of this community") for name in sorted(set(given) - set(names))]
+    others = sorted(name for name in set(given) - set(names) if name.rpartition("@")[0] not in names)
+    faults += [Fault(str(path), name, given[name], "a name of this community, or MEMBER@SLOT") for name in others]
     if faults:
         raise InputError(str(path), faults)
-    places = [str(given[name]) for name in names]
-    resolved = [place if place.startswith("tpm:") else str(path.parent / place) for place in places]
-    return dict(zip(names, open_keys(resolved, passphrase), strict=True))
+    return dict(zip(names, open_keys([_resolved(path, str(given[name])) for name in names], passphrase), strict=True))
+
+
+def read_exchanged_key(path: Path, member: str, slot: int, passphrase: bytes | None = None) -> Key:
+    """The key of the meter that was hung at a member's in a slot: the place that the file names `MEMBER@SLOT`, read now."""
+    given, name = _table(path), f"{member}@{slot}"
+    if not isinstance(given.get(name), str):
+        raise InputError(str(path), [Fault(str(path), name, None, "the place of the key of the meter that was hung there")])
+    return open_keys([_resolved(path, str(given[name]))], passphrase)[0]
+
+
+def _resolved(path: Path, place: str) -> str:
+    return place if place.startswith("tpm:") else str(path.parent / place)
 
 
 def _table(path: Path) -> dict[str, object]:

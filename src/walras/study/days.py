@@ -6,6 +6,8 @@ commitments (`exchange.days`). Where the terms commit to no days this does nothi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from walras.exchange.correction import corrected_at
 from walras.exchange.days import days_private, days_public
 from walras.exchange.fold import DAYS_COMMITTED
@@ -19,9 +21,9 @@ from walras.study.votes import attested
 
 
 class Days:
-    """What waits to be committed to. `secrets` [members] of their salts, `meters` [members] their key ids."""
+    """What waits to be committed to. `secrets` [members] of their salts, `meters` their key ids in a slot."""
 
-    def __init__(self, terms: Terms, secrets: tuple[bytes, ...], meters: tuple[bytes, ...]) -> None:
+    def __init__(self, terms: Terms, secrets: tuple[bytes, ...], meters: Callable[[int], list[bytes]]) -> None:
         self._terms, self._secrets, self._meters = terms, secrets, meters
         self._pieces = pieces(terms.grid, terms.first, terms.last) if terms.commits_days else []
         self._readings: dict[int, SlotReadings] = {}
@@ -41,7 +43,8 @@ class Days:
     def _decide(self, slots: range, readings: list[SlotReadings], path: MeteringPath, addresses: LedgerAddresses) -> Decision:
         terms = self._terms
         salts = [day_salt(secret, slots.start) for secret in self._secrets]
-        days = commit_days(self._meters, readings, salts)
+        meters = self._meters(slots[-1])  # where one was exchanged within the day, the one that hangs there at its end
+        days = commit_days(meters, readings, salts)
         root = days.tree.root
         chain_id, contract = addresses.chain_id, addresses.settlement
 
@@ -52,4 +55,4 @@ class Days:
         votes = path.day_votes(readings, salts, root, addresses)
         at = corrected_at(terms, slots[-1])
         word = attested(slots.start, root, terms.oracles, terms.quorum, votes, holds, at)
-        return days_public(days, word), days_private(days, self._meters, salts)
+        return days_public(days, word), days_private(days, meters, salts)

@@ -29,6 +29,7 @@ from walras.metering import (
     sign_readings,
 )
 from walras.metering.identity import PrivateKey, PublicKey
+from walras.metering.meter_exchange import Generations, one_generation
 from walras.units import Int64
 
 LEAST_CONNECTION_W = 22_000
@@ -45,7 +46,7 @@ VALIDITY = timedelta(days=8 * 365)
 class Meters:
     """Keys and credentials by member, and the registry that admission works with; and those of the feeder's own meter.
 
-    A node that only admits has no keys: `keys` is empty, `feeder_key` None.
+    A node that only admits has no keys: `keys` is empty, `feeder_key` None. `operator` vouches for all of them.
     """
 
     keys: tuple[Key, ...]
@@ -53,6 +54,11 @@ class Meters:
     registry: Registry
     feeder_key: Key | None
     feeder: Registry
+    operator: PublicKey
+
+    def generations(self, community: Community) -> Generations:
+        """The members' registry as meter exchanges change it, which `operator` states."""
+        return one_generation(self.registry, self.operator, community.grid)
 
     @property
     def status_indexes(self) -> list[int]:
@@ -85,9 +91,19 @@ def run_seed(community: Community) -> bytes:
     return hashlib.sha256(f"walras run\n{community.name}\n{community.seed}".encode()).digest()
 
 
+def access_issuer(seed: bytes) -> PrivateKey:
+    """The operator's key for access credentials, where keys follow from the seed."""
+    return derive_key(seed, "access issuer")
+
+
+def meter_operator(seed: bytes) -> PrivateKey:
+    """Who vouches for meters, where keys follow from the seed."""
+    return derive_key(seed, "meter operator")
+
+
 def make_meters(community: Community, seed: bytes) -> Meters:
     """One meter for each member, in their order."""
-    operator = derive_key(seed, "meter operator")
+    operator = meter_operator(seed)
     keys = tuple(derive_key(seed, f"meter/{member.id}") for member in community.members)
     credentials = tuple(
         issue(operator, _credential(community, index, member, did_of(key.public_key())))
@@ -99,7 +115,7 @@ def make_meters(community: Community, seed: bytes) -> Meters:
     limits = int(homes.max_import_wh.sum()) * per_hour, int(homes.max_export_wh.sum()) * per_hour
     vouched = issue(operator, _feeder_credential(community, *limits, did_of(feeder_key.public_key())))
     feeder = registry_of_credentials([vouched], operator.public_key(), community.grid)
-    return Meters(keys, credentials, homes, feeder_key, feeder)
+    return Meters(keys, credentials, homes, feeder_key, feeder, operator.public_key())
 
 
 def vouched_meters(
@@ -131,7 +147,7 @@ def vouched_meters(
             )
     if faults:
         raise InputError("meters", faults)
-    return Meters(tuple(keys), tuple(tokens), homes, feeder, through)
+    return Meters(tuple(keys), tuple(tokens), homes, feeder, through, operator)
 
 
 def meter_credential(community: Community, name: str, device: str) -> MeterCredential:

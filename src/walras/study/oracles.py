@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from walras.community.model import Community
 from walras.errors import MeteringError
 from walras.exchange.acts import Act
 from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest, make_run_batch, settled_again
+from walras.exchange.parts import Delays
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
 from walras.ledger.calls import Contract
@@ -36,26 +38,47 @@ from walras.metering import (
     receive,
     substitutes,
 )
+from walras.metering.admission import Refused, forget_devices, truly_signed
+from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
+from walras.metering.identity import PublicKey
+from walras.metering.meter_exchange import Generations, changed_rows, with_old_energy
+from walras.metering.reading import split_reading
 
 KEPT_DAYS = 15
 """How long closed readings are remembered as a source of substitutes."""
 
 Counts = dict[Refusal, int]
-Closed = tuple[SlotReadings, Counts, FeederCheck | None]
-"""A slot as a quorum of oracles closed it, refusals by reason, and the feeder's balance where its meter was heard."""
+Closed = tuple[SlotReadings, Counts, FeederCheck | None, Delays]
+"""A slot as a quorum of oracles closed it, refusals by reason, the feeder's balance where its meter spoke; when each was heard."""
 
-Corrected = tuple[SlotReadings, Counts, list[Vote]]
-"""A slot after its late readings, refusals by reason, and the oracles' votes on the new root."""
+Corrected = tuple[SlotReadings, Counts, list[Vote], Delays]
+"""A slot after its late readings, refusals by reason, the oracles' votes on the new root; when each was heard."""
+
+
+def usual_delay_s(community: Community) -> int:
+    """Seconds after the end of a slot at which a replay hands on what meters with a true clock sent.
+
+    A replay goes slot by slot: a reading comes when its slot has ended and the slot before has been closed.
+    """
+    return max(0, 60 * (community.gates.metering_deadline_minutes - community.grid.minutes))
+
+
+def added(counts: Counts, more: Counts) -> Counts:
+    """Both together, in the order of the checks."""
+    return {reason: counts.get(reason, 0) + more.get(reason, 0) for reason in sorted({*counts, *more})}
 
 
 class MeteringPath(Protocol):
     """From the meters of a slot to the votes on its root. All calls for a slot come in this order, slots ascending."""
 
-    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
-        """Hand the meters' readings on, the transformer's among them. MeteringError where no quorum of oracles agrees."""
+    def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
+        """Hand the meters' readings on, each so long after the end of the slot, the transformer's among them.
 
-    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+        MeteringError where no quorum of oracles agrees.
+        """
+
+    def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
         """Instead of `take` where the journal has the slot already: nothing is handed on, only remembered."""
 
     def votes(self, slot: int, root: bytes, addresses: LedgerAddresses) -> list[Vote]:
@@ -70,14 +93,17 @@ class MeteringPath(Protocol):
     ) -> list[Vote]:
         """The oracles' votes on the commitments to the days of `readings`, slots ascending; `salts` [members], `root` the run's."""
 
-    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """Hand on what comes of a slot after its deadline, while disputes of it are heard."""
 
-    def late_before(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """Instead of `late` where the journal goes on behind it: nothing is handed on, only remembered."""
 
-    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
-        """When disputes are over: the slot after what came late, and the oracles' votes on that revision."""
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
+        """When disputes are over: the slot after what came late, then after its edits; and the oracles' votes on that revision."""
+
+    def exchange(self, statement: str) -> None:
+        """A meter was exchanged, by the operator's statement. MeteringError where it does not follow."""
 
     def acts(self) -> list[Act]:
         """What others asked of the nodes on the way, for the record, when the run is over."""
@@ -90,34 +116,43 @@ class InProcess:
         self,
         community: Community,
         terms: Terms,
-        registry: Registry,
+        generations: Generations,
         feeder: Feeder,
         keys: LedgerKeys,
         secrets: Sequence[bytes],
+        operator: PublicKey,
         pool: Executor | None = None,
     ) -> None:
-        self._terms, self._registry, self._feeder = terms, registry, feeder
-        self._keys, self._secrets, self._pool = keys, secrets, pool
+        """`operator` issues the credentials of who may edit."""
+        self._terms, self._generations, self._feeder = terms, generations, feeder
+        self._keys, self._secrets, self._operator, self._pool = keys, secrets, operator, pool
         self._rules = Rules(community.grid, deadline=timedelta(seconds=terms.metering_deadline_s))
-        self._oracles: list[OracleState] = [initial_oracle(registry) for _ in terms.oracles]
+        self._oracles: list[OracleState] = [initial_oracle(generations.at(0)) for _ in terms.oracles]
         self._history: dict[int, SlotReadings] = {}
-        self._late: dict[int, tuple[bytes, ...]] = {}
+        self._late: dict[int, tuple[tuple[bytes, int], ...]] = {}
+        self._heard: dict[tuple[int, int], int] = {}
 
-    def take(self, slot: int, batch: Sequence[bytes]) -> Closed:
+    def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
         """As `MeteringPath.take`."""
         homes, transformer = split_batch(self._feeder, batch)
         grid = self._rules.grid
-        due = grid.end(slot) + self._rules.deadline
-        none = np.full(len(self._registry.keys), NO_FORECAST, dtype=np.int64)
+        after = dict(zip(batch, after_s, strict=True))
+        arrivals = [(delay, [one for one in homes if after[one] == delay]) for delay in sorted({after[one] for one in homes})]
+        registry = self._registry_in(slot)
+        none = np.full(self._terms.members, NO_FORECAST, dtype=np.int64)
         fill = substitutes(grid, slot, self._history, none, none, SubstituteRule())
         states, closed = [], []
         counts: Counts = {}
         for oracle in self._oracles:
-            state, refused = receive(oracle, self._registry, self._rules, homes, due, self._pool)
-            state, readings = close(state, self._registry, slot, fill)
+            state, counts = oracle, {}
+            for delay, arrived in arrivals:
+                now = grid.end(slot) + timedelta(seconds=delay)
+                state, refused = receive(state, registry, self._rules, arrived, now, self._pool)
+                counts = added(counts, refused.counts())
+                self._note_heard(registry, arrived, refused, now)
+            state, readings = close(state, registry, slot, fill)
             states.append(state)
-            closed.append(readings)
-            counts = refused.counts()
+            closed.append(with_old_energy(self._generations, readings))
         self._oracles = states
         if len({readings.salted_tree(self._secrets).root for readings in closed}) != 1:
             raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
@@ -125,11 +160,34 @@ class InProcess:
         self._history.pop(slot - KEPT_DAYS * 24 * 60 // grid.minutes, None)
         through = transformer_net_wh(self._feeder, self._rules, slot, transformer)
         check = None if through is None else check_feeder(self._feeder, grid, closed[0], through)
-        return closed[0], counts, check
+        return closed[0], counts, check, self._delays(slot)
 
-    def taken_before(self, slot: int, batch: Sequence[bytes], readings: SlotReadings) -> None:
+    def exchange(self, statement: str) -> None:
+        """The oracles hear of it together."""
+        self._generations = self._generations.after(statement)
+
+    def _registry_in(self, slot: int) -> Registry:
+        """The registry of the slot that is taken now; of a meter hung in it nothing was admitted yet."""
+        registry = self._generations.at(slot)
+        new = changed_rows(self._generations.at(slot - 1), registry)
+        if new:
+            self._oracles = [replace(o, admission=forget_devices(o.admission, new)) for o in self._oracles]
+        return registry
+
+    def _note_heard(self, registry: Registry, arrived: Sequence[bytes], refused: Refused, now: datetime) -> None:
+        """When each device was first heard of a slot, by what it truly signed."""
+        for row in truly_signed(len(arrived), refused):
+            fields = split_reading(arrived[row])
+            assert fields is not None
+            end = self._rules.grid.end(fields[1])
+            self._heard.setdefault((fields[1], registry.index[fields[0]]), round((now - end).total_seconds()))
+
+    def _delays(self, slot: int) -> Delays:
+        return [self._heard.pop((slot, device), None) for device in range(self._terms.members)]
+
+    def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
         """The oracles admit it again, so that they are where they were."""
-        again, _, _ = self.take(slot, batch)
+        again, _, _, _ = self.take(slot, batch, after_s)
         if again.leaves != readings.leaves:
             raise MeteringError(f"slot {slot}: the readings kept do not close to what was recorded", thing=slot)
 
@@ -174,29 +232,34 @@ class InProcess:
         """Nobody else can ask these oracles for anything."""
         return []
 
-    def late(self, slot: int, batch: Sequence[bytes]) -> None:
+    def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """Kept until disputes are over."""
-        self._late[slot] = tuple(batch)
+        self._late[slot] = tuple(zip(batch, after_s, strict=True))
 
     late_before = late
 
-    def correct(self, slot: int, revision: int, addresses: LedgerAddresses) -> Corrected:
-        """Every oracle verifies each late reading for itself; what replaces a substitute is a source of later ones."""
-        late = self._late.pop(slot)
+    def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
+        """Every oracle verifies each late reading and edit for itself; what replaces a substitute is a source of later ones."""
+        late, registry = self._late.pop(slot, ()), self._generations.at(slot)
         votes, closed = [], []
         counts: Counts = {}
         for oracle in range(len(self._terms.oracles)):
             readings, counts = self._history[slot], {}
-            for encoded in late:
-                after = corrected_by_late_reading(self._registry, readings, encoded)
+            for encoded, _ in late:
+                after = corrected_by_late_reading(registry, readings, encoded)
                 if isinstance(after, Refusal):
                     counts[after] = counts.get(after, 0) + 1
                 else:
                     readings = after
+            judged = [judge_edit(edit, self._operator, addresses.settlement, self._terms.members) for edit in edits]
+            readings = with_old_energy(self._generations, readings)
+            readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
             closed.append(readings)
             votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
         self._history[slot] = closed[0]
-        return closed[0], counts, votes
+        fields = [(split_reading(encoded), delay) for encoded, delay in late]
+        heard = {registry.index.get(one[0]): delay for one, delay in fields if one is not None}
+        return closed[0], counts, votes, [heard.get(device) for device in range(self._terms.members)]
 
     def _vote_on_correction(
         self, oracle: int, slot: int, revision: int, readings: SlotReadings, addresses: LedgerAddresses

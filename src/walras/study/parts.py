@@ -10,6 +10,7 @@ from walras.exchange.terms import Terms
 from walras.ledger import Fees, LedgerKeys, ReadableChain
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.study.ground import Ground
+from walras.study.hanging import KeyOf
 from walras.study.masked import MaskedMeters
 from walras.study.meters import Meters
 from walras.study.oracles import MeteringPath
@@ -32,3 +33,4 @@ class Parts:
     ground: Ground | None = None
     fees: Callable[[], Fees] = lambda: DEFAULT_FEES
     masked: MaskedMeters | None = None
+    exchanged_key: KeyOf | None = None

@@ -39,10 +39,11 @@ from walras.metering import Rules
 from walras.metering.balance_oracle import BalanceDuty
 from walras.metering.feeder import Feeder
 from walras.study.ground import stand_on
+from walras.study.hanging import KeyOf, exchanged_keys
 from walras.study.ledger_rules import UNITS_PER_CURRENCY, genesis_time
 from walras.study.masked import BalancePath, InProcessBalance, MaskedMeters
-from walras.study.meters import Meters, make_meters, run_seed
-from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath
+from walras.study.meters import Meters, access_issuer, make_meters, run_seed
+from walras.study.oracles import KEPT_DAYS, InProcess, MeteringPath, usual_delay_s
 from walras.study.parts import Parts
 from walras.study.session import Session
 from walras.study.trading import Trading
@@ -77,10 +78,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Appointed:
-    """Meters with keys of their own, and the ledger's actors."""
+    """Meters with keys of their own, the ledger's actors, and the keys of meters that are hung in others' places."""
 
     meters: Meters
     keys: LedgerKeys
+    exchanged_key: KeyOf | None = None
 
 
 PathMaker = Callable[[Community, Sequence[bytes]], MeteringPath]
@@ -110,7 +112,7 @@ class Run:
         if self.community.metering.aggregation == MASKED and path is not None and balance is None:
             expected = "none over a gateway and oracles of their own without a balance oracle of its own (--balance)"
             raise InputError(str(community_path), [Fault("[metering]", "aggregation", MASKED, expected)])
-        faults = batch_faults(self.community)
+        faults = [*batch_faults(self.community), *(clock_faults(self.community) if path is not None else [])]
         if faults:
             raise InputError(str(community_path), faults)
         seed = run_seed(self.community)
@@ -134,14 +136,17 @@ class Run:
         self._pool = ThreadPoolExecutor(2)
         if path is None:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
-            way: MeteringPath = InProcess(self.community, self.terms, meters.registry, feeder, keys, secrets, self._pool)
+            operator = access_issuer(seed).public_key() if appointed is None else meters.operator
+            hung = meters.generations(self.community)
+            way: MeteringPath = InProcess(self.community, self.terms, hung, feeder, keys, secrets, operator, self._pool)
         else:
             way = path(self.community, secrets)
         self._path = way
+        key_of = exchanged_keys(self.community, seed) if appointed is None else appointed.exchanged_key
         masked = None
         if self.terms.balance_oracle is not None:
             masked = MaskedMeters(meters.registry, meters.keys, secrets, balance or self._balance(meters, trading, keys))
-        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, ground, fees, masked)
+        parts = Parts(self.community, self.terms, meters, keys, trading, chain, seed, secrets, way, ground, fees, masked, key_of)
         self._until = options.until
         self._clock = options.clock
         self._session = Session(parts, self._recorder)
@@ -274,7 +279,7 @@ def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Term
         wires=make_wires(community, trading) if community.wires.limits != WATCHED else None,
         batches=batch_terms(community),
         commits_days=community.metering.day_commitments,
-        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.late_percent else 0,
+        dispute_window_s=60 * community.gates.dispute_window_minutes if community.metering.corrected else 0,
         charges=make_charges(community, trading),
         publishing=publishing_terms(community),
         balance_oracle=keys.balance_address if community.metering.aggregation == MASKED else None,
@@ -310,6 +315,16 @@ def batch_faults(community: Community) -> list[Fault]:
         f"at most {most // community.grid.minutes}: after exit_timeout_minutes members leave, and oracles keep {KEPT_DAYS} days"
     )
     return [Fault("[ledger]", "batch_slots", rules.batch_slots, expected)]
+
+
+def clock_faults(community: Community) -> list[Fault]:
+    """Meters' clocks that cannot be replayed over nodes of their own: these have one clock, which goes forward slot by slot."""
+    most = 60 * community.gates.metering_deadline_minutes - usual_delay_s(community)
+    return [
+        Fault(f"member {m.id}", "meter_clock_s", m.meter_clock_s, f"0 to {most} over a gateway and oracles of their own")
+        for m in community.members
+        if not 0 <= m.meter_clock_s <= most
+    ]
 
 
 def make_charges(community: Community, trading: Trading) -> NetworkCharges | None:

@@ -20,6 +20,7 @@ from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import corrected_at, difference_positions, settled_at
 from walras.exchange.curtailment import WiresSlot, wires_slot_from_public, wires_slot_to_public
+from walras.exchange.edits import edits_in_time, order_of, standing_edits
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
@@ -29,8 +30,10 @@ from walras.exchange.ordered import bounds_of, in_force, ordered_from_public, or
 from walras.exchange.parts import (
     admitted_private,
     closed_readings,
+    delays_of,
     delivered_from,
     delivered_private,
+    exchange_statement,
     opened_private,
     sent_batch,
 )
@@ -53,16 +56,19 @@ from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.metering import SlotReadings, Vote, key_id
+from walras.metering import SlotReadings, Vote
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
 from walras.study.days import Days
-from walras.study.late import Waiting, late_devices
+from walras.study.hanging import HangingMeters
+from walras.study.late import Sent, Waiting, late_devices, sent_in
 from walras.study.masked import MaskedMeters
+from walras.study.oracles import usual_delay_s
 from walras.study.parts import Parts
 from walras.study.physics import Felt, flow_to_public
 from walras.study.settler import Settler
 from walras.study.votes import attested
+from walras.study.watch import DayWatch
 from walras.units import Int64
 
 
@@ -75,10 +81,12 @@ class Session:
         self._layout = parts.terms.layout()
         self._soc = parts.trading.initial_soc
         self._settler = Settler(parts, recorder)
+        self._heard = -1
+        self._watch = DayWatch(parts.terms)
         self._bounds = unbound(parts.terms.members)
         self._waiting: list[Waiting] = []
-        meters = tuple(key_id(key) for key in parts.meters.registry.keys)
-        self._days = Days(parts.terms, parts.leaf_secrets, meters)
+        self._meters = HangingMeters(parts.meters, parts.community, parts.exchanged_key)
+        self._days = Days(parts.terms, parts.leaf_secrets, self._meters.key_ids)
 
     def run(self) -> Iterator[int]:
         """Open, deploy, trade every slot, close. Yields each slot's index when it is settled."""
@@ -88,9 +96,11 @@ class Session:
             self._correct_until(settled_at(self._p.terms, slot))
             self._commit_days(settled_at(self._p.terms, slot))
             self._settler.post_until(settled_at(self._p.terms, slot))
+            self._watch.validate_until(settled_at(self._p.terms, slot), self._recorder)
             yield slot
         self._correct_until(None)
         self._commit_days(None)
+        self._watch.validate_until(None, self._recorder)
         self._settler.post_until(None)
         self._recorder.step(RUN_CLOSED, None, self._closing)
 
@@ -185,8 +195,8 @@ class Session:
         standing = BatchSlot(slot, item_micro, orders, clearing, wires, reactive, *metered, accounts)
         included = self._settler.settle(submitted, standing, f"settlement of slot {slot}")
         at(EventKind.SETTLED, lambda: (included, None))
-        if late:
-            self._waiting.append(Waiting(late, standing, corrected_at(p.terms, slot)))
+        if p.terms.dispute_window_s:
+            self._waiting.append(Waiting(late, readings, standing, corrected_at(p.terms, slot)))
 
     def _correct_until(self, time: int | None) -> None:
         """Correct every slot whose dispute window has closed by `time`; None: all that wait."""
@@ -194,12 +204,15 @@ class Session:
             self._correct(self._waiting.pop(0))
 
     def _correct(self, w: Waiting) -> None:
-        """Settle the slot again on its late readings, and pay the difference in an entry of its own."""
+        """Settle the slot again on its late readings and edits, and pay the difference in an entry of its own."""
         p, was, slot = self._p, w.settled, w.settled.slot
         addresses, oracles = self._settler.addresses, p.terms.oracles
+        edits, registry = edits_in_time(p.terms, self._recorder.acts, slot), self._meters.registry(slot)
+        if not w.late and not edits:
+            return
         revision = self._recorder.state.revisions.get(slot, 0) + 1
-        readings, refused, votes = p.path.correct(slot, revision, addresses)
-        if sum(refused.values()) == len(w.late):
+        readings, refused, votes, delays = p.path.correct(slot, revision, addresses, [order_of(act) for act in edits.values()])
+        if readings.leaves == w.readings.leaves:
             return  # nothing that may correct came: the slot stands on its substitutes
         standing = settled_again(p.terms, self._layout, was, readings.import_wh, readings.export_wh)
         again = standing.accounts
@@ -217,8 +230,10 @@ class Session:
             header = Header(root, trades.tree().root, bytes.fromhex(self._recorder.head))
             signatures = bytes.fromhex(word["signatures"])
             difference = SlotSettlement(slot, header, difference_positions(cash, energy), signatures)
+            edited = standing_edits(readings, self._meters.key_ids(slot), edits)
             return {
                 **word,
+                **({"edits": edited} if edited else {}),
                 "slot": slot,
                 "revision": revision,
                 "admitted": int((readings.quality <= MAX_DEVICE_QUALITY).sum()),
@@ -231,12 +246,13 @@ class Session:
                 "trades_root": header.trades_root.hex(),
                 "journal_head": header.journal_head.hex(),
                 "transactions": self._settler.transactions(lambda: difference, w.at, correcting=True),
-            }, admitted_private(w.late, p.meters.registry, readings, p.leaf_secrets)
+            }, admitted_private(w.late, registry, readings, p.leaf_secrets, delays_of(registry, w.late, delays))
 
         corrected = self._recorder.step(SLOT_CORRECTED, None, decide)
         if (corrected.public["slot"], corrected.public["root"]) != (slot, root.hex()):
             raise JournalError(f"slot {slot}: the late readings do not have the root recorded", thing=corrected.seq)
         self._days.note(readings)
+        self._watch.note(slot, corrected)
         self._settler.settle(corrected, standing, f"correction of slot {slot}")
 
     def _dispatched(self, slot: int, orders: Orders, clearing: Clearing) -> Felt:
@@ -270,22 +286,26 @@ class Session:
         p = self._p
         counter, devices = slot - p.terms.first + 1, p.terms.members
         delayed = late_devices(p.seed, slot, devices, p.community.metering.late_percent)
-        batch: list[bytes] = []
+        batch: list[Sent] = []
 
-        def signed() -> list[bytes]:
+        def signed() -> list[Sent]:
             if not batch:
-                batch.extend(p.meters.sign(slot, counter, net_wh))
+                sent = self._meters.sign(slot, counter, net_wh)
+                batch.extend(sent_in(p.community, self._meters.registry(slot), sent, delayed))
             return batch
 
         due = p.community.grid.end(slot) + timedelta(seconds=p.terms.metering_deadline_s)
         outcome: list[SlotReadings] = []
 
         def gather() -> Decision:
-            on_time = [encoded for device, encoded in enumerate(signed()) if device not in delayed]
+            self._hear_of_exchanges()
+            on_time = [one for one in signed() if one.after_s <= p.terms.metering_deadline_s and not one.held_up]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
             if p.masked is not None:
                 p.masked.round(slot, np.maximum(net_wh, 0), np.maximum(-net_wh, 0), delayed, feeder)
-            readings, refused, check = p.path.take(slot, [*on_time, feeder])
+            sent = [*(one.encoded for one in on_time), feeder]
+            arrivals = [*(one.after_s for one in on_time), usual_delay_s(p.community)]
+            readings, refused, check, delays = p.path.take(slot, sent, arrivals)
             outcome.append(readings)
             public: dict[str, Any] = {
                 "root": readings.salted_tree(p.leaf_secrets).root.hex(),
@@ -297,12 +317,14 @@ class Session:
             }
             if p.masked is not None:
                 public["masked"] = self._masked_sum(p.masked, slot, readings)
-            return public, admitted_private(on_time, p.meters.registry, readings, p.leaf_secrets)
+            return public, admitted_private(sent, self._meters.registry(slot), readings, p.leaf_secrets, delays)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
         if not outcome:
+            self._hear_of_exchanges(admitted.seq)
             outcome.append(closed_readings(slot, admitted))
-            p.path.taken_before(slot, sent_batch(admitted), outcome[0])
+            p.path.taken_before(slot, *sent_batch(admitted), outcome[0])
+        self._watch.note(slot, admitted)
         root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
             raise JournalError(f"slot {slot}: the readings kept do not have the root recorded", thing=admitted.seq)
@@ -317,11 +339,24 @@ class Session:
             votes = p.path.votes(slot, root, self._settler.addresses)
             return attested(slot, root, addresses, p.terms.quorum, votes, holds, int(due.timestamp())), None
 
-        late = tuple(signed()[device] for device in sorted(delayed))
+        heard_until = p.terms.metering_deadline_s + p.terms.dispute_window_s
+        late = [one for one in signed() if one.held_up or p.terms.metering_deadline_s < one.after_s <= heard_until]
         word = at(EventKind.ATTESTED, attest)
+        encoded = tuple(one.encoded for one in late)
         if late:
-            (p.path.late_before if self._recorder.replaying else p.path.late)(slot, late)
-        return outcome[0], word, late
+            hand_on = p.path.late_before if self._recorder.replaying else p.path.late
+            hand_on(slot, encoded, [one.after_s for one in late])
+        return outcome[0], word, encoded
+
+    def _hear_of_exchanges(self, before: int | None = None) -> None:
+        """Meters' exchanges that were recorded before an entry (None: so far) are told to everybody, once."""
+        for _, act in self._recorder.acts:
+            if act.seq > self._heard and (before is None or act.seq < before):
+                self._heard = act.seq
+                statement = exchange_statement(act)
+                if statement is not None:
+                    self._meters.hear(statement)
+                    self._p.path.exchange(statement)
 
     def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings) -> dict[str, Any] | None:
         """The balance oracle's word on the slot, beside the readings that settle."""
