@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from ledger_world import COIN, World
+from ledger_world import COIN, World, chain_of
 from walras.ledger import NetPositions, Receipt, SigningKey, net_positions, next_sender
 from walras.ledger.batches import Batch, attest_facts, make_batch, post_arguments, post_gas
 from walras.ledger.calls import create
@@ -95,3 +96,13 @@ def rows(flow: Flows) -> NetPositions:
 
 
 ONE_COIN_WH = COIN // PRICE
+
+DAY: list[dict[int, int]] = [{1: 500, 2: -500}, {}, {1: -200, 2: -100, 3: 300}]
+"""Three slots among five members, the middle one without trades."""
+
+
+@contextmanager
+def batches_on(kind: str) -> Iterator[Batches]:
+    """Batches of five members on a chain of that kind."""
+    with chain_of(kind) as chain:
+        yield Batches(World(chain, members=5))

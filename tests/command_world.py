@@ -22,7 +22,7 @@ def world() -> Path:
     folder = Path(mkdtemp(prefix="walras-test-"))
     text = (
         RURAL1.read_text(encoding="utf-8").replace("slot_minutes = 15", "slot_minutes = 60")
-        + "\n[wires]\nimport_limit_kw = 30\nreserve_up_kw = 1\n"
+        + "\n[wires]\nimport_limit_kw = 30\nreserve_up_kw = 1\n\n[privacy]\nepsilon = 1\ncap_kwh_per_day = 50\n"
     )
     (folder / "community.toml").write_text(text, encoding="utf-8")
     for _ in Run(folder / "community.toml", folder / "run", Options()):

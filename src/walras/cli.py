@@ -13,7 +13,18 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from walras import __version__
-from walras.commands import app_dispatch, app_grids, app_keys, app_nodes, app_proofs, app_rights, app_watch
+from walras.commands import (
+    app_did,
+    app_disclose,
+    app_dispatch,
+    app_grids,
+    app_keys,
+    app_members,
+    app_nodes,
+    app_proofs,
+    app_rights,
+    app_watch,
+)
 from walras.commands.app_grids import imports
 from walras.commands.options import missing_beside, read_day, read_moment
 from walras.errors import Fault, InputError, RangeError, WalrasError
@@ -21,7 +32,8 @@ from walras.errors import Fault, InputError, RangeError, WalrasError
 __all__ = ["app", "imports", "main"]
 
 app = App(name="walras", help="An exchange for local electricity.", version=__version__, exit_on_error=False, print_error=False)
-for part in (app_grids, app_proofs, app_rights, app_dispatch, app_nodes, app_keys, app_watch):
+PARTS = (app_grids, app_proofs, app_rights, app_dispatch, app_nodes, app_keys, app_did, app_disclose, app_watch, app_members)
+for part in PARTS:
     app.command(part.group, name="*")
 
 

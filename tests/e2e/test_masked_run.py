@@ -288,7 +288,10 @@ def test_another_key_a_community_without_masked_sums_or_too_few_members_are_refu
         {"balance": "walras.service.balance_node.BalanceNode.reply|before|9"},
         {"exchange": "walras.study.masked.MaskedMeters.round|after|2"},
         {"exchange": "walras.service.remote_balance.RemoteBalance.contribute|after|2"},
-        {"exchange": "walras.service.remote_balance.RemoteBalance.word|before|2", "gateway": "walras.service.gateway_node.GatewayNode.take_readings|after|3"},
+        {
+            "exchange": "walras.service.remote_balance.RemoteBalance.word|before|2",
+            "gateway": "walras.service.gateway_node.GatewayNode.take_readings|after|3",
+        },
     ],
     ids=lambda deadly: "+".join(where.rsplit(".", 1)[-1] for where in deadly.values()),
 )  # fmt: skip

@@ -17,6 +17,8 @@ COMMANDS = (
     "bill {run} farm-1 --json {here}/bill.json",
     "consent {run} home-2 research",
     "validate {run}",
+    "statistics {run}",
+    "statistics {run} consumption --by hour --epsilon 0.2",
     "export {run} home-1 --out {here}/export.json",
     "report {run} --out {here}/report.html",
     "network {c} --out {here}/network.html --envelopes proportional --json {here}/envelopes.json",

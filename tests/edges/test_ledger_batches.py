@@ -7,26 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from batch_world import BOND, PRICE, UNIT, WINDOW_S, Batches, rows
-from ledger_world import CHAINS, World, chain_of, row, stranger
+from batch_world import BOND, DAY, PRICE, UNIT, WINDOW_S, Batches, batches_on, rows
+from ledger_world import CHAINS, row, stranger
 from walras.errors import LedgerError
 from walras.ledger import Receipt
 from walras.ledger.batches import Batch, Fraud, find_fraud, make_batch, prove, read_post, state_after, steps_tree
 from walras.ledger.steps import Fact, StepFault, facts_tree, redo, running_word, state_tree
 
-DAY = [{1: 500, 2: -500}, {}, {1: -200, 2: -100, 3: 300}]
-
 
 @pytest.fixture(params=CHAINS)
 def batches(request: pytest.FixtureRequest) -> Iterator[Batches]:
-    with chain_of(request.param) as chain:
-        yield Batches(World(chain, members=5))
+    with batches_on(request.param) as made:
+        yield made
 
 
 @pytest.fixture
 def embedded() -> Iterator[Batches]:
-    with chain_of("embedded") as chain:
-        yield Batches(World(chain, members=5))
+    with batches_on("embedded") as made:
+        yield made
 
 
 def refusal(receipt: Receipt) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from batch_world import BOND, PRICE, UNIT, Batches, rows
-from ledger_world import CHAINS, World, chain_of, stranger
+from batch_world import BOND, DAY, PRICE, UNIT, Batches, batches_on, rows
+from ledger_world import CHAINS, stranger
 from walras.ledger import join_signatures
 from walras.ledger.batches import (
     Batch,
@@ -20,19 +20,17 @@ from walras.ledger.batches import (
     roots_of,
 )
 
-DAY = [{1: 500, 2: -500}, {}, {1: -200, 2: -100, 3: 300}]
-
 
 @pytest.fixture(params=CHAINS)
 def batches(request: pytest.FixtureRequest) -> Iterator[Batches]:
-    with chain_of(request.param) as chain:
-        yield Batches(World(chain, members=5))
+    with batches_on(request.param) as made:
+        yield made
 
 
 @pytest.fixture
 def embedded() -> Iterator[Batches]:
-    with chain_of("embedded") as chain:
-        yield Batches(World(chain, members=5))
+    with batches_on("embedded") as made:
+        yield made
 
 
 def committee(batches: Batches, batch: Batch, before: bytes, oracles: Sequence[int] = (0, 1, 2)) -> bytes:

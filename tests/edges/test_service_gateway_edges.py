@@ -31,6 +31,7 @@ from walras.metering.refusals import Refusal
 from walras.service.frames import ANSWER, BATCH, VOTE, ask, read_frame
 from walras.service.gateway_node import RATE_LIMITED, TAKEN, Peer, send_readings
 from walras.service.oracle_node import OracleNode
+from walras.service.rate_limits import HostLimits
 
 SLOT = 40
 PUBLIC = GATEWAY_KEY.public_key()
@@ -343,3 +344,28 @@ def test_the_bucket_gives_its_burst_then_its_rate_and_ignores_a_clock_that_goes_
         RateRule(0, 0)
     assert len(caught.value.faults) == 2
     assert registry().member.size == 5
+
+
+def test_a_host_that_floods_an_oracle_is_told_to_come_back_and_others_are_answered(tmp_path: Path) -> None:
+    clock = [0]
+    limits = HostLimits(RateRule(per_second=1, burst=3), lambda: clock[0])
+    assert [limits.admits("flood") for _ in range(5)] == [True, True, True, False, False]
+    assert limits.admits("honest")
+    clock[0] = 1_000
+    assert [limits.admits("flood") for _ in range(2)] == [True, False]
+
+    async def flooded() -> list[str]:
+        node = oracle(tmp_path / "oracle.sqlite", clock_at(tmp_path, SLOT))
+        node._limits = HostLimits(RateRule(per_second=1, burst=2), lambda: 0)
+        server = await asyncio.start_server(node.answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        said = []
+        async with server:
+            for _ in range(3):
+                with pytest.raises(MeteringError) as refused:
+                    await ask("127.0.0.1", port, b"?", b"", 1_000, 5)
+                said.append(refused.value.message)
+        return said
+
+    said = asyncio.run(flooded())
+    assert ["come back later" in words for words in said] == [False, False, True]

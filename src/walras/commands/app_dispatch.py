@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from walras.commands.options import read_moment
+from walras.commands.options import clock_of, read_moment
 
 group = App()
 
@@ -46,7 +44,7 @@ def allow(
     """
     from walras.commands.dispatch import allow_command
 
-    allow_command(holder, right, operator, out, days, _clock(clock)(), passphrase)
+    allow_command(holder, right, operator, out, days, clock_of(clock)(), passphrase)
 
 
 @group.command
@@ -100,7 +98,7 @@ def order(
     from walras.commands.dispatch import order_command
 
     spans = read_moment(start, "walras order", "--from"), read_moment(until, "walras order", "--until")
-    order_command(community, member, spans, (at_least, at_most), (key, passphrase), credential, right, out, _clock(clock)(), roll)
+    order_command(community, member, spans, (at_least, at_most), (key, passphrase), credential, right, out, clock_of(clock)(), roll)
 
 
 @group.command
@@ -136,12 +134,6 @@ def dispatch(
     if (order is None) == (revoke is None):
         raise InputError("walras dispatch", [Fault("command line", "ORDER", order, "a signed order, or --revoke DID")])
     if order is not None:
-        dispatch_command(run, order, secret, _clock(clock)(), roll)
+        dispatch_command(run, order, secret, clock_of(clock)(), roll)
     elif revoke is not None:
-        revoke_command(run, revoke, secret, _clock(clock)())
-
-
-def _clock(path: Path | None) -> Callable[[], datetime]:
-    from walras.service.clocks import FileClock, wall_clock
-
-    return wall_clock if path is None else FileClock(path)
+        revoke_command(run, revoke, secret, clock_of(clock)())

@@ -68,6 +68,8 @@ def oracle(
     secret: Path | None = None,
     roll: Path | None = None,
     manifest: Path | None = None,
+    chain: str | None = None,
+    per_second: int = 1_000,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -93,10 +95,14 @@ def oracle(
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     manifest
         Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
+    chain
+        JSON-RPC address of a node, where the roll has identifiers of devices: it is asked whose key still speaks.
+    per_second
+        Requests and batches that each host is answered a second on average; ten seconds' worth at once.
     """
     from walras.commands.nodes import OracleKeys, oracle_command
 
-    keys = OracleKeys(key, secret, roll, manifest)
+    keys = OracleKeys(key, secret, roll, manifest, chain, per_second)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 

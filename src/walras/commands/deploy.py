@@ -14,13 +14,16 @@ from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain, LedgerKeys, NodeSettings
+from walras.ledger.calls import Contract
+from walras.ledger.issuance import enter_meters
+from walras.ledger.leaf_proofs import meter_key
 from walras.ledger.manifest import add_once, contracts_of, deploy_once, first_batch_slot, note_standing
 from walras.ledger.profiles import PROFILES, fees_of
 from walras.ledger.shelf import chosen
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.service.roll import read_roll
 from walras.study.ledger_rules import addition_terms, ledger_terms_of
-from walras.study.meters import run_seed
+from walras.study.meters import make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -52,13 +55,15 @@ def deploy_command(
     manifest = manifest or (Path("ledger.json") if given.ledger.manifest is None else community.parent / given.ledger.manifest)
     keys = ledger_keys(run_seed(given)) if secret is None else LedgerKeys(read_secret(secret, "walras deploy"))
     terms = make_terms(given, Trading(given), keys)
+    meters = make_meters(given, run_seed(given))
     if roll is not None:
         held = read_roll(roll, given)
         if keys.admin.address != held.admin:
             raise InputError("walras deploy", [Fault(str(roll), "admin", held.admin, f"{keys.admin.address}, that of --secret")])
         keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
         terms = make_terms(given, Trading(given), keys)
-    ledger_terms = ledger_terms_of(terms, keys)
+        meters = held.meters(given)
+    ledger_terms = ledger_terms_of(given, terms, keys)
     if council is not None:
         seats = _read_council(council)
         ledger_terms = replace(ledger_terms, council=seats.members, council_threshold=seats.threshold, timelock_s=seats.delay_s)
@@ -81,6 +86,14 @@ def deploy_command(
         final.send(transactions[-1].raw, timestamp=0)  # the node has it: this waits for the blocks on top
     note_standing(node, manifest, profile)
     console = screen()
+    known = contracts_of(manifest)
+    entered = 0
+    if "MeterRegister" in known:
+        register = Contract("MeterRegister", node.chain_id, known["MeterRegister"])
+        registry = deployment.addresses.registry
+        if register.view(node, "admitted", registry)[0]:
+            points = [meter_key(key) for key in meters.registry.keys]
+            entered = enter_meters(node, register, keys.operator, registry, points, timestamp=now)
     a = deployment.addresses
     for name, address in contracts_of(manifest).items():
         say(console, f"{name:<27} {address}")
@@ -88,6 +101,8 @@ def deploy_command(
     say(console, f"chain {a.chain_id}, {len(transactions)} transactions, {gas:,} gas, {terms.accounts} accounts")
     if a.timelock is not None:
         say(console, "the admin's role is offered to the timelock: it takes effect when the council has it accepted")
+    if entered:
+        say(console, f"entered the meters of {entered} accounts in the MeterRegister")
     for label in added.waiting:
         say(console, f"for the council to do: {label} (its call is in the manifest, under for_council)")
     if secret is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from walras.commands.secrets import read_passphrase, read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError, MeteringError
+from walras.ledger import JsonRpcChain
 from walras.ledger.keys import key_of
 from walras.metering import did_of, public_key_of
 from walras.metering.flow_control import RateRule
@@ -20,6 +21,7 @@ from walras.service.appointment import Appointment, appointment, make_balance, m
 from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
+from walras.service.rate_limits import HostLimits
 from walras.study.runner import store_master
 
 HAND_ON_EVERY_S = 0.05
@@ -37,12 +39,16 @@ class GatewayKeys:
 
 @dataclass(frozen=True, slots=True)
 class OracleKeys:
-    """The oracle's key file, secret file, roll: what does not follow from the seed; `manifest` of contracts that stand."""
+    """The oracle's key file, secret file, roll: what does not follow from the seed; `manifest` of contracts that
+    stand; `chain`, a node that is asked whose key still speaks;
+    `per_second` requests of a host are answered."""
 
     key: Path | None
     secret: Path | None
     roll: Path | None
     manifest: Path | None = None
+    chain: str | None = None
+    per_second: int = 1_000
 
 
 def _check_own_keys(where: str, roll: Path | None, key: object, secret: Path | None) -> None:
@@ -78,9 +84,11 @@ def oracle_command(
         _check_did(gateway)
     own = a.keys.oracle(number) if keys.key is None else key_of(read_secret(keys.key, "walras oracle", "--key"))
     now = _clock(clock)
+    chain = None if keys.chain is None else JsonRpcChain(keys.chain)
+    limits = HostLimits(RateRule(keys.per_second, burst=10 * keys.per_second), _milliseconds)
     host, port = parse_address(listen, "--listen")
     with ThreadPoolExecutor(2) as pool:
-        node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool)
+        node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool, chain, limits)
         _serve(lambda ready: node.run(host, port, ready), f"oracle {number} {own.address}", host)
 
 

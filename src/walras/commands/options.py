@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 
@@ -38,6 +38,13 @@ def read_moment(text: str, command: str, option: str) -> datetime:
     if moment.utcoffset() is None:
         raise InputError(command, [Fault("command line", option, text, expected)])
     return moment
+
+
+def clock_of(path: Path | None) -> Callable[[], datetime]:
+    """The clock in a file, for a replay; without one the machine's."""
+    from walras.service.clocks import FileClock, wall_clock
+
+    return wall_clock if path is None else FileClock(path)
 
 
 def missing_beside(given: Mapping[str, object], needed: Mapping[str, object]) -> list[Fault]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.publishing import budgets, released_details, span_of
 from walras.exchange.statement import opened_terms
@@ -36,7 +37,7 @@ class Asked:
 
 def statistics_command(run: Path, asked: Asked, secret: Path | None) -> None:
     """Publish what is asked, or show the budgets. JournalError where the budget is exhausted."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     with opened_run(run, secret, "walras statistics") as (journal, _):
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
@@ -111,13 +112,13 @@ def answer_as_json(community: str, answer: Published) -> dict[str, Any]:
 def _print_answer(console: Console, answer: Published) -> None:
     release, question = answer.release, answer.question
     unit = question.statistic.unit
-    console.print(f"{release.name}, {question.period}: {question.statistic.what}")
+    say(console, f"{release.name}, {question.period}: {question.statistic.what}")
     for cell, value in zip(answer.cells, release.values, strict=True):
-        console.print(f"  {cell:>10}  {_amount(value, unit)}")
+        say(console, f"  {cell:>10}  {_amount(value, unit)}")
     cost = "published before, at no cost" if answer.again else f"cost {_shown(release.epsilon)}"
-    console.print(f"95 values in 100 are within {_amount(release.margin_95, unit)} of the truth (discrete Laplace noise)")
+    say(console, f"95 values in 100 are within {_amount(release.margin_95, unit)} of the truth (discrete Laplace noise)")
     budget = answer.budget
-    console.print(f"{cost}; privacy budget of {budget.period}: {_shown(budget.left)} of {_shown(budget.epsilon)} left")
+    say(console, f"{cost}; privacy budget of {budget.period}: {_shown(budget.left)} of {_shown(budget.epsilon)} left")
 
 
 def _print_budgets(console: Console, shown: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ def _print_budgets(console: Console, shown: dict[str, Any]) -> None:
     for row in shown["budgets"]:
         table.add_row(*(row[name] for name in ("period", "epsilon", "spent", "left")), ", ".join(row["releases"]) or "nothing")
     console.print(table)
-    console.print("statistics: " + "; ".join(f"{name}: {what}" for name, what in shown["statistics"].items()))
+    say(console, "statistics: " + "; ".join(f"{name}: {what}" for name, what in shown["statistics"].items()))
 
 
 def _only(periods: dict[str, range]) -> str:
@@ -146,4 +147,4 @@ def _shown(fraction: Fraction) -> str:
 def _write(out: Path | None, value: dict[str, Any], console: Console) -> None:
     if out is not None:
         out.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        console.print(f"written: {out}")
+        say(console, f"written: {out}")

@@ -96,14 +96,7 @@ def with_period(community: Community, *, start: date | None = None, days: int | 
 def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
     head = root.table("community")
     name = head.text("name", "a name")
-    currency = head.text("currency", "a currency code such as EUR")
-    if currency and not (len(currency) == 3 and currency.isalpha() and currency.isupper()):
-        head.fault("currency", currency, "a currency code such as EUR")
-    timezone = _timezone(head)
-    minutes = head.whole("slot_minutes", min(ALLOWED_MINUTES), max(ALLOWED_MINUTES))
-    if minutes not in ALLOWED_MINUTES:
-        head.fault("slot_minutes", minutes, "one of " + ", ".join(map(str, ALLOWED_MINUTES)))
-        minutes = ALLOWED_MINUTES[0]
+    currency, timezone, minutes = _currency(head), _timezone(head), _minutes(head)
     start = head.day("start")
     days = head.whole("days", 1, MAX_DAYS)
     seed = head.whole("seed", 0, 2**63 - 1)
@@ -156,17 +149,40 @@ def _read(root: Table, findings: Findings, folder: Path) -> Community | None:
         charges=charges,
         privacy=privacy,
     )
-    if head.sound("timezone", "start", "days"):
-        _check_range(head, community)
+    _check_together(root, community, contract_tables, feed_in_tables, member_tables)
+    return community
+
+
+def _currency(head: Table) -> str:
+    currency = head.text("currency", "a currency code such as EUR")
+    if currency and not (len(currency) == 3 and currency.isalpha() and currency.isupper()):
+        head.fault("currency", currency, "a currency code such as EUR")
+    return currency
+
+
+def _minutes(head: Table) -> int:
+    """Length of a slot; one that is allowed, so that reading can go on, where the file's is not."""
+    minutes = head.whole("slot_minutes", min(ALLOWED_MINUTES), max(ALLOWED_MINUTES))
+    if minutes not in ALLOWED_MINUTES:
+        head.fault("slot_minutes", minutes, "one of " + ", ".join(map(str, ALLOWED_MINUTES)))
+        return ALLOWED_MINUTES[0]
+    return minutes
+
+
+def _check_together(
+    root: Table, community: Community, contract_tables: list[Table], feed_in_tables: list[Table], member_tables: list[Table]
+) -> None:
+    """What binds sections together."""
+    if root.table("community").sound("timezone", "start", "days"):
+        _check_range(root.table("community"), community)
     if root.table("data").sound("prices"):
         _check_contracts(contract_tables, community)
     contracts_known = all(table.sound("id") for table in contract_tables)
     rates_known = all(table.sound("year", "up_to_kwp") for table in feed_in_tables)
-    _check_charges(tariffs.table("grid", required=False), member_tables, community)
-    if metering.aggregation == "masked" and len(members) < LEAST_MASKED:
+    _check_charges(root.table("tariffs").table("grid", required=False), member_tables, community)
+    if community.metering.aggregation == "masked" and len(community.members) < LEAST_MASKED:
         root.table("metering").fault("aggregation", "masked", f"at least {LEAST_MASKED} members: a sum of fewer tells of each")
     _check_members(member_tables, community, contracts_known=contracts_known, rates_known=rates_known)
-    return community
 
 
 def _timezone(head: Table) -> str:

@@ -222,6 +222,7 @@ class LedgerRules:
     fraud_window_s, exit_timeout_s   a batch can be proved wrong so long; members leave by themselves after so long without one
     operator_bond  what the operator has at stake behind its batches, whole currency units
     contracts      to deploy besides, by name or `all`; `gate` lists who may come in, `meter_operators` vouch for devices
+    correction_window_slots   for so many further slots a settled slot can be corrected; then it is final
     manifest       file of `walras deploy`, beside the community's: runs settle on the contracts in it
     """
 
@@ -235,6 +236,7 @@ class LedgerRules:
     gate: tuple[GateRule, ...] = ()
     meter_operators: tuple[str, ...] = ()
     manifest: str | None = None
+    correction_window_slots: int = 2_880
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,7 @@ def read_ledger(table: Table) -> LedgerRules:
         contracts=tuple(table.texts("contracts", 'a list of contracts\' names, or ["all"]', [])),
         gate=tuple(_gate_list(one) for one in table.tables("gate")),
         meter_operators=tuple(table.texts("meter_operators", "a list of addresses", [])),
+        correction_window_slots=table.whole("correction_window_slots", 1, 1_000_000, usual.correction_window_slots),
         manifest=table.text("manifest", "a file of `walras deploy`") if table.has("manifest") else None,
     )
     if minutes["exit_timeout"] <= minutes["fraud_window"] and table.sound("fraud_window_minutes", "exit_timeout_minutes"):

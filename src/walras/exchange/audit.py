@@ -181,7 +181,8 @@ class Audit:
             self._chain: ReadableChain = self._given_chain
             check_node(self._chain, deployed)
             return
-        genesis = Genesis(tuple(deployed["funded"]), timestamp=deployed["genesis_time"], chain_id=deployed["chain_id"])
+        free = deployed.get("free_gas", False)
+        genesis = Genesis(tuple(deployed["funded"]), deployed["genesis_time"], deployed["chain_id"], free_gas=free)
         self._chain = EmbeddedChain(genesis)
 
     def _check_opening(self, deployed: Entry) -> None:

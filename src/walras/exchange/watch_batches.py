@@ -10,9 +10,10 @@ Nothing is remembered that matters: each look begins with the chain, so a watcht
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class BatchWatch:
         self.contract = Contract(NAME, chain.chain_id, deployed["batches"])
         self._opening = opening_from_public(deployed)
         self._facts = _facts(self._terms, record)
-        self._stated = _stated_positions(record)
+        self._stated = stated_positions(record)
 
     def look(self, now: int) -> list[Finding]:
         """Every batch that stands, in order, up to the first wrong one: proving that takes back all after it. `now` [Unix s] dates
@@ -75,7 +76,7 @@ class BatchWatch:
                 return [Finding(begun - 1, UNPROVABLE, "the record begins with another state than the contract had then")]
         for index, calldata in list(enumerate(posts_of(self._chain, self.contract, count)))[begun:]:
             posted = self.contract.view(self._chain, "batchOf", index)
-            batch = self._data(index, posted, calldata, words)
+            batch = rebuilt(posted, calldata, words, self._stated)
             if batch is None:
                 findings.append(Finding(index, UNPROVABLE, "the record has no positions with the root that was posted"))
                 return findings
@@ -85,21 +86,6 @@ class BatchWatch:
                 return findings
             words = state_after(batch, words, posted[5])
         return findings
-
-    def _data(self, index: int, posted: tuple[object, ...], calldata: bytes, words: Sequence[int]) -> Batch | None:
-        assert self._terms.batches is not None
-        if calldata[:4] == artifact(NAME).functions["post"].hash[:4]:
-            return read_post_call(calldata)
-        first, count, members = int(posted[3]), int(posted[4]), int(posted[5])  # type: ignore[call-overload]
-        state, slots = list(words), []
-        for slot in range(first, first + count):
-            if slot not in self._stated:
-                return None
-            packed = self._stated[slot]
-            _, state = redo(state, members, packed)
-            slots.append((state_tree(state).root if state else bytes(32), packed))
-        batch = Batch(first, tuple(slots), bytes(posted[2]), bytes(32))  # type: ignore[call-overload]
-        return batch if roots_of(batch, root_of_state(words))[0] == posted[0] else None
 
     def _judge(self, index: int, posted: tuple[object, ...], batch: Batch, words: list[int], now: int) -> Finding:
         """One batch against the rules, the facts and the deposits; the proof is sent where it is wrong and still open."""
@@ -130,7 +116,25 @@ def _facts(terms: Terms, record: Sequence[Entry]) -> dict[tuple[int, int], Fact]
     return {(fact.slot, fact.account): fact for s in settled_slots(terms, record) for fact in facts_of(terms, s)}
 
 
-def _stated_positions(record: Sequence[Entry]) -> dict[int, bytes]:
+def rebuilt(
+    posted: tuple[object, ...], calldata: bytes, words: Sequence[int], stated: Mapping[int, bytes] = MappingProxyType({})
+) -> Batch | None:
+    """A posted batch (`batchOf`) on top of the state `words`: from the calldata of its post or, where a committee published it,
+    from the positions `stated` by slot, as far as they have the root that was posted; else None."""
+    if calldata[:4] == artifact(NAME).functions["post"].hash[:4]:
+        return read_post_call(calldata)
+    first, count, members = int(posted[3]), int(posted[4]), int(posted[5])  # type: ignore[call-overload]
+    state, slots = list(words), []
+    for slot in range(first, first + count):
+        if slot not in stated:
+            return None
+        _, state = redo(state, members, stated[slot])
+        slots.append((state_tree(state).root if state else bytes(32), stated[slot]))
+    batch = Batch(first, tuple(slots), bytes(posted[2]), bytes(32))  # type: ignore[call-overload]
+    return batch if roots_of(batch, root_of_state(words))[0] == posted[0] else None
+
+
+def stated_positions(record: Sequence[Entry]) -> dict[int, bytes]:
     """The positions that the record itself states, by slot: as settled, with all corrections."""
     corrections = corrections_of(record)
     stated = {}

@@ -9,7 +9,6 @@ from walras.ledger.abi import Artifact, artifact
 from walras.ledger.chain import Chain, Receipt, events_of, next_sender, read, require_accepted
 from walras.ledger.keys import SigningKey
 from walras.ledger.transactions import (
-    DEFAULT_FEES,
     MAX_TRANSACTION_GAS,
     Fees,
     Sender,
@@ -37,7 +36,7 @@ class Contract:
         return sign_transaction(sender.key, Transaction(self.chain_id, sender.nonce, self.address, data, limit, sender.fees))
 
     def act(self, chain: Chain, key: SigningKey, function: str, *arguments: Any, timestamp: int, gas_limit: int = 500_000,
-            fees: Fees = DEFAULT_FEES) -> Receipt:  # fmt: skip
+            fees: Fees | None = None) -> Receipt:  # fmt: skip
         """Call `function` now; LedgerError with the contract's named refusal."""
         raw = self.transaction(next_sender(chain, key, fees), function, *arguments, gas_limit=gas_limit)
         return require_accepted(chain.send(raw, timestamp=timestamp), f"{self.name}.{function}")
@@ -63,7 +62,7 @@ def creation_transaction_of(chain_id: int, sender: Sender, name: str, data: byte
     return contract, sign_transaction(sender.key, Transaction(chain_id, sender.nonce, None, data, limit, sender.fees))
 
 
-def create(chain: Chain, key: SigningKey, name: str, *arguments: Any, timestamp: int, fees: Fees = DEFAULT_FEES) -> Contract:
+def create(chain: Chain, key: SigningKey, name: str, *arguments: Any, timestamp: int, fees: Fees | None = None) -> Contract:
     """Create contract `name` now; LedgerError with the constructor's named refusal."""
     contract, raw = creation_transaction(chain.chain_id, next_sender(chain, key, fees), artifact(name), *arguments)
     require_accepted(chain.send(raw, timestamp=timestamp), f"creation of {name}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from walras.errors import LedgerError
 from walras.ledger.abi import Artifact, Revert, read_event
@@ -138,8 +138,18 @@ def require_accepted(receipt: Receipt, what: str) -> Receipt:
     return receipt
 
 
-def next_sender(chain: Chain, key: SigningKey, fees: Fees = DEFAULT_FEES) -> Sender:
-    """`key` with the nonce that the chain expects of it next."""
+@runtime_checkable
+class PricedChain(Protocol):
+    """A chain that says what gas costs."""
+
+    def suggested_fees(self) -> Fees:
+        """What to offer now so that a transaction is included soon; zeros where gas is free."""
+
+
+def next_sender(chain: Chain, key: SigningKey, fees: Fees | None = None) -> Sender:
+    """`key` with the nonce that the chain expects of it next, and the fees it suggests where none are given."""
+    if fees is None:
+        fees = chain.suggested_fees() if isinstance(chain, PricedChain) else DEFAULT_FEES
     return Sender(key, chain.nonce(key.address), fees)
 
 

@@ -35,12 +35,14 @@ class Genesis:
     """The chain's first block. `funded` addresses get a million ether each, to pay their gas with.
 
     `timestamp` [Unix s] must lie before the first transaction's. `gas_limit` bounds a block, and so a transaction.
+    `free_gas`: there is no base fee, for transactions that were signed for a chain without one.
     """
 
     funded: tuple[str, ...]
     timestamp: int = 0
     chain_id: int = 31_337
     gas_limit: int = 60_000_000
+    free_gas: bool = False
 
 
 class EmbeddedChain:
@@ -180,6 +182,8 @@ def _make_chain(genesis: Genesis) -> Any:
         "nonce": bytes(8),
         "timestamp": genesis.timestamp,
     }
+    if genesis.free_gas:
+        parameters["base_fee_per_gas"] = 0
     account: Any = {"balance": 1_000_000 * ETHER, "nonce": 0, "code": b"", "storage": {}}
     state = {to_canonical_address(address): account for address in genesis.funded}
     return PragueChain.from_genesis(AtomicDB(), parameters, state)

@@ -20,6 +20,7 @@ from walras.errors import Fault, InputError, LedgerError
 from walras.ledger.calls import Contract, create
 from walras.ledger.chain import Chain
 from walras.ledger.keys import SigningKey
+from walras.ledger.transactions import DEFAULT_FEES, Fees
 from walras.metering.identity import PublicKey, did_of
 
 NAME = "DidRegistry"
@@ -84,10 +85,18 @@ def name_of(contract: Contract, identifier: bytes) -> str:
 
 
 def create_identifier(
-    chain: Chain, contract: Contract, controller: SigningKey, key: PublicKey, recovery: str | None, *, timestamp: int
+    chain: Chain,
+    contract: Contract,
+    controller: SigningKey,
+    key: PublicKey,
+    recovery: str | None,
+    *,
+    timestamp: int,
+    fees: Fees = DEFAULT_FEES,
 ) -> str:
     """Create the controller's identifier with its first key; its DID. LedgerError with the contract's refusal."""
-    receipt = contract.act(chain, controller, "create", *point_of(key), recovery or _NO_ADDRESS, timestamp=timestamp)
+    named = recovery or _NO_ADDRESS
+    receipt = contract.act(chain, controller, "create", *point_of(key), named, timestamp=timestamp, fees=fees)
     created = next(content for event, content in contract.events(receipt) if event == "Created")
     return name_of(contract, bytes(created["id"]))
 
@@ -104,6 +113,14 @@ def resolve(chain: Chain, contract: Contract, did: str) -> Identifier:
     )
     guardian = None if recovery == _NO_ADDRESS else to_checksum_address(recovery)
     return Identifier(did, to_checksum_address(controller), guardian, bool(deactivated), periods)
+
+
+def registry_in(did: str) -> Contract:
+    """The registry that a name is in; InputError for a name of another method."""
+    found = _DID.fullmatch(did)
+    if found is None:
+        raise InputError("did", [Fault("did", "name", did, "did:walras:CHAIN:REGISTRY:IDENTIFIER")])
+    return Contract(NAME, int(found[1]), to_checksum_address("0x" + found[2]))
 
 
 def identifier_of(contract: Contract, did: str) -> bytes:

@@ -7,8 +7,10 @@ remembered there and refused to every other issuer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from walras.errors import LedgerError
 from walras.ledger.calls import Contract, create
 from walras.ledger.chain import Chain, Receipt
 from walras.ledger.deployment import LedgerAddresses
@@ -47,6 +49,28 @@ def register_meter(
 ) -> Receipt:
     """Enter a meter for `account`, once for ever and in one community only."""
     return body.meters.act(chain, operator, "register", registry, account, key.x, key.y, timestamp=timestamp)
+
+
+def enter_meters(
+    chain: Chain, meters: Contract, operator: SigningKey, registry: str, keys: Sequence[MeterKey], *, timestamp: int
+) -> int:
+    """Enter the meter `keys[i]` for account i, each that is not there yet; how many were entered.
+
+    Raises LedgerError where a meter stands for somebody else, or the community is not admitted.
+    """
+    entered = 0
+    for account, key in enumerate(keys):
+        found, holder, _ = meters.view(chain, "meterOf", key.key_id)
+        if int(found, 16) == 0:
+            meters.act(chain, operator, "register", registry, account, key.x, key.y, timestamp=timestamp)
+            entered += 1
+        elif (found.lower(), holder) != (registry.lower(), account):
+            raise LedgerError(
+                f"the meter {key.key_id.hex()} stands for account {holder} of the registry at {found} already",
+                thing=key,
+                way_out="a meter is in one community: give this one a key of its own",
+            )
+    return entered
 
 
 def is_taken(chain: Chain, body: IssuingBody, settlement: str, slot: int, account: int) -> bool:

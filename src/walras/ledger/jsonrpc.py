@@ -178,10 +178,13 @@ class JsonRpcChain:
         return bytes(self._ask("transaction", lambda: self._eth.get_transaction(which))["input"])
 
     def suggested_fees(self) -> Fees:
-        """Twice the newest block's base fee, so that six full blocks in a row do not price it out, and the node's tip."""
+        """Twice the newest block's base fee, so that six full blocks in a row do not price it out, and the node's tip; nothing
+        where there is no base fee: there gas is free, and accounts need no coin."""
         block = self._ask("newest block", lambda: self._eth.get_block("latest"))
+        if not block.get("baseFeePerGas", 0):
+            return Fees(0, 0)
         tip = int(self._ask("priority fee", lambda: self._eth.max_priority_fee))
-        return Fees(max_fee_per_gas=2 * block.get("baseFeePerGas", 0) + tip, max_priority_fee_per_gas=tip)
+        return Fees(max_fee_per_gas=2 * block["baseFeePerGas"] + tip, max_priority_fee_per_gas=tip)
 
     def _included(self, transaction_hash: bytes) -> Any:
         """The node's own receipt, whether its block counts already or not; None where it is in no block."""

@@ -39,13 +39,13 @@ hour); proof of stake after two epochs of 32 blocks. `docs/explain/chains.md` ha
 
 
 def fees_of(profile: Profile, ask: Callable[[], Fees]) -> Fees:
-    """What to offer a unit of gas: nothing that matters where gas is free, else what the node suggests when it is asked.
+    """What to offer a unit of gas: nothing where the node asks nothing, on a chain whose gas is free; else what it suggests.
 
     LedgerError where that is above the profile's cap: a price spike is waited out, not paid.
     """
-    if profile.free_gas:
-        return DEFAULT_FEES
     suggested = ask()
+    if profile.free_gas:
+        return Fees(0, 0) if suggested.max_fee_per_gas == 0 else DEFAULT_FEES
     if suggested.max_fee_per_gas > profile.cap_gwei * GWEI:
         now = suggested.max_fee_per_gas / GWEI
         raise LedgerError(

@@ -16,7 +16,7 @@ from walras.ledger.chain import Chain, Receipt, events_of, next_sender, read, re
 from walras.ledger.deployment import LedgerAddresses
 from walras.ledger.encoding import Header, NetPositions, pack_positions, split_word
 from walras.ledger.keys import SIGNATURE_BYTES, SigningKey
-from walras.ledger.transactions import DEFAULT_FEES, MAX_TRANSACTION_GAS, Fees, Sender, Transaction, sign_transaction
+from walras.ledger.transactions import MAX_TRANSACTION_GAS, Fees, Sender, Transaction, sign_transaction
 from walras.units import Int64, as_int64
 
 GAS_PER_PARTICIPANT = 26_000
@@ -76,7 +76,7 @@ def settle(
     settlement: SlotSettlement,
     *,
     timestamp: int,
-    fees: Fees = DEFAULT_FEES,
+    fees: Fees | None = None,
 ) -> Receipt:
     """Settle a slot now. LedgerError with the contract's custom error, its name and arguments, where it refuses."""
     raw = settlement_transaction(addresses, next_sender(chain, operator, fees), settlement)
@@ -160,14 +160,14 @@ def request_withdrawal(
     amount_nano: int,
     *,
     timestamp: int,
-    fees: Fees = DEFAULT_FEES,
+    fees: Fees | None = None,
 ) -> Receipt:
     """Ask for `amount_nano`; it can be fetched once the contract's delay has passed."""
     raw = withdrawal_request_transaction(addresses, next_sender(chain, member, fees), amount_nano)
     return require_accepted(chain.send(raw, timestamp=timestamp), f"withdrawal request of {member.address}")
 
 
-def withdraw(chain: Chain, addresses: LedgerAddresses, member: SigningKey, *, timestamp: int, fees: Fees = DEFAULT_FEES) -> int:
+def withdraw(chain: Chain, addresses: LedgerAddresses, member: SigningKey, *, timestamp: int, fees: Fees | None = None) -> int:
     """Fetch what was asked for; the token units paid. What is left below a token unit stays on the account."""
     raw = withdrawal_transaction(addresses, next_sender(chain, member, fees))
     receipt = require_accepted(chain.send(raw, timestamp=timestamp), f"withdrawal of {member.address}")

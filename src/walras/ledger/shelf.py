@@ -91,17 +91,74 @@ class Join:
     expected: Any
 
 
+Value = Callable[[Site, str], Any]
+"""Where an argument comes from, given the site and the variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An argument of a constructor: the view that shows it afterwards (several for a struct, none where nothing does), where it
+    comes from, and how the view shows it."""
+
+    view: str | tuple[str, ...]
+    value: Value
+    shown: Callable[[Any], Any] = lambda value: value
+
+
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """An entry. `views` are constructor arguments as the contract shows them; `owned` contracts go to the council's timelock."""
+    """An entry. `given` are the constructor's arguments in order; `owned` contracts go to the council's timelock."""
 
     purpose: str
-    arguments: Callable[[Site, str], tuple[Any, ...]]
-    views: Callable[[Site, str], Mapping[str, Any]]
+    given: tuple[Given, ...]
     needs: tuple[str, ...] = ()
     joins: Callable[[Site, str, str], tuple[Join, ...]] = lambda site, variant, address: ()
     variants: tuple[str, ...] = ()
     owned: bool = False
+
+    def arguments(self, site: Site, variant: str) -> tuple[Any, ...]:
+        """What the constructor is given."""
+        return tuple(one.value(site, variant) for one in self.given)
+
+    def views(self, site: Site, variant: str) -> dict[str, Any]:
+        """What the contract then shows, by view."""
+        found: dict[str, Any] = {}
+        for one in self.given:
+            value = one.shown(one.value(site, variant))
+            if isinstance(one.view, tuple):
+                found |= dict(zip(one.view, value, strict=True))
+            elif one.view:
+                found[one.view] = value
+        return found
+
+
+def _ledger(name: str) -> Given:
+    """A contract of the inner circle, shown by a view of its name."""
+    return Given(name, lambda site, _: getattr(site.ledger, name))
+
+
+def _added(view: str, name: str) -> Given:
+    """A contract of the shelf."""
+    return Given(view, lambda site, _: site.added[name])
+
+
+def _term(view: str, name: str) -> Given:
+    """A field of the terms."""
+    return Given(view, lambda site, _: getattr(site.terms, name))
+
+
+def _unseen(value: Value) -> Given:
+    """An argument that no view shows."""
+    return Given("", value)
+
+
+def _uri(kind: str) -> Given:
+    return _unseen(lambda site, _: f"urn:{site.terms.zone}:{kind}:{{id}}")
+
+
+CURRENCY, REGISTRY, SETTLEMENT = _ledger("currency"), _ledger("registry"), _ledger("settlement")
+METERS, ISSUANCE = _added("meters", "MeterRegister"), _added("issuance", "Issuance")
+ADMIN, TREASURY = _unseen(lambda site, _: site.admin), Given("treasury", lambda site, _: site.operator)
 
 
 def _issuer(site: Site, variant: str, address: str) -> tuple[Join, ...]:
@@ -115,15 +172,10 @@ def _verifying_key(variant: str) -> bytes:
     return key_bytes(key_from_json(text))
 
 
-def _times(site: Site) -> tuple[int, int]:
-    return site.terms.fraud_window_s, site.terms.exit_timeout_s
-
-
 SHELF: Mapping[str, Addition] = {
     "MeterRegister": Addition(
         "which account a meter's key stands behind: for tokens, and so that forged readings can be proved",
-        lambda site, _: (site.admin,),
-        lambda site, _: {},
+        (ADMIN,),
         joins=lambda site, _, address: (
             Join("MeterRegister", "admit", (site.ledger.registry,), "admitted", (site.ledger.registry,), True),
         ),
@@ -131,169 +183,104 @@ SHELF: Mapping[str, Addition] = {
     ),
     "DeviceRegistry": Addition(
         "which devices a meter operator vouches for, and whether that still holds",
-        lambda site, _: (site.ledger.registry,),
-        lambda site, _: {"registry": site.ledger.registry},
+        (REGISTRY,),
         joins=lambda site, _, address: tuple(
             Join("DeviceRegistry", "setMeterOperator", (who, True), "isMeterOperator", (who,), True)
             for who in site.terms.meter_operators
         ),
     ),
     "DidRegistry": Addition(
-        "keys of members and devices by DID, rotated and recovered by themselves",
-        lambda site, _: (site.terms.recovery_delay_s,),
-        lambda site, _: {"recoveryDelay": site.terms.recovery_delay_s},
+        "keys of members and devices by DID, rotated and recovered by themselves", (_term("recoveryDelay", "recovery_delay_s"),)
     ),
     "ListGate": Addition(
         "who may become a member or pay in, by lists (know your customer, sanctions, licence)",
-        lambda site, _: ([one.as_arguments() for one in site.terms.gate],),
-        lambda site, _: {},
+        (_unseen(lambda site, _: [one.as_arguments() for one in site.terms.gate]),),
         joins=lambda site, _, address: (Join("Registry", "setGate", (address,), "gate", (), address),),
     ),
     "OracleBond": Addition(
         "oracles' stakes: two roots for one slot, or a false one, cost the oracle all of it",
-        lambda site, _: (
-            site.ledger.settlement,
-            site.added["MeterRegister"],
-            site.operator,
-            site.terms.oracle_stake,
-            site.terms.unbonding_delay_s,
-            site.terms.reporter_share_bp,
+        (
+            SETTLEMENT,
+            METERS,
+            TREASURY,
+            _term("minimumStake", "oracle_stake"),
+            _term("unbondingDelay", "unbonding_delay_s"),
+            _term("reporterShare", "reporter_share_bp"),
         ),
-        lambda site, _: {
-            "settlement": site.ledger.settlement,
-            "meters": site.added["MeterRegister"],
-            "treasury": site.operator,
-            "minimumStake": site.terms.oracle_stake,
-            "unbondingDelay": site.terms.unbonding_delay_s,
-            "reporterShare": site.terms.reporter_share_bp,
-        },
         needs=("MeterRegister",),
         joins=lambda site, _, address: (Join("Registry", "setOracleBond", (address,), "oracleBond", (), address),),
     ),
     "Disputes": Addition(
         "a member's objection to a settled slot, with proof; silence costs the operator",
-        lambda site, _: (
-            site.ledger.settlement,
-            site.added["DeviceRegistry"],
-            site.terms.dispute_answer_s,
-            site.terms.dispute_penalty,
+        (
+            SETTLEMENT,
+            _added("devices", "DeviceRegistry"),
+            _term("answerTime", "dispute_answer_s"),
+            _term("penalty", "dispute_penalty"),
         ),
-        lambda site, _: {
-            "settlement": site.ledger.settlement,
-            "devices": site.added["DeviceRegistry"],
-            "answerTime": site.terms.dispute_answer_s,
-            "penalty": site.terms.dispute_penalty,
-        },
         needs=("DeviceRegistry",),
     ),
     "BatchSettlement": Addition(
         "many slots under one root, open to anybody's proof that one is wrong; escrow and forced exit",
-        lambda site, _: (
-            site.ledger.currency,
-            site.ledger.registry,
-            _times(site),
-            site.terms.operator_bond,
-            site.terms.penalty_account,
-            site.terms.first_slot,
+        (
+            CURRENCY,
+            REGISTRY,
+            Given(("fraudWindow", "exitTimeout"), lambda site, _: (site.terms.fraud_window_s, site.terms.exit_timeout_s)),
+            _term("minimumBond", "operator_bond"),
+            _term("penaltyAccount", "penalty_account"),
+            _term("", "first_slot"),
         ),
-        lambda site, _: {
-            "currency": site.ledger.currency,
-            "registry": site.ledger.registry,
-            "fraudWindow": site.terms.fraud_window_s,
-            "exitTimeout": site.terms.exit_timeout_s,
-            "minimumBond": site.terms.operator_bond,
-            "penaltyAccount": site.terms.penalty_account,
-        },
     ),
     "PaymentChannels": Addition(
         "signed running balances between two parties for energy below a slot's length",
-        lambda site, _: (site.ledger.currency,),
-        lambda site, _: {"currency": site.ledger.currency},
+        (CURRENCY,),
     ),
     "SealedAuction": Addition(
         "sealed bids with deposits, and a clearing that the contract checks from its certificate",
-        lambda site, _: (
-            site.ledger.currency,
-            site.ledger.registry,
-            site.operator,
-            site.terms.auction_bond,
-            site.terms.k.numerator,
-            site.terms.k.denominator,
+        (
+            CURRENCY,
+            REGISTRY,
+            TREASURY,
+            _term("bond", "auction_bond"),
+            Given("kNumerator", lambda site, _: site.terms.k.numerator),
+            Given("kDenominator", lambda site, _: site.terms.k.denominator),
         ),
-        lambda site, _: {
-            "currency": site.ledger.currency,
-            "registry": site.ledger.registry,
-            "treasury": site.operator,
-            "bond": site.terms.auction_bond,
-            "kNumerator": site.terms.k.numerator,
-            "kDenominator": site.terms.k.denominator,
-        },
     ),
-    "FlexibilityBond": Addition(
-        "stakes for promised reductions, paid and slashed by attested readings",
-        lambda site, _: (site.ledger.settlement,),
-        lambda site, _: {"settlement": site.ledger.settlement},
-    ),
+    "FlexibilityBond": Addition("stakes for promised reductions, paid and slashed by attested readings", (SETTLEMENT,)),
     "Issuance": Addition(
         "that energy becomes a token once only, whichever contract issues it",
-        lambda site, _: (site.admin, site.added["MeterRegister"]),
-        lambda site, _: {"meters": site.added["MeterRegister"]},
+        (ADMIN, METERS),
         needs=("MeterRegister",),
         owned=True,
     ),
     "EnergyClaims": Addition(
         "ERC-1155 claims on energy fed in, by slot, that expire",
-        lambda site, _: (
-            site.ledger.settlement,
-            site.added["Issuance"],
-            site.terms.claim_life_slots,
-            f"urn:{site.terms.zone}:claim:{{id}}",
-        ),
-        lambda site, _: {
-            "settlement": site.ledger.settlement,
-            "issuance": site.added["Issuance"],
-            "lifeSlots": site.terms.claim_life_slots,
-        },
+        (SETTLEMENT, ISSUANCE, _term("lifeSlots", "claim_life_slots"), _uri("claim")),
         needs=("Issuance",),
         joins=_issuer,
     ),
     "EnergyCertificates": Addition(
         "ERC-1155 certificates (ERC-1888) of energy given to neighbours, retired with a receipt",
-        lambda site, _: (site.ledger.settlement, site.added["Issuance"], f"urn:{site.terms.zone}:certificate:{{id}}"),
-        lambda site, _: {"settlement": site.ledger.settlement, "issuance": site.added["Issuance"]},
+        (SETTLEMENT, ISSUANCE, _uri("certificate")),
         needs=("Issuance",),
         joins=_issuer,
     ),
     "EnergyPool": Addition(
         "a liquidity pool between money and the certificates of one vintage (`EnergyPool:SLOT`)",
-        lambda site, variant: (site.ledger.currency, site.added["EnergyCertificates"], int(variant), site.terms.pool_fee_ppm),
-        lambda site, variant: {
-            "currency": site.ledger.currency,
-            "certificates": site.added["EnergyCertificates"],
-            "vintage": int(variant),
-            "feePpm": site.terms.pool_fee_ppm,
-        },
+        (
+            CURRENCY,
+            _added("certificates", "EnergyCertificates"),
+            Given("vintage", lambda _, variant: int(variant)),
+            _term("feePpm", "pool_fee_ppm"),
+        ),
         needs=("EnergyCertificates",),
     ),
-    "DeliveryLots": Addition(
-        "ERC-721 rights to take energy at a node, within its capacity",
-        lambda site, _: (site.ledger.settlement,),
-        lambda site, _: {"settlement": site.ledger.settlement},
-    ),
-    "RightsMarket": Addition(
-        "claims, certificates and lots against money at a posted price, both or neither",
-        lambda site, _: (site.ledger.currency,),
-        lambda site, _: {"currency": site.ledger.currency},
-    ),
-    "SignedQuotes": Addition(
-        "the same by EIP-712 quotes signed off the chain",
-        lambda site, _: (site.ledger.currency,),
-        lambda site, _: {"currency": site.ledger.currency},
-    ),
+    "DeliveryLots": Addition("ERC-721 rights to take energy at a node, within its capacity", (SETTLEMENT,)),
+    "RightsMarket": Addition("claims, certificates and lots against money at a posted price, both or neither", (CURRENCY,)),
+    "SignedQuotes": Addition("the same by EIP-712 quotes signed off the chain", (CURRENCY,)),
     "ProofVerifier": Addition(
         "zero-knowledge statements about a day of readings (one contract a circuit)",
-        lambda site, variant: (_verifying_key(variant),),
-        lambda site, variant: {"keyHash": keccak256(_verifying_key(variant))},
+        (Given("keyHash", lambda _, variant: _verifying_key(variant), shown=keccak256),),
         variants=CIRCUITS,
     ),
 }

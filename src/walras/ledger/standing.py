@@ -55,6 +55,11 @@ class Standing:
         """Address of the admin that it was deployed by."""
         return str(self.terms["admin"])
 
+    @property
+    def free_gas(self) -> bool:
+        """Whether a transaction of it offers nothing for gas: its chain asks nothing."""
+        return any(read_transaction(step.raw).transaction.fees.max_fee_per_gas == 0 for step in self.transactions)
+
 
 def read_standing(manifest: Path) -> Standing:
     """What `walras deploy` wrote; InputError where the file is no manifest, or of a deployment that was never finished."""

@@ -6,7 +6,7 @@ everybody has a key of their own, and a `roll` says whose is which: names, addre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from walras.exchange.terms import Terms
 from walras.ledger import Genesis, LedgerAddresses, LedgerKeys, correction_digest, days_digest, sign_attestation
 from walras.ledger.batch_deployment import planned_batches
 from walras.ledger.calls import Contract
+from walras.ledger.chain import ReadableChain
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.ledger.standing import BATCHES, Standing, read_standing
@@ -29,11 +30,13 @@ from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.service.access_log import Guard
 from walras.service.balance_node import BalanceNode
+from walras.service.chain_identifiers import ChainIdentifiers
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.message_store import MessageStore
 from walras.service.oracle_batches import BatchDuty
 from walras.service.oracle_node import Duty, OracleNode
 from walras.service.oracle_words import Words
+from walras.service.rate_limits import HostLimits
 from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_key_places, read_roll
 from walras.service.status_file import StatusFile
@@ -187,6 +190,23 @@ def make_gateway(
     return GatewayNode(key, devices, ReadingStore(store, master, a.members()), peers, rate, clock_ms, (guard, clock))
 
 
+def _revoked(a: Appointment, chain: ReadableChain | None) -> Callable[[datetime], Sequence[int]] | None:
+    """Who says which devices are revoked: the operator's status list, and the chain for those that have an identifier there."""
+    if a.roll is None:
+        return None
+    said: list[Callable[[datetime], Sequence[int]]] = []
+    if a.roll.status is not None:
+        said.append(StatusFile(a.roll.status, a.operator, a.meters.status_indexes))
+    if a.roll.identifiers:
+        if chain is None:
+            faults = [Fault("command line", "--chain", None, "a node: the roll has identifiers of devices, which the chain knows")]
+            raise InputError("walras oracle", faults)
+        rows = {member.id: row for row, member in enumerate(a.community.members)}
+        names = {rows[name]: did for name, did in a.roll.identifiers.items()}
+        said.append(ChainIdentifiers(chain, names, a.meters.registry.keys))
+    return (lambda now: sorted({row for ask in said for row in ask(now)})) if said else None
+
+
 def make_oracle(
     a: Appointment,
     number: int,
@@ -196,15 +216,19 @@ def make_oracle(
     master: bytes,
     clock: Callable[[], datetime],
     pool: Executor | None = None,
+    chain: ReadableChain | None = None,
+    limits: HostLimits | None = None,
 ) -> OracleNode:
-    """Oracle `number` of the community; InputError where there is no such oracle, or `signing` is not the appointed one's."""
+    """Oracle `number` of the community; InputError where there is no such oracle, or `signing` is not the appointed one's.
+
+    `chain` is asked whose key still speaks, where the roll has identifiers of devices.
+    """
     if not 0 <= number < len(a.terms.oracles):
         raise InputError("walras oracle", [Fault("command line", "NUMBER", number, f"0 to {len(a.terms.oracles) - 1}")])
     if signing.address != a.terms.oracles[number]:
         raise InputError("walras oracle", [Fault("key", "address", signing.address, f"the appointed {a.terms.oracles[number]}")])
     at = a.addresses
     gateway_key = a.gateway if gateway is None else public_key_of(gateway)
-    status = None if a.roll is None or a.roll.status is None else StatusFile(a.roll.status, a.operator, a.meters.status_indexes)
     duty = Duty(
         number,
         a.meters.registry,
@@ -213,7 +237,7 @@ def make_oracle(
         {key_id(gateway_key): gateway_key},
         Feeder(a.meters.feeder, a.trading.network, a.trading.bus),
         Guard(a.operator, signing.address),
-        status,
+        _revoked(a, chain),
         Words(
             timedelta(seconds=a.terms.dispute_window_s),
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
@@ -227,6 +251,7 @@ def make_oracle(
         lambda slot, root: sign_attestation(signing, at.chain_id, at.settlement, slot, root)[1],
         clock,
         pool,
+        limits,
     )
 
 

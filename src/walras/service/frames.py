@@ -38,6 +38,12 @@ async def write_frame(writer: asyncio.StreamWriter, kind: bytes, body: bytes) ->
     await writer.drain()
 
 
+def host_of(writer: asyncio.StreamWriter) -> str:
+    """The host at the other end."""
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
+
+
 async def ask(host: str, port: int, kind: bytes, body: bytes, longest: int, patience_s: float) -> bytes:
     """One question, one answer, on a connection of its own.
 

@@ -44,9 +44,10 @@ from walras.metering.slot_readings import SlotReadings, close_slot, missing_devi
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, read_frame, write_frame
+from walras.service.frames import ANSWER, BATCH, REQUEST, SORRY, VOTE, host_of, read_frame, write_frame
 from walras.service.oracle_batches import BatchDuty, batch_word
 from walras.service.oracle_words import Words, corrected_slot, correction_word, days_word, is_source, looked_at, may_be_late
+from walras.service.rate_limits import TOO_FAST, HostLimits
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
 from walras.units import Int64
 
@@ -78,10 +79,16 @@ class OracleNode:
     """What the process holds: its duty, store, signer, clock. One per process."""
 
     def __init__(
-        self, duty: Duty, store: ReadingStore, sign: Signer, clock: Callable[[], datetime], pool: Executor | None = None
+        self,
+        duty: Duty,
+        store: ReadingStore,
+        sign: Signer,
+        clock: Callable[[], datetime],
+        pool: Executor | None = None,
+        limits: HostLimits | None = None,
     ) -> None:
         self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
-        self._registry, self._rules = duty.registry, duty.rules
+        self._registry, self._rules, self._limits = duty.registry, duty.rules, limits
         self._state = self._state_from_store(duty.registry)
 
     def _state_from_store(self, registry: Registry) -> AdmissionState:
@@ -238,6 +245,9 @@ class OracleNode:
         """Serve one connection: batches acknowledged by their number, votes by root and signature."""
         try:
             while (frame := await read_frame(reader, MAX_FRAME)) is not None:
+                if self._limits is not None and not self._limits.admits(host_of(writer)):
+                    await write_frame(writer, SORRY, TOO_FAST.encode())
+                    continue
                 try:
                     answer = self._reply(*frame)
                 except (MeteringError, PhaseError) as why:

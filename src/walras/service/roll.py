@@ -7,6 +7,8 @@
     balance = "0x…"               # the balance oracle, where the community's aggregation is "masked"
     credentials = "credentials"   # folder: MEMBER.jwt, transformer.jwt, exchange.jwt
     status = "status.jwt"         # the operator's status list, if there is one
+    [identifiers]                 # names on a chain (did:walras) of devices that have one, by member, where there are any
+    home-1 = "did:walras:…"
     [accounts]                    # who owns each account: every member, and those of `exchange.terms`, such as the supplier
     home-1 = "0x…"
 
@@ -17,7 +19,8 @@ in a trial, a second file says where its keys are, one place (`service.keys`) a 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eth_utils.address import is_checksum_address
@@ -25,6 +28,7 @@ from eth_utils.address import is_checksum_address
 from walras.community import Community
 from walras.errors import Fault, InputError, MeteringError, reason_of
 from walras.exchange.terms import SYSTEM_ACCOUNTS
+from walras.ledger.identifiers import registry_in
 from walras.metering import public_key_of
 from walras.metering.identity import Key, PublicKey
 from walras.service.keys import open_keys
@@ -46,6 +50,7 @@ class Roll:
     transformer: str
     exchange: str
     status: Path | None
+    identifiers: Mapping[str, str] = field(default_factory=dict)
     balance: str = ""
 
     def meters(self, community: Community, keys: dict[str, Key] | None = None) -> Meters:
@@ -59,7 +64,7 @@ class Roll:
 def read_roll(path: Path, community: Community) -> Roll:
     """The roll in a file, with the credentials it points to; InputError with every fault in it."""
     given, faults = _table(path), []
-    known = {"operator", "gateway", "admin", "oracles", "accounts", "credentials", "status"}
+    known = {"operator", "gateway", "admin", "oracles", "accounts", "credentials", "status", "identifiers"}
     masked = community.metering.aggregation == "masked"
     known |= {"balance"} if masked else set()
     faults += [Fault(str(path), name, given[name], f"one of {sorted(known)}") for name in sorted(set(given) - known)]
@@ -72,10 +77,12 @@ def read_roll(path: Path, community: Community) -> Roll:
     names = [*(member.id for member in community.members), TRANSFORMER, EXCHANGE]
     tokens = [_token(folder / f"{name}.jwt", faults) for name in names]
     status = path.parent / str(given["status"]) if "status" in given else None
+    identifiers = _identifiers(path, given.get("identifiers", {}), [member.id for member in community.members], faults)
     operator, gateway = dids["operator"], dids["gateway"]
     if faults or operator is None or gateway is None:
         raise InputError(str(path), faults)
-    return Roll(operator, gateway, admin[0], oracles, owners, tuple(tokens[:-2]), tokens[-2], tokens[-1], status, balance)
+    named = (tuple(tokens[:-2]), tokens[-2], tokens[-1], status)
+    return Roll(operator, gateway, admin[0], oracles, owners, *named, identifiers, balance)
 
 
 def read_key_places(path: Path, community: Community, passphrase: bytes | None = None) -> dict[str, Key]:
@@ -129,6 +136,18 @@ def _owners(path: Path, given: object, names: list[str], faults: list[Fault]) ->
     expected = "the owner's address with its checksum (EIP-55)"
     faults += [Fault(f"{path}, accounts", name, table.get(name), expected) for name in names if not _is_address(table.get(name))]
     return tuple(str(table.get(name)) for name in names)
+
+
+def _identifiers(path: Path, given: object, names: list[str], faults: list[Fault]) -> dict[str, str]:
+    table = given if isinstance(given, dict) else {"": given}
+    where = f"{path}, identifiers"
+    faults += [Fault(where, str(name), table[name], "a member of this community") for name in sorted(set(table) - set(names))]
+    for name, did in table.items():
+        try:
+            registry_in(str(did))
+        except InputError as cause:
+            faults += [Fault(where, str(name), did, fault.expected) for fault in cause.faults]
+    return {str(name): str(did) for name, did in table.items()}
 
 
 def _is_address(value: object) -> bool:

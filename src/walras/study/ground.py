@@ -59,6 +59,7 @@ class Ground:
             "operator_nonce": sender.nonce + len(staked),
             "genesis_time": genesis_time(self.terms),
             "funded": [self.keys.admin.address, operator.address],
+            "free_gas": self.standing.free_gas,
             "transactions": [{"raw": raw.hex(), "time": deployed_at(self.terms)} for raw in raws],
             "opening": opening.to_public(),
         }, None
@@ -73,7 +74,7 @@ def stand_on(
     """
     if isinstance(chain, EmbeddedChain):
         carry_out(chain, DeploymentPlan(standing.addresses, standing.transactions), timestamp=deployed_at(terms))
-    check_standing(chain, standing, keys, ledger_terms_of(terms, keys))
+    check_standing(chain, standing, keys, ledger_terms_of(community, terms, keys))
     batches = None if terms.batches is None else check_batches(chain, standing, keys, addition_terms(community, terms))
     return Ground(standing, chain, keys, terms, fees, batches)
 

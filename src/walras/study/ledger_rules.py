@@ -17,7 +17,6 @@ UNITS_PER_CURRENCY = 1_000_000
 ESCROW_NANO = 200 * 10**9
 """First deposit of every account, and what it is topped up by before it could run dry: 200 currency units."""
 
-CORRECTION_WINDOW_SLOTS = 2_880
 CLAIM_MARGIN = 2
 """A claim lives for twice the time in which its slot can be corrected."""
 
@@ -25,7 +24,7 @@ CLAIM_MARGIN = 2
 def addition_terms(community: Community, terms: Terms) -> AdditionTerms:
     """The terms of all that can be added to the community's ledger."""
     rules = community.ledger
-    correction_s = CORRECTION_WINDOW_SLOTS * community.grid.minutes * 60
+    correction_s = rules.correction_window_slots * community.grid.minutes * 60
     return AdditionTerms(
         first_slot=terms.first,
         fraud_window_s=rules.fraud_window_s,
@@ -34,7 +33,7 @@ def addition_terms(community: Community, terms: Terms) -> AdditionTerms:
         penalty_account=terms.members + SYSTEM_ACCOUNTS.index("grid_operator"),
         unbonding_delay_s=correction_s + 15 * DAY_S,
         k=terms.conventions.k,
-        claim_life_slots=CLAIM_MARGIN * CORRECTION_WINDOW_SLOTS,
+        claim_life_slots=CLAIM_MARGIN * rules.correction_window_slots,
         gate=tuple(GateList(one.name, one.keeper, one.denies) for one in rules.gate),
         meter_operators=rules.meter_operators,
         zone="".join(c for c in community.name.lower().replace(" ", "-") if c.isascii() and (c.isalnum() or c == "-")) or "walras",
@@ -51,8 +50,9 @@ def deployed_at(terms: Terms) -> int:
     return genesis_time(terms) + 86_400
 
 
-def ledger_terms_of(terms: Terms, keys: LedgerKeys) -> LedgerTerms:
+def ledger_terms_of(community: Community, terms: Terms, keys: LedgerKeys) -> LedgerTerms:
     """The terms of the run's contracts. Where slots go to the chain in batches, the deposits are behind the batches instead."""
     members = tuple(keys.member_address(account) for account in range(terms.accounts))
     deposit = ESCROW_NANO if terms.batches is None else 0
-    return LedgerTerms(members, terms.oracles, terms.quorum, (deposit,) * terms.accounts)
+    window = community.ledger.correction_window_slots
+    return LedgerTerms(members, terms.oracles, terms.quorum, (deposit,) * terms.accounts, correction_window_slots=window)

@@ -23,7 +23,7 @@ from walras.market.conventions import Conventions
 from walras.market.mechanism import Mechanism, run
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.study.physics import bus_flow
+from walras.study.physics import Felt, bus_flow
 from walras.study.trading import Day, Trading
 from walras.tariffs.bill import Bills, make_bills, with_items
 from walras.units import Float64, Int64
@@ -115,30 +115,21 @@ def _replay_day(
         if watch is not None:
             watch(slot, orders, clearing)
         done = trading.dispatched(slot, soc, positions_of(orders, clearing, terms.members))
+        wires = None
         if terms.wires is not None:
             wires = trading.on_wires(terms, slot, soc, done, orders, clearing)
             done = trading.after_wires(soc, done, wires)
-            for name, column in wires_items(terms, wires, done.metered_wh).items():
-                added[name] = added.get(name, 0) + column
             curtailed[row] = wires.curtailed_wh
             if watch_wires is not None:
                 watch_wires(slot, wires)
-        if terms.charges is not None:
-            for name, column in network_items(terms.charges, terms.grid, slot, done.metered_wh, trading.reactive_var(done)).items():
-                added[name] = added.get(name, 0) + column
+        for name, column in _charged(trading, terms, slot, wires, done).items():
+            added[name] = added.get(name, 0) + column
         soc = done.soc_uwh
         net[row], reactive[row] = done.metered_wh, done.reactive_kvar
         settled = settle_positions(terms, orders, clearing, np.maximum(net[row], 0), np.maximum(-net[row], 0))
         for name, columns in by_member.items():
             columns[row] = getattr(settled, name)
-        price = clearing.price_micro_per_kwh
-        by_slot[:, row] = (
-            NO_PRICE if price is None else price,
-            int(clearing.filled_wh[orders.side > 0].sum()),
-            int(settled.bought_wh.sum()),
-            welfare_nano(orders, clearing),
-            clearing.surplus_nano,
-        )
+        by_slot[:, row] = (*_figures(orders, clearing), int(settled.bought_wh.sum()))
     layout = terms.layout()
     bills = make_bills(layout, day.prices, slots, terms.contract_of, terms.feed_in_micro, _Columns(**by_member))
     bills = with_items(bills, layout, added)
@@ -148,9 +139,9 @@ def _replay_day(
         slots=slots,
         price_micro=by_slot[0],
         volume_wh=by_slot[1],
-        counted_wh=by_slot[2],
-        welfare_nano=by_slot[3],
-        surplus_nano=by_slot[4],
+        counted_wh=by_slot[4],
+        welfare_nano=by_slot[2],
+        surplus_nano=by_slot[3],
         net_wh=net,
         curtailed_wh=curtailed,
         bought_wh=by_member["bought_wh"],
@@ -163,6 +154,21 @@ def _replay_day(
         v_max=flow.v_pu.max(axis=1),
         violations=np.bincount(broken.slot, minlength=len(slots)).astype(np.int64),
     )
+
+
+def _figures(orders: Orders, clearing: Clearing) -> tuple[int, int, int, int]:
+    """Price, volume, welfare and surplus of a clearing."""
+    price = clearing.price_micro_per_kwh
+    volume = int(clearing.filled_wh[orders.side > 0].sum())
+    return NO_PRICE if price is None else price, volume, welfare_nano(orders, clearing), clearing.surplus_nano
+
+
+def _charged(trading: Trading, terms: Terms, slot: int, wires: WiresSlot | None, done: Felt) -> dict[str, Int64]:
+    """What the slot adds to bills beside prices, by item: the wires' nodal charges, and charges for the network."""
+    items: dict[str, Int64] = {} if wires is None else wires_items(terms, wires, done.metered_wh)
+    if terms.charges is not None:
+        items |= network_items(terms.charges, terms.grid, slot, done.metered_wh, trading.reactive_var(done))
+    return items
 
 
 _SETTLED = ("supplied_wh", "exported_wh", "bought_wh", "sold_wh", "local_nano", "imbalance_nano")

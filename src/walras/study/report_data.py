@@ -27,25 +27,21 @@ from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
 from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import ACT, BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry
-from walras.exchange.ordered import Outcome, bounds_of, ordered_from_public, outcomes
+from walras.exchange.ordered import bounds_of, ordered_from_public, outcomes
 from walras.exchange.parts import delivered_from
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, orders_from_public
 from walras.exchange.publishing import budgets
-from walras.exchange.settled_positions import SettledPositions
 from walras.exchange.settlement import positions_of
 from walras.exchange.statement import SettledSlot, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.exchange.trades import trades_of
 from walras.grid import Flow, Network
-from walras.ledger.keys import SIGNATURE_BYTES
-from walras.metering.privacy import Budget
-from walras.study.balance_lines import FeederBalance
-from walras.study.ordered_lines import holders_of
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
+from walras.study.report_trust import Trust, tally
 from walras.study.runner import COMMUNITY, open_journal
 from walras.study.trading import Trading
 from walras.tariffs.bill import BillLayout
@@ -54,37 +50,6 @@ from walras.units import Float64, Int64
 
 UNITS_OF_VALUE = 1_000_000
 """A value table counts in millionths of a nano-unit."""
-
-
-@dataclass
-class Trust:
-    """Counts over the record: what was signed, attested, sent and paid for."""
-
-    head: str = ""
-    entries: int = 0
-    closed: bool = False
-    commitments: int = 0
-    readings: int = 0
-    admitted: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    attestations: int = 0
-    trades: int = 0
-    corrections: int = 0
-    transactions: int = 0
-    chain_id: int = 0
-    contract: str = ""
-    deposits_nano: int = 0
-    gas: list[int] = field(default_factory=list)
-    batch_gas: list[int] = field(default_factory=list)
-    batched: int = 0
-    settled: int = 0
-    balance: FeederBalance = field(default_factory=FeederBalance)
-    ordered: list[Outcome] = field(default_factory=list)
-    holders: dict[int, str] = field(default_factory=dict)
-    positions: SettledPositions = field(default_factory=SettledPositions)
-    masked_sums: int = 0
-    masked_gaps: int = 0
-    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +207,7 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
     wires: list[WiresSlot] = []
     soc, alone_soc = trading.initial_soc, trading.initial_soc
     acts: list[Entry] = []
-    for s in settled_slots(terms, _tally(_kept_acts(entries, acts), trust)):
+    for s in settled_slots(terms, tally(_kept_acts(entries, acts), trust)):
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
         trust.balance.add(s)
@@ -266,46 +231,6 @@ def _kept_acts(entries: Iterator[Entry], acts: list[Entry]) -> Iterator[Entry]:
     for entry in entries:
         if entry.kind == ACT:
             acts.append(entry)
-        yield entry
-
-
-def _tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
-    """Pass on `entries`, counting."""
-    trust.entries = 1
-    for entry in entries:
-        p = entry.public
-        trust.entries, trust.head = trust.entries + 1, entry.hash
-        trust.transactions += len(p.get("transactions", ()))
-        trust.holders |= holders_of([entry])
-        trust.positions.add(entry)
-        if entry.kind == LEDGER_DEPLOYED:
-            trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
-        elif entry.kind == ESCROW_PAID:
-            trust.deposits_nano += sum(p["nano"])
-        elif entry.kind == RUN_CLOSED:
-            trust.closed = True
-        elif entry.kind == EventKind.ORDERS_COMMITTED.value:
-            trust.commitments += len(p["commitments"])
-        elif entry.kind == EventKind.READINGS_ADMITTED.value:
-            trust.readings += p["devices"]
-            trust.admitted += p["admitted"]
-            for reason, count in p["refused"].items():
-                trust.refused[reason] = trust.refused.get(reason, 0) + count
-            gap = (p.get("masked") or {}).get("gap_wh")
-            trust.masked_sums += gap is not None
-            trust.masked_gaps += gap not in (None, [0, 0])
-        elif entry.kind == EventKind.ATTESTED.value:
-            trust.attestations += len(p["signatures"]) // (2 * SIGNATURE_BYTES)
-        elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
-            trust.trades += p["trades"]
-        elif entry.kind == SLOT_CORRECTED:
-            trust.corrections += 1
-        elif entry.kind == EventKind.SETTLED.value:
-            trust.settled += 1
-            trust.gas += [p["gas"]] if "gas" in p else []
-        elif entry.kind == BATCH_INCLUDED:
-            trust.batch_gas.append(p["gas"])
-            trust.batched += p["last"] - p["first"] + 1
         yield entry
 
 

@@ -31,7 +31,7 @@ from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
 from walras.exchange.wires import Required, Wires
 from walras.ledger import EmbeddedChain, Fees, Genesis, JsonRpcChain, LedgerKeys, NodeSettings, ReadableChain
-from walras.ledger.profiles import fees_of
+from walras.ledger.profiles import PROFILES, fees_of
 from walras.ledger.standing import Standing, read_standing
 from walras.ledger.transactions import DEFAULT_FEES
 from walras.market.registry import MECHANISMS
@@ -225,13 +225,12 @@ def chain_of_run(
     if options.chain_url is None:
         genesis = Genesis((keys.admin.address, keys.operator.address), timestamp=genesis_time(terms))
         if standing is not None:
-            genesis = replace(genesis, chain_id=standing.addresses.chain_id)
+            genesis = replace(genesis, chain_id=standing.addresses.chain_id, free_gas=standing.free_gas)
         return EmbeddedChain(genesis), lambda: DEFAULT_FEES
-    if standing is None:
-        return JsonRpcChain(options.chain_url), lambda: DEFAULT_FEES
-    profile = standing.profile
+    profile = PROFILES["permissioned"] if standing is None else standing.profile
     settings = NodeSettings(receipt_timeout_s=profile.receipt_timeout_s, confirmations=profile.confirmations)
-    node = JsonRpcChain(options.chain_url, expected_chain_id=standing.addresses.chain_id, settings=settings)
+    expected = None if standing is None else standing.addresses.chain_id
+    node = JsonRpcChain(options.chain_url, expected_chain_id=expected, settings=settings)
     return node, lambda: fees_of(profile, node.suggested_fees)
 
 

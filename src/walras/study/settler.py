@@ -99,8 +99,9 @@ class Settler:
     def _plan(self) -> Decision:
         p = self._p
         admin, operator = p.chain.nonce(p.keys.admin.address), p.chain.nonce(p.keys.operator.address)
-        ledger_terms = ledger_terms_of(p.terms, p.keys)
-        plan = plan_deployment(p.keys, ledger_terms, p.chain.chain_id, admin_nonce=admin, operator_nonce=operator)
+        ledger_terms = ledger_terms_of(p.community, p.terms, p.keys)
+        fees = p.fees()
+        plan = plan_deployment(p.keys, ledger_terms, p.chain.chain_id, admin_nonce=admin, operator_nonce=operator, fees=fees)
         a, steps = plan.addresses, plan.transactions
         public = {"chain_id": p.chain.chain_id, "currency": a.currency, "registry": a.registry, "settlement": a.settlement}
 
@@ -111,7 +112,7 @@ class Settler:
             nexts = admin + used(p.keys.admin.address), operator + used(p.keys.operator.address)
             units = [ESCROW_NANO // NANO_PER_TOKEN_UNIT] * p.terms.accounts
             contract, more = plan_batches(
-                p.keys, a, addition_terms(p.community, p.terms), units, admin_nonce=nexts[0], operator_nonce=nexts[1]
+                p.keys, a, addition_terms(p.community, p.terms), units, admin_nonce=nexts[0], operator_nonce=nexts[1], fees=fees
             )
             steps = (*steps, *more)
             public["batches"] = contract.address
