@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from base64 import b64encode
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from walras.commands.rights import consent_command, export_command, forget_comma
 from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.errors import InputError, JournalError
+from walras.exchange.acts import Act, ActKind
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
 from walras.exchange.parts import member_ids
@@ -24,6 +26,8 @@ from walras.metering import SHA256_RFC6962, did_of, key_id
 from walras.metering.gateway import Taken, look_at
 from walras.metering.purposes import PURPOSES
 from walras.metering.slot_readings import encode_substitute
+from walras.service.data_protection import record
+from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import make_meters, run_seed
 from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal, store_master
@@ -107,6 +111,57 @@ def fill_stores(run: Path) -> None:
                         store.add(taken)
     store.close()
     journal.close()
+
+
+def nodes_of_a_run(folder: Path) -> tuple[Path, Path]:
+    """A run whose gateway and balance oracle kept their stores in a folder of their own, as its acts say."""
+    run, nodes = copy_of(rural1_day(), folder / "run"), folder / "nodes"
+    nodes.mkdir()
+    fill_stores(run)
+    (run / "gateway.sqlite").rename(nodes / "gateway.sqlite")
+    messages = MessageStore(nodes / "balance.sqlite")
+    for device in (0, 1):
+        messages.add(16_512, 2, device, b"said by %d" % device)
+    messages.close()
+    journal = open_journal(run)
+    for node in ("gateway", "balance oracle"):
+        record(journal, run, Act(ActKind.ASKED, datetime(2016, 6, 22, tzinfo=UTC), node, None, {"requests": []}))
+    journal.close()
+    return run, nodes
+
+
+def test_what_nodes_keep_elsewhere_goes_with_the_member_too_and_what_is_left_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, nodes = nodes_of_a_run(tmp_path)
+    traces = traces_of(run, MEMBER)
+    assert any(trace in every_byte(nodes) for trace in traces)
+    alone = copy_of(run, tmp_path / "alone")
+    forget_command(alone, MEMBER, None, None)
+    assert "not erased: what 2 nodes of this run keep" in " ".join(capsys.readouterr().out.split())
+    again = copy_of(nodes, tmp_path / "again")
+    forget_command(alone, None, 36_500, None, again)
+    forget_command(run, MEMBER, None, None, nodes)
+    assert "not erased" not in capsys.readouterr().out
+    assert [trace for trace in traces if trace in every_byte(again)] == []
+    left = every_byte(nodes)
+    assert [trace for trace in (*traces, b"said by 1") if trace in left] == []
+    assert b"said by 0" in left
+    store = ReadingStore(nodes / "gateway.sqlite", store_master(run / COMMUNITY, None), {})
+    assert (len(store.of_member(0)), store.of_member(1), store.knows(1)) == (96, [], False)
+    store.close()
+    Audit(run / PUBLIC).run()
+
+
+def test_what_nodes_keep_past_its_retention_goes_as_well(tmp_path: Path) -> None:
+    run, nodes = nodes_of_a_run(tmp_path)
+    with pytest.raises(InputError, match="--nodes"):
+        forget_command(run, None, 0, None, tmp_path / "nowhere")
+    forget_command(run, None, 0, None, nodes)
+    store = ReadingStore(nodes / "gateway.sqlite", store_master(run / COMMUNITY, None), {})
+    assert [store.of_member(member) for member in range(13)] == [[]] * 13
+    store.close()
+    assert b"said by" not in every_byte(nodes)
 
 
 def test_who_forgets_twice_or_a_stranger_is_told_who_is_known(tmp_path: Path) -> None:

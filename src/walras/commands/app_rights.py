@@ -42,7 +42,14 @@ def export(
 
 
 @group.command
-def forget(run: Path, member: str | None = None, *, older_than: int | None = None, secret: Path | None = None) -> None:
+def forget(
+    run: Path,
+    member: str | None = None,
+    *,
+    older_than: int | None = None,
+    nodes: Path | None = None,
+    secret: Path | None = None,
+) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
 
     Parameters
@@ -53,12 +60,14 @@ def forget(run: Path, member: str | None = None, *, older_than: int | None = Non
         The member's id, such as home-17.
     older_than
         Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
+    nodes
+        Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
     secret
         The file that the run was begun with, if one was.
     """
     from walras.commands.rights import forget_command
 
-    forget_command(run, member, older_than, secret)
+    forget_command(run, member, older_than, secret, nodes)
 
 
 @group.command

@@ -15,7 +15,7 @@ from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.journal import Journal
 from walras.metering.purposes import NotAllowed, purpose_named
-from walras.service.data_protection import erase_before, export_for, export_member, forget_member, set_consent
+from walras.service.data_protection import Erased, Forgotten, erase_before, export_for, export_member, forget_member, set_consent
 from walras.service.processing import processing_record
 from walras.study.runner import COMMUNITY, open_journal, store_master
 
@@ -65,26 +65,34 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
         say(screen(), f"written: {out} ({len(text):,} bytes)")
 
 
-def forget_command(run: Path, member: str | None, older_than: int | None, secret: Path | None) -> None:
-    """Erase a member everywhere in the run's folder, or everybody's private parts older than some days."""
+def forget_command(run: Path, member: str | None, older_than: int | None, secret: Path | None, nodes: Path | None = None) -> None:
+    """Erase a member everywhere in the run's folder and the nodes', or everybody's private parts older than some days."""
     now = datetime.now(UTC)
     console = screen()
     if (member is None) == (older_than is None):
         raise InputError("walras forget", [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS")])
+    if nodes is not None and not nodes.is_dir():
+        raise InputError("walras forget", [Fault("command line", "--nodes", str(nodes), "the folder of the nodes' stores")])
     check_days("walras forget", "--older-than", older_than, 0)
-    with opened_run(run, secret, "walras forget") as (journal, master):
+    done: Erased | Forgotten
+    with opened_run(run, secret, "walras forget") as (journal, _):
         if member is None:
             assert older_than is not None
-            gone = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR)
-            say(console, f"private parts of {gone} entries erased; the bills stay, the proofs of those readings are gone")
-            return
-        done = forget_member(journal, run, member, master, now, OPERATOR)
-    say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
+            done = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR, nodes)
+            say(console, f"private parts of {done.parts} entries erased; the bills stay, the proofs of those readings are gone")
+        else:
+            done = forget_member(journal, run, member, now, OPERATOR, nodes)
+            say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
     for name, count in done.readings.items():
-        say(console, f"{member}: {count} {'messages' if name.startswith('balance') else 'readings'} erased from {name}")
-    for name in done.files:
-        say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
-    say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
+        kind = "messages" if Path(name).name.startswith("balance") else "readings"
+        say(console, f"{member or 'everybody'}: {count} {kind} erased from {name}")
+    if isinstance(done, Forgotten):
+        for name in done.files:
+            say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
+        say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
+    if done.elsewhere:
+        way = f"`walras forget {run} --older-than DAYS --nodes DIR` erases there as well, and who was forgotten"
+        say(console, f"not erased: what {done.elsewhere} nodes of this run keep, whose stores were not there; {way}")
 
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:

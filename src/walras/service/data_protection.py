@@ -9,7 +9,7 @@ that the contract holds for ever and every audit needs; which account was whose 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from walras.errors import JournalError
 from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
-from walras.exchange.fold import RUN_CLOSED
+from walras.exchange.fold import ACT, RUN_CLOSED
 from walras.exchange.journal import Entry, Journal, write_public_record
 from walras.exchange.parts import member_ids, part_as_json, unknown_member
 from walras.exchange.phases import EventKind
@@ -33,17 +33,30 @@ from walras.study.runner import COMMUNITY, PUBLIC
 REPORT = "report.html"
 MESSAGES = "balance*.sqlite"
 STORES = ("gateway*.sqlite", "oracle-*.sqlite")
-"""Stores of readings that gateway and oracles keep in a run's folder; that of a balance oracle's messages is in `MESSAGES`."""
+"""Stores of readings that gateway and oracles keep, in a run's folder or in one of the nodes' own; that of a balance oracle's
+messages is in `MESSAGES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What went: sealed parts of the journal, readings by store, files removed or rewritten."""
+    """What went: sealed parts of the journal, readings by store, files removed or rewritten. `elsewhere`: nodes that took part in
+    the run and whose stores were not found."""
 
     account: int
     parts: int
     readings: Mapping[str, int]
     files: tuple[str, ...]
+    elsewhere: int
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was past its retention and went: journal entries with private parts, readings by store, of members forgotten before
+    too; `elsewhere` as in `Forgotten`."""
+
+    parts: int
+    readings: Mapping[str, int]
+    elsewhere: int
 
 
 def export_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> dict[str, Any]:
@@ -113,8 +126,11 @@ def named_for(journal: Journal, run: Path, purpose: Purpose, at: datetime, by: s
     return frozenset(named)
 
 
-def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> Forgotten:
-    """Erase `member` from every store of the run. JournalError while the run goes on: it would need what is to be erased."""
+def forget_member(journal: Journal, run: Path, member: str, at: datetime, by: str, nodes: Path | None = None) -> Forgotten:
+    """Erase `member` from every store of the run, in its folder and in `nodes`, where gateway and oracles have theirs.
+
+    No store's key is needed for it. JournalError while the run goes on: it would need what is to be erased.
+    """
     entries = list(journal.entries())
     account = account_of(entries, member)
     if not any(entry.kind == RUN_CLOSED for entry in entries):
@@ -123,19 +139,22 @@ def forget_member(journal: Journal, run: Path, member: str, master: bytes, at: d
         )
     record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
     files = _redact(run, member, account)
-    readings = {path.name: _forget_readings(path, master, account) for path in _stores(run)}
-    readings |= {path.name: _forget_messages(path, account) for path in sorted(run.glob(MESSAGES))}
-    return Forgotten(account, journal.forget(account), readings, files)
+    accounts = _forgotten(entries) | {account}
+    readings = {str(path): _of_readings(path, accounts) for path in _stores(run, nodes)}
+    readings |= {str(path): _of_messages(path, accounts) for path in _stores(run, nodes, (MESSAGES,))}
+    return Forgotten(account, journal.forget(account), readings, files, _elsewhere(entries, len(readings)))
 
 
-def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by: str) -> int:
-    """Erase the private parts of all slots that began before `moment` (aware); returns how many entries had some."""
+def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by: str, nodes: Path | None = None) -> Erased:
+    """Erase the private parts of all slots that began before `moment` (aware), and their readings in the stores of the nodes."""
     entries = list(journal.entries())
     if not any(entry.kind == RUN_CLOSED for entry in entries):
         raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
     slot = opened_terms(entries)[0].grid.slot_at(moment)
     record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
-    return journal.erase_before(slot)
+    readings = {str(path): _of_readings(path, _forgotten(entries), slot) for path in _stores(run, nodes)}
+    readings |= {str(path): _of_messages(path, _forgotten(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
+    return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings)))
 
 
 def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, given: bool, at: datetime, by: str) -> set[str]:
@@ -186,8 +205,15 @@ def _purpose_as_json(purpose: Purpose) -> dict[str, Any]:
     }
 
 
-def _stores(run: Path) -> list[Path]:
-    return sorted(path for pattern in STORES for path in run.glob(pattern))
+def _stores(run: Path, nodes: Path | None = None, patterns: Sequence[str] = STORES) -> list[Path]:
+    folders = {run.resolve(): run} | ({} if nodes is None else {nodes.resolve(): nodes})
+    return sorted(path for folder in folders.values() for pattern in patterns for path in folder.glob(pattern))
+
+
+def _elsewhere(entries: list[Entry], found: int) -> int:
+    """How many nodes took part in the run beyond the `found` stores: each has an act about its log."""
+    asked = {e.public["by"] for e in entries if e.kind == ACT and e.public["act"] == ActKind.ASKED.name.lower()}
+    return max(0, len(asked) - found)
 
 
 def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
@@ -198,18 +224,24 @@ def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
         store.close()
 
 
-def _forget_readings(path: Path, master: bytes, account: int) -> int:
-    store = ReadingStore(path, master, {})
+def _forgotten(entries: list[Entry]) -> set[int]:
+    """Accounts of members forgotten before, whom a store that was not at hand then may still know."""
+    return {int(e.public["account"]) for e in entries if e.kind == ACT and e.public["act"] == ActKind.FORGOTTEN.name.lower()}
+
+
+def _of_readings(path: Path, accounts: set[int], slot: int = 0) -> int:
+    """Erase `accounts`, and what is before `slot`, in a store of readings. Without its master key: it need not be read for that."""
+    store = ReadingStore(path, b"", {})
     try:
-        return store.forget_member(account) if store.knows(account) else 0
+        return sum(store.forget_member(account) for account in sorted(accounts)) + (store.erase_before(slot) if slot else 0)
     finally:
         store.close()
 
 
-def _forget_messages(path: Path, account: int) -> int:
+def _of_messages(path: Path, accounts: set[int], slot: int = 0) -> int:
     store = MessageStore(path)
     try:
-        return store.forget(account)
+        return sum(store.forget(account) for account in sorted(accounts)) + (store.erase_before(slot) if slot else 0)
     finally:
         store.close()
 

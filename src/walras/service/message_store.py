@@ -63,7 +63,14 @@ class MessageStore:
 
     def forget(self, device: int) -> int:
         """Erase what a member's meter said, and overwrite it; returns how many messages went."""
-        gone = self._db.execute("delete from message where device = ? and kind < ?", (device, TRANSFORMER)).rowcount
+        return self._erase("delete from message where device = ? and kind < ?", (device, TRANSFORMER))
+
+    def erase_before(self, slot: int) -> int:
+        """Erase, and overwrite, what meters said in slots before `slot`; returns how many messages went."""
+        return self._erase("delete from message where slot < ? and kind < ?", (slot, TRANSFORMER))
+
+    def _erase(self, statement: str, given: tuple[int, int]) -> int:
+        gone = self._db.execute(statement, given).rowcount
         self._db.execute("vacuum")
         self._db.execute("pragma wal_checkpoint(truncate)")
         return gone

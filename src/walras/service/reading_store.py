@@ -312,13 +312,26 @@ class ReadingStore:
                 way_out="wait until every oracle has acknowledged them",
             )
         with self.transaction():
-            self._ring = forget(self._ring, member)
+            self._ring = forget(self._ring, member) if self.knows(member) else self._ring
             self._db.execute("delete from member_key where member = ?", (member,))
             for table in ("arrival", "edit", "exchange"):
                 self._db.execute(f"delete from {table} where member = ?", (member,))
             gone = sum(
                 self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")
             )
+        self._overwrite()
+        return gone
+
+    def erase_before(self, slot: int) -> int:
+        """Erase everybody's readings of slots before `slot`, and what was noted about them; returns how many readings went."""
+        with self.transaction():
+            for table in ("arrival", "edit"):
+                self._db.execute(f"delete from {table} where slot < ?", (slot,))
+            gone = sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in ("reading", "late"))
+        self._overwrite()
+        return gone
+
+    def _overwrite(self) -> None:
+        """What was deleted leaves the files, too."""
         self._db.execute("vacuum")
         self._db.execute("pragma wal_checkpoint(truncate)")
-        return gone
