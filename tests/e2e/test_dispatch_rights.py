@@ -86,6 +86,15 @@ def test_anything_less_is_refused_by_name_and_on_record(tmp_path: Path, name: st
     assert said.split(",", maxsplit=1)[0] in (act.detail or {})["why"]
 
 
+def test_a_refusal_names_who_asked_where_the_signature_says_it(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    with pytest.raises(JournalError, match="not consented"):
+        dispatch_command(run, order(tmp_path), None, NOW)
+    act = acts_of(read_public_record(run / PUBLIC))[-1]
+    assert (act.kind, act.account) == (ActKind.DENIED, 1)
+    assert act.by == did_of(AGGREGATOR.public_key())
+
+
 def test_consent_withdrawn_ends_it_and_an_order_for_one_point_is_none_for_another(tmp_path: Path) -> None:
     run = copy_of(rural1_day(), tmp_path / "run")
     consent_command(run, MEMBER, "dispatch", False, None)

@@ -23,7 +23,7 @@ from walras.exchange.parts import ordered_private
 from walras.exchange.phases import EventKind
 from walras.metering import did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
-from walras.metering.dispatch import Commanded, DispatchOrder, judge_order, order_to_public, sign_order
+from walras.metering.dispatch import Commanded, DispatchOrder, judge_order, open_order, order_to_public, sign_order
 from walras.metering.identity import Key
 from walras.metering.purposes import PURPOSES
 from walras.service.appointment import appointment
@@ -85,7 +85,9 @@ def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Pa
     )
     if not isinstance(judged, Commanded):
         denied = {"purpose": "dispatch", "why": judged.value, "order": sha256(encoded).hexdigest()}
-        record(journal, run, Act(ActKind.DENIED, now, "unknown", None, denied))
+        opened = open_order(encoded, a.operator, now)
+        by, account = (opened[0].holder, meters.get(opened[1].meter)) if isinstance(opened, tuple) else ("unknown", None)
+        record(journal, run, Act(ActKind.DENIED, now, by, account, denied))
         raise JournalError(f"the order is refused: {judged.value}; the refusal is recorded", thing=judged)
     detail = order_to_public(judged.asked, judged.order, encoded)
     act = Act(ActKind.DISPATCHED, now, judged.holder, judged.account, detail)

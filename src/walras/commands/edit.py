@@ -28,6 +28,7 @@ from walras.metering import derive_key, did_of
 from walras.metering.access import AccessRefusal
 from walras.metering.correction import Reason
 from walras.metering.editing import Edit, EditRefusal, Ordered, judge_edit, sign_edit
+from walras.metering.identity import Key
 from walras.metering.slot_readings import energy_of_leaf
 from walras.service.appointment import Appointment, appointment, editor_credential
 from walras.service.data_protection import account_of, record
@@ -61,11 +62,12 @@ def edit_command(
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
         account, index = account_of(entries, member), slot_named(terms, slot, "walras edit")
-        judged = _judged(
-            a, entries, terms, Edit(account, index, _stands(terms, entries, account, index), now_wh, given[reason]), editor, at
-        )
+        key, credential = _credentials(a, editor)
+        asked = Edit(account, index, _stands(terms, entries, account, index), now_wh, given[reason])
+        judged = _judged(a, entries, terms, asked, key, credential, at)
         if not isinstance(judged, Ordered):
-            record(journal, run, Act(ActKind.DENIED, at, "unknown", account, {"purpose": "edit", "why": judged.value}))
+            denied = {"purpose": "edit", "why": judged.value}
+            record(journal, run, Act(ActKind.DENIED, at, did_of(key.public_key()), account, denied))
             raise JournalError(f"the edit is refused: {judged.value}; the refusal is recorded", thing=judged)
         record(journal, run, edit_act(judged, at))
     edit = judged.edit
@@ -77,14 +79,12 @@ def edit_command(
     return judged
 
 
-def _judged(
-    a: Appointment, entries: list[Entry], terms: Terms, edit: Edit, editor: Editor, at: datetime
-) -> Ordered | EditRefusal | AccessRefusal:
-    contract = next(str(e.public["settlement"]) for e in entries if e.kind == LEDGER_DEPLOYED)
-    if editor.key is None:
-        key, credential = derive_key(a.seed, "metering desk"), None
-    else:
-        key = open_key(editor.key, read_passphrase(editor.passphrase, "walras edit"))  # type: ignore[assignment]
+def _credentials(a: Appointment, editor: Editor) -> tuple[Key, str]:
+    """The editor's key, and the operator's word that its holder may edit."""
+    key: Key = derive_key(a.seed, "metering desk")
+    credential = None
+    if editor.key is not None:
+        key = open_key(editor.key, read_passphrase(editor.passphrase, "walras edit"))
         credential = None if editor.credential is None else editor.credential.read_text(encoding="ascii").strip()
     if credential is None:
         if a.roll is not None or editor.key is not None:
@@ -93,6 +93,13 @@ def _judged(
             )
             raise InputError("walras edit", [fault])
         credential = editor_credential(a.community, a.operator_key, did_of(key.public_key()))
+    return key, credential
+
+
+def _judged(
+    a: Appointment, entries: list[Entry], terms: Terms, edit: Edit, key: Key, credential: str, at: datetime
+) -> Ordered | EditRefusal | AccessRefusal:
+    contract = next(str(e.public["settlement"]) for e in entries if e.kind == LEDGER_DEPLOYED)
     settled = [e.slot for e in entries if e.kind == EventKind.SETTLED.value]
     if edit.slot not in settled:
         return EditRefusal.NOT_SETTLED
