@@ -85,7 +85,7 @@ def gateway_in(loop: Loop, a: Appointment, peers: list[Peer], folder: Path) -> P
 
 def balance_in(loop: Loop, a: Appointment, folder: Path) -> Peer:
     def run(ready: Callable[[int], None]) -> Coroutine[None, None, None]:
-        clock = FileClock(folder / "clock")
+        clock = FileClock(folder / "clock.balance")
         return make_balance(a, a.keys.balance_oracle(), folder / "balance.sqlite", clock).run("127.0.0.1", 0, ready)
 
     return Peer("balance", "127.0.0.1", loop.serve(lambda ready: _within(run, ready)))

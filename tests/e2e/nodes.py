@@ -131,7 +131,7 @@ class Village:
         self.balance: list[str] = []
         if masked:
             self.balance = ["--balance", f"127.0.0.1:{free_port()}"]
-            command = ["balance", place, "--listen", self.balance[1], "--clock", str(self.clock)]
+            command = ["balance", place, "--listen", self.balance[1], "--clock", f"{self.clock}.balance"]
             self.nodes["balance"] = Supervised([*command, "--store", str(folder / "balance.sqlite")], deadly.get("balance", ""))
 
     def run(self, slots: int) -> None:

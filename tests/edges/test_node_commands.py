@@ -18,3 +18,10 @@ def test_under_a_roll_a_node_has_key_and_secret_of_its_own(node: list[str], tmp_
             app([*node, *ROLL, *own], exit_on_error=False, result_action="return_value")
         assert [fault.field for fault in caught.value.faults] == missing  # type: ignore[attr-defined]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_balance_oracle_under_a_roll_has_a_key_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="fault") as caught:
+        app(["balance", "c.toml", *ROLL], exit_on_error=False, result_action="return_value")
+    assert [fault.field for fault in caught.value.faults] == ["--key"]  # type: ignore[attr-defined]
+    assert not list(tmp_path.iterdir())

@@ -115,6 +115,8 @@ def balance(
     clock: Path | None = None,
     key: Path | None = None,
     roll: Path | None = None,
+    manifest: Path | None = None,
+    per_second: int = 1_000,
 ) -> None:
     """The balance oracle: learns what a feeder's homes took and gave together, and no home's reading. A process of its own.
 
@@ -132,10 +134,14 @@ def balance(
         File with 64 hex digits: the oracle's signing key, instead of the one that follows from the seed.
     roll
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
+    manifest
+        Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
+    per_second
+        Requests of a host that are answered a second on average; ten seconds' worth at once.
     """
-    from walras.commands.nodes import balance_command
+    from walras.commands.nodes import OracleKeys, balance_command
 
-    balance_command(community, store, listen, clock, key, roll)
+    balance_command(community, store, listen, clock, OracleKeys(key, None, roll, manifest, per_second=per_second))
 
 
 @group.command

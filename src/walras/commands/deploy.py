@@ -60,7 +60,7 @@ def deploy_command(
         held = read_roll(roll, given)
         if keys.admin.address != held.admin:
             raise InputError("walras deploy", [Fault(str(roll), "admin", held.admin, f"{keys.admin.address}, that of --secret")])
-        keys = LedgerKeys(keys.seed, held.oracles, held.accounts)
+        keys = LedgerKeys(keys.seed, held.oracles, held.accounts, held.balance)
         terms = make_terms(given, Trading(given), keys)
         meters = held.meters(given)
     ledger_terms = ledger_terms_of(given, terms, keys)

@@ -100,15 +100,16 @@ def _check_did(gateway: str) -> None:
         raise InputError("walras oracle", [fault]) from cause
 
 
-def balance_command(community: Path, store: Path, listen: str, clock: Path | None, key: Path | None, roll: Path | None) -> None:
+def balance_command(community: Path, store: Path, listen: str, clock: Path | None, keys: OracleKeys) -> None:
     """Sum the meters' masked readings, and answer the exchange's signed requests, until stopped. Prints address and account."""
-    if roll is not None and key is None:
+    if keys.roll is not None and keys.key is None:
         faults = [Fault("command line", "--key", None, "the node's own, with --roll")]
         raise InputError("walras balance", faults, way_out="`walras key secret:FILE --new` makes a secret")
-    a = appointment(load_community(community), roll)
-    own = a.keys.balance_oracle() if key is None else key_of(read_secret(key, "walras balance", "--key"))
+    a = _appointed(community, keys)
+    own = a.keys.balance_oracle() if keys.key is None else key_of(read_secret(keys.key, "walras balance", "--key"))
     host, port = parse_address(listen, "--listen")
-    node = make_balance(a, own, store, _clock(clock))
+    limits = HostLimits(RateRule(keys.per_second, burst=10 * keys.per_second), _milliseconds)
+    node = make_balance(a, own, store, _clock(clock), limits)
     _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host)
 
 

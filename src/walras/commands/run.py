@@ -21,6 +21,9 @@ from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.oracles import MeteringPath
 from walras.study.runner import Appointed, Options, PathMaker, Run
 
+BALANCE_CLOCK = ".balance"
+"""Behind the name of the nodes' clock file: that of the balance oracle's."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
@@ -88,7 +91,8 @@ def _remote_balance(nodes: NodeOptions, a: Appointment) -> RemoteBalance | None:
     if a.terms.balance_oracle is None:
         expected = 'none: its [metering] aggregation is not "masked"'
         raise InputError("walras run", [Fault("command line", "--balance", nodes.balance, expected)])
-    return RemoteBalance(a, Peer("balance", *parse_address(nodes.balance, "--balance")), FileClock(nodes.clock))
+    own_clock = FileClock(nodes.clock.with_name(nodes.clock.name + BALANCE_CLOCK))
+    return RemoteBalance(a, Peer("balance", *parse_address(nodes.balance, "--balance")), own_clock)
 
 
 def _remote(nodes: NodeOptions, exchange: Appointment | None, balance: RemoteBalance | None) -> PathMaker:
@@ -96,7 +100,7 @@ def _remote(nodes: NodeOptions, exchange: Appointment | None, balance: RemoteBal
 
     def path(community: Community, secrets: Sequence[bytes]) -> MeteringPath:
         where = Nodes(Peer("gateway", *parse_address(nodes.gateway, "--gateway")), tuple(parse_peers(nodes.oracles)))
-        further = list if balance is None else lambda: [balance.act()]
+        further = None if balance is None else lambda at: [balance.act(at)]
         return RemoteMetering(exchange or appointment(community), where, secrets, FileClock(nodes.clock), further)
 
     return path

@@ -272,7 +272,9 @@ def make_oracle(
     )
 
 
-def make_balance(a: Appointment, signing: SigningKey, store: Path, clock: Callable[[], datetime]) -> BalanceNode:
+def make_balance(
+    a: Appointment, signing: SigningKey, store: Path, clock: Callable[[], datetime], limits: HostLimits | None = None
+) -> BalanceNode:
     """The balance oracle of the community; InputError where it has none, or `signing` is not the appointed one's."""
     if a.terms.balance_oracle is None:
         faults = [Fault(a.community.name, "[metering] aggregation", a.community.metering.aggregation, "masked")]

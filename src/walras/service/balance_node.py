@@ -18,8 +18,9 @@ from walras.metering.balance_oracle import BalanceOracle, handed_on
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import ANSWER, MASKED, READINGS, REQUEST, SORRY, TOLD, read_frame, write_frame
+from walras.service.frames import ANSWER, MASKED, READINGS, REQUEST, SORRY, TOLD, host_of, read_frame, write_frame
 from walras.service.message_store import MessageStore
+from walras.service.rate_limits import TOO_FAST, HostLimits
 
 MAX_MASKED_FRAME = 2_000_000
 JOINS, OPENINGS, CONTRIBUTORS = 0, 1, 2
@@ -40,7 +41,9 @@ class BalanceNode:
         sign: Spoken,
         bound: tuple[int, str],
         clock: Callable[[], datetime],
+        limits: HostLimits | None = None,
     ) -> None:
+        self._limits = limits
         self._oracle, self._store, self._guard, self._sign, self._bound, self._clock = oracle, store, guard, sign, bound, clock
 
     def reply(self, kind: bytes, body: bytes) -> bytes:
@@ -89,6 +92,9 @@ class BalanceNode:
         """Serve one connection."""
         try:
             while (frame := await read_frame(reader, MAX_MASKED_FRAME)) is not None:
+                if self._limits is not None and not self._limits.admits(host_of(writer)):
+                    await write_frame(writer, SORRY, TOO_FAST.encode())
+                    continue
                 try:
                     answer = self.reply(*frame)
                 except (MeteringError, PhaseError) as why:

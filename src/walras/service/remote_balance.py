@@ -1,14 +1,15 @@
 """`study.masked.BalancePath` over sockets: from the meters to a balance oracle that is a process of its own.
 
-In a replay it moves the clock that the nodes read, never past a time for which it still has something to send. An oracle that is
-away is waited for, as others are; when the patience ends the slot goes on without a word on its masked sum.
+In a replay it moves a clock of the oracle's own, never past a time for which it still has something to send: the other nodes'
+follows the readings as they arrive, and a round has its times between them. An oracle that is away is waited for, as others are;
+when the patience ends the slot goes on without a word on its masked sum.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
@@ -77,14 +78,11 @@ class RemoteBalance:
         """As `BalancePath.contributions`."""
         return self._tried(slot, lambda: cbor2.loads(self._request(Right.READ, slot)))
 
-    def act(self) -> Act:
+    def act(self, at: datetime) -> Act:
         """The oracle's log of requests, for the record when the run is over; that it is silent, where it does not answer."""
+        self._clock.move(at)
         log = self._tried(None, lambda: self._request(Right.LOG, 0))
-        return (
-            Act(ActKind.ASKED, self._clock(), NODE, None, {"log": "no answer"})
-            if log is None
-            else act_of_log(NODE, log, self._clock())
-        )
+        return Act(ActKind.ASKED, at, NODE, None, {"log": "no answer"}) if log is None else act_of_log(NODE, log, at)
 
     def _pass(self, slot: int, kind: Kind) -> None:
         self._clock.move(taken_until(self._rules, slot, kind) + timedelta(seconds=1))

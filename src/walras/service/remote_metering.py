@@ -68,7 +68,7 @@ class RemoteMetering:
         nodes: Nodes,
         secrets: Sequence[bytes],
         clock: FileClock,
-        further: Callable[[], list[Act]] = list,
+        further: Callable[[datetime], list[Act]] | None = None,
     ) -> None:
         """`further`: acts of nodes beside the path, for the record when the run is over."""
         self._further = further
@@ -171,7 +171,7 @@ class RemoteMetering:
             done.append(act_of_log(GATEWAY, asyncio.run(ask(host, port, REQUEST, request, MAX_REPORT, PATIENCE_S)), at))
         except UNREACHABLE:
             done.append(_silent(GATEWAY, at))
-        return [*done, *self._further()]
+        return done if self._further is None else [*done, *self._further(at)]
 
     @property
     def _numbers(self) -> range:
