@@ -192,18 +192,23 @@ def test_an_order_that_was_taken_out_of_the_record_is_found(tmp_path: Path) -> N
         Audit(forge(ordered_day(), tmp_path / "forged", "act", change, 2)).run()
 
 
+def spoken(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, on one line."""
+    return " ".join(capsys.readouterr().out.split())
+
+
 def test_bill_summary_and_report_say_what_was_ordered_and_whether_it_was_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copy_of(ordered_day(), tmp_path / "run")
     bill_command(run, FARM, None)
-    text = capsys.readouterr().out
+    text = spoken(capsys)
     for said in (f"ordered by {did_of(VPP.public_key())}", "signature and credential hold", "kept in all"):
         assert said in text
     bill_command(run, HOME, None)
-    assert "not kept in 2" in capsys.readouterr().out
+    assert "not kept in 2" in spoken(capsys)
     summary_table(Console(soft_wrap=True), run)
-    text = capsys.readouterr().out
+    text = spoken(capsys)
     assert f"orders to account {IDS.index(FARM)}" in text
     assert f"orders to account {IDS.index(HOME)}" in text
     write_report(run, tmp_path / "page.html")

@@ -62,7 +62,7 @@ def test_any_use_of_a_day_within_the_envelopes_keeps_every_limit_and_a_tenth_mor
     [
         (["--envelopes", "fair"], "--envelopes"),
         (["--envelopes", "equal", "--day", "yesterday"], "--day"),
-        (["--day", "2016-06-21"], "--envelopes beside it"),
+        (["--day", "2016-06-21"], "--envelopes = None: expected a value beside --day"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(

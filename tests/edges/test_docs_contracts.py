@@ -46,3 +46,16 @@ def test_the_times_on_the_page_are_those_of_the_default_terms() -> None:
     assert "an hour from asking to withdrawing, seven days without a batch to the halt, three days to" in ORACLES
     assert "forty-five days" in ORACLES
     assert (bribe_floor(4, 3, 1_000_000), bribe_floor(4, 3, 1_000_000, 1_000)) == (2_000_000, 1_800_000)
+
+
+def test_the_symbolic_properties_and_slithers_findings_are_counted() -> None:
+    """What halmos proves is one function each; what slither finds is told row by row, a detector and the places that it names."""
+    proved = (ROOT / "docs" / "explain" / "what-is-proved-of-the-contracts.md").read_text(encoding="utf-8")
+    checks = [
+        name for path in (ROOT / "tests" / "symbolic").glob("*.t.sol") for name in re.findall(r"function check_", path.read_text())
+    ]
+    assert f"There are {len(checks)} symbolic properties" in proved
+    slither = (ROOT / "docs" / "decisions" / "slither.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \|", slither, re.MULTILINE)
+    places = {(detector, place) for detector, where in rows for place in re.findall(r"`([^`]+)`", where)}
+    assert f"The {len(places)} findings" in slither

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from walras.cli import app, imports
+from walras.cli import app
 from walras.market.registry import MECHANISMS
 
 ROOT = Path(__file__).parents[2]
@@ -34,15 +34,21 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in said}
 
 
+def parts(command: App) -> list[App]:
+    """The command itself, or those below it."""
+    below = [command[name] for name in command if not name.startswith("-")]
+    return [found for one in below for found in parts(one)] if below else [command]
+
+
 def options(command: App) -> set[str]:
-    """All its options, `--no-` forms apart."""
-    listed = command.assemble_argument_collection()
+    """All its options."""
+    listed = [argument for part in parts(command) for argument in part.assemble_argument_collection()]
     return {name for argument in listed for name in argument.names if name.startswith("--")}
 
 
 def own_options(command: App) -> set[str]:
     """Those that are not arguments by place."""
-    listed = command.assemble_argument_collection()
+    listed = [argument for part in parts(command) for argument in part.assemble_argument_collection()]
     return {argument.names[0] for argument in listed if argument.field_info.kind.name == "KEYWORD_ONLY"}
 
 
@@ -78,7 +84,9 @@ def test_every_command_line_could_be_typed(page: Path) -> None:
         if words[0].startswith("-"):
             assert words[0] in ("--help", "--version")
             continue
-        command = imports[words[1]] if words[0] == "import" else app[words[0]]
+        command = app[words[0]]
+        if len(parts(command)) > 1:
+            command = command[words[1]]
         names = words[words.index("--mechanisms") + 1] if "--mechanisms" in words else "all"
         assert names == "all" or set(names.split(",")) <= {*MECHANISMS, "nodal"}, line
         given = {word.partition("=")[0] for word in words if re.fullmatch(r"--[a-z][a-z-]*(=.*)?", word)}

@@ -76,9 +76,10 @@ class IssuanceMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.slots)
     @rule(data=st.data(), which=st.integers(0, 1), by=accounts, of=accounts, own=st.booleans())
     def claim(self, data: st.DataObject, which: int, by: int, of: int, own: bool) -> None:
-        row = data.draw(st.integers(0, len(self.slots) - 1))
+        self.claim_one(data.draw(st.integers(0, len(self.slots) - 1)), which, of if own else by, of)
+
+    def claim_one(self, row: int, which: int, by: int, of: int) -> None:
         done, wh = self.slots[row], self.exports[row][of]
-        by = of if own else by
         arguments = (done.slot, done.settled.as_arguments(), done.shown(of).as_arguments())
         passed = self.attempt(self.claims[which], by, "claim", *arguments)
         slot = done.slot
@@ -92,7 +93,9 @@ class IssuanceMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.slots)
     @rule(data=st.data(), which=st.integers(0, 1), by=accounts)
     def issue(self, data: st.DataObject, which: int, by: int) -> None:
-        row = data.draw(st.integers(0, len(self.slots) - 1))
+        self.issue_one(data.draw(st.integers(0, len(self.slots) - 1)), which, by)
+
+    def issue_one(self, row: int, which: int, by: int) -> None:
         done, sold = self.slots[row], self.exports[row][-1]
         wh = {0: -sold, 1: sold}.get(by, 0)
         header = done.settled.as_arguments()[0]
@@ -103,6 +106,25 @@ class IssuanceMachine(RuleBasedStateMachine):
             self.whole.add((done.slot, by))
             self.held["certificate", which, done.slot, by] += wh
             self.minted["certificate", which, done.slot] += wh
+
+    @rule(
+        fed=st.lists(st.integers(0, 50), min_size=MEMBERS, max_size=MEMBERS),
+        sold=st.integers(-40, 40),
+        slots=st.integers(WINDOW - 1, WINDOW + 1),
+        which=st.integers(0, 1),
+        by=accounts,
+        kinds=st.lists(st.sampled_from(["claim", "certificate"]), min_size=1, max_size=2),
+    )
+    def deliver_wait_and_take(self, fed: list[int], sold: int, slots: int, which: int, by: int, kinds: list[str]) -> None:
+        """The whole way of a watt-hour: delivered, final or just not, and taken as one kind of token or tried as both."""
+        self.deliver_a_slot(fed, sold)
+        for _ in range(slots):
+            self.move_on()
+        for kind in kinds:
+            if kind == "claim":
+                self.claim_one(len(self.slots) - 1, which, by, by)
+            else:
+                self.issue_one(len(self.slots) - 1, which, by)
 
     @precondition(lambda self: self.whole | self.parts)
     @rule(data=st.data())

@@ -173,6 +173,7 @@ def meter(
     meter_command(readings, key, gateway, passphrase, registers)
 
 
+@group.command
 def exchange_meter(
     run: Path,
     member: str,

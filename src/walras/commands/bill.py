@@ -11,7 +11,7 @@ from rich.table import Table
 from walras.commands.rights import OPERATOR, opened_run, refusal
 from walras.commands.terminal import say, screen
 from walras.errors import AuditError
-from walras.exchange.acts import ActKind, act_from_public
+from walras.exchange.acts import Act, ActKind, act_from_public
 from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.ordered import outcomes
@@ -21,7 +21,7 @@ from walras.exchange.statement import Statement, check_statement, make_statement
 from walras.exchange.terms import Terms
 from walras.metering import public_key_of
 from walras.metering.correction import reason_of_leaf
-from walras.metering.dispatch import open_order
+from walras.metering.dispatch import open_order, order_to_public
 from walras.metering.purposes import PURPOSES
 from walras.metering.vault import SALT_BYTES
 from walras.service.data_protection import read_for
@@ -99,19 +99,7 @@ def _orders(entries: list[Entry], terms: Terms, statement: Statement) -> list[st
     acts = [(entry, act) for entry, act in acts if act.kind is ActKind.DISPATCHED]
     if not acts:
         return []
-    lines = []
-    for entry, act in acts:
-        encoded, detail = signed_order(entry, account), act.detail or {}
-        opened = None if encoded is None else open_order(encoded, public_key_of(detail["issuer"]), act.at)
-        held = isinstance(opened, tuple) and (opened[0].holder, opened[1].low_w, opened[1].high_w) == (
-            act.by, detail["low_w"], detail["high_w"],
-        ) and (opened[1].first_slot, opened[1].last_slot) == (detail["first_slot"], detail["last_slot"])  # fmt: skip
-        if encoded is not None and not held:
-            raise AuditError(f"entry {entry.seq}: the order is not the one that was signed", thing=entry.seq)
-        signed = "its signed bytes are erased" if encoded is None else "signature and credential hold"
-        first, last = terms.grid.local(detail["first_slot"]), terms.grid.local(detail["last_slot"] + 1)
-        bounds = f"{_watts(detail['low_w'])} to {_watts(detail['high_w'])}"
-        lines.append(f"ordered by {act.by} for {first:%Y-%m-%d %H:%M} to {last:%H:%M}: {bounds} net at the meter; {signed}")
+    lines = [_order(terms, entry, act) for entry, act in acts]
     mine = [
         outcome
         for s in settled_slots(terms, entries)
@@ -119,6 +107,20 @@ def _orders(entries: list[Entry], terms: Terms, statement: Statement) -> list[st
         if outcome.order.account == account
     ]
     return lines + [f"{name}: {text}" for name, text in ordered_rows(mine, holders_of(entries), terms.grid, lambda _: "this meter")]
+
+
+def _order(terms: Terms, entry: Entry, act: Act) -> str:
+    """One order in words; AuditError where the record says something else than was signed."""
+    detail = act.detail or {}
+    encoded = None if act.account is None else signed_order(entry, act.account)
+    if encoded is not None:
+        opened = open_order(encoded, public_key_of(detail["issuer"]), act.at)
+        if not isinstance(opened, tuple) or (opened[0].holder, order_to_public(*opened, encoded)) != (act.by, detail):
+            raise AuditError(f"entry {entry.seq}: the order is not the one that was signed", thing=entry.seq)
+    signed = "its signed bytes are erased" if encoded is None else "signature and credential hold"
+    first, last = terms.grid.local(detail["first_slot"]), terms.grid.local(detail["last_slot"] + 1)
+    bounds = f"{_watts(detail['low_w'])} to {_watts(detail['high_w'])}"
+    return f"ordered by {act.by} for {first:%Y-%m-%d %H:%M} to {last:%H:%M}: {bounds} net at the meter; {signed}"
 
 
 def _watts(power: int | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from walras.commands.rights import OPERATOR, opened_run
 from walras.commands.secrets import read_passphrase
@@ -24,7 +23,7 @@ from walras.exchange.parts import ordered_private
 from walras.exchange.phases import EventKind
 from walras.metering import did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
-from walras.metering.dispatch import Commanded, DispatchOrder, judge_order, sign_order
+from walras.metering.dispatch import Commanded, DispatchOrder, judge_order, order_to_public, sign_order
 from walras.metering.identity import Key
 from walras.metering.purposes import PURPOSES
 from walras.service.appointment import appointment
@@ -84,22 +83,11 @@ def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Pa
     judged = judge_order(
         encoded, a.operator, meters, lambda account: purpose in consents(entries, account), a.community.grid, now, commands.revoked
     )
-    digest = sha256(encoded).hexdigest()
     if not isinstance(judged, Commanded):
-        denied = {"purpose": "dispatch", "why": judged.value, "order": digest}
+        denied = {"purpose": "dispatch", "why": judged.value, "order": sha256(encoded).hexdigest()}
         record(journal, run, Act(ActKind.DENIED, now, "unknown", None, denied))
         raise JournalError(f"the order is refused: {judged.value}; the refusal is recorded", thing=judged)
-    o = judged.order
-    detail: dict[str, Any] = {
-        "right": judged.right.name,
-        "first_slot": o.first_slot,
-        "last_slot": o.last_slot,
-        "low_w": o.low_w,
-        "high_w": o.high_w,
-        "until": judged.until.isoformat(timespec="seconds"),
-        "issuer": judged.issuer,
-        "order": digest,
-    }
+    detail = order_to_public(judged.asked, judged.order, encoded)
     act = Act(ActKind.DISPATCHED, now, judged.holder, judged.account, detail)
     record(journal, run, act, ordered_private(judged.account, encoded))
     slots = (entry.slot for entry in reversed(entries) if entry.kind == EventKind.SLOT_OPENED.value)

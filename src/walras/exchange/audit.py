@@ -21,12 +21,13 @@ import numpy as np
 from walras.errors import AuditError, JournalError, WalrasError
 from walras.exchange.accounting import settle_slot
 from walras.exchange.acts import ActKind, act_from_public
-from walras.exchange.audit_accounts import AccountsAudit, check_opening
+from walras.exchange.audit_accounts import AccountsAudit, check_opening, receipt_of
 from walras.exchange.audit_batches import BatchAudit
+from walras.exchange.audit_wires import check_cleared, check_held
 from walras.exchange.batching import BatchSlot, settled_again
 from walras.exchange.commitment import commitments
 from walras.exchange.correction import Standing, check_correction, difference_positions, standing_of
-from walras.exchange.curtailment import WiresSlot, check_wires, limits_broken, recorded_wires
+from walras.exchange.curtailment import recorded_wires
 from walras.exchange.days import check_all_committed, check_days
 from walras.exchange.edits import SeenAct, check_edit_act, edits_in_time, final_with
 from walras.exchange.extras import extra_for
@@ -47,7 +48,7 @@ from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.masked import check_masked
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.opening import check_node, opening_from_public
-from walras.exchange.ordered import in_force, ordered_from_public, outcomes, unruly_orders
+from walras.exchange.ordered import check_book, check_ordered, outcomes
 from walras.exchange.phases import EventKind
 from walras.exchange.public import clearing_from_public, column, orders_from_public
 from walras.exchange.publishing import check_published
@@ -60,7 +61,6 @@ from walras.ledger import (
     Header,
     LedgerAddresses,
     ReadableChain,
-    Receipt,
     attestation_digest,
     commitment_of,
     correction_of,
@@ -69,7 +69,6 @@ from walras.ledger import (
     recover_address,
     revision_of,
     slot_commitment,
-    transaction_hash,
 )
 from walras.ledger.batches import NAME
 from walras.ledger.calls import Contract
@@ -77,7 +76,6 @@ from walras.ledger.keys import SIGNATURE_BYTES
 from walras.market.recheck import recheck
 from walras.market.registry import mechanism_named
 from walras.tariffs.bill import BillLayout
-from walras.units import Int64
 
 Public = Mapping[str, Any]
 Events = Mapping[EventKind, Entry]
@@ -212,7 +210,7 @@ class Audit:
 
     def _execute(self, entry: Entry) -> None:
         for transaction in entry.public["transactions"]:
-            receipt = self._receipt_of(bytes.fromhex(transaction["raw"]), transaction["time"])
+            receipt = receipt_of(self._chain, transaction, alone=self._given_chain is None)
             if receipt is None:
                 raise AuditError(f"entry {entry.seq} ({entry.kind}): its transaction is not on the chain", thing=entry.seq)
             if receipt.refusal is not None:
@@ -222,19 +220,11 @@ class Audit:
             self.report.gas += receipt.gas_used
             self.report.count("transactions executed again" if self._given_chain is None else "transactions on the chain")
 
-    def _receipt_of(self, raw: bytes, time: int) -> Receipt | None:
-        """Executed again in memory; on a given chain looked up: an audit sends nothing."""
-        if self._given_chain is None:
-            return self._chain.send(raw, timestamp=time)
-        return self._chain.receipt(transaction_hash(raw))
-
     def _check_ordered(self, slot: int, opened: Public, state: ExchangeState) -> None:
         """The orders to devices that hold are those that the acts before it give, no more and no fewer."""
-        due, said = in_force(state.commands, self._terms.grid, slot), ordered_from_public(opened)
-        if due != said:
-            raise AuditError(f"slot {slot}: it opened under the orders {list(said)}, by the acts there are {list(due)}", thing=slot)
+        due = check_ordered(state.commands, self._terms.grid, slot, opened)
         if due:
-            self.report.count("orders to devices in force", len(due))
+            self.report.count("orders to devices in force", due)
 
     def _check_commitments(self, slot: int, events: Events) -> None:
         revealed = events[EventKind.ORDERS_REVEALED].public
@@ -245,10 +235,7 @@ class Audit:
             if seen != promised:
                 raise AuditError(f"slot {slot}: order {int(orders.id[row])} is not the one that was sealed", thing=slot)
         self.report.count("sealed orders opened", len(sealed))
-        ordered = ordered_from_public(events[EventKind.SLOT_OPENED].public)
-        unruly = unruly_orders(ordered, orders, self._terms.members)
-        if unruly:
-            raise AuditError(f"slot {slot}: accounts {unruly} offered or asked for more than was ordered of them", thing=slot)
+        check_book(slot, events[EventKind.SLOT_OPENED].public, orders, self._terms.members)
 
     def _check_clearing(self, slot: int, events: Events) -> None:
         orders = orders_from_public(events[EventKind.ORDERS_REVEALED].public["orders"])
@@ -263,26 +250,8 @@ class Audit:
         self.report.count("clearings against their rule")
 
     def _check_curtailment(self, slot: int, events: Events) -> None:
-        wires = recorded_wires(self._terms, slot, events)
-        assert wires is not None
-        findings = check_wires(self._terms, wires)
-        if findings:
-            raise AuditError(f"slot {slot}: the wires were not cleared by the rule: " + "; ".join(map(str, findings)), thing=slot)
+        check_cleared(self._terms, slot, events)
         self.report.count("clearings on the wires")
-
-    def _check_wires_held(self, slot: int, wires: WiresSlot, imports: Int64, exports: Int64) -> None:
-        """With every reading there, nobody fed in more than it might, and the metered flow breaks nothing but what was said."""
-        allowed = np.maximum(-wires.intended.net_wh - wires.curtailed_wh - wires.moved_wh, 0)
-        over = np.flatnonzero((wires.curtailed_wh > 0) & (exports > allowed))
-        if over.size:
-            who = int(over[0])
-            raise AuditError(
-                f"slot {slot}: account {who} fed in {int(exports[who])} Wh, the wires allowed {int(allowed[who])}", thing=slot
-            )
-        broken = limits_broken(self._terms, imports - exports, wires.intended.reactive_var, wires.clearing)
-        if broken:
-            raise AuditError(f"slot {slot}: a limit is broken and nobody said so: " + "; ".join(broken), thing=slot)
-        self.report.count("slots within the limits of the wires")
 
     def _check_attestation(self, slot: int, events: Events) -> None:
         attested = events[EventKind.ATTESTED].public
@@ -316,7 +285,8 @@ class Audit:
         for outcome in outcomes(slot, events[EventKind.SLOT_OPENED].public, imports - exports):
             self.report.count("orders to devices not kept by the meter" if outcome.beyond_wh else "orders to devices kept")
         if wires is not None and _complete(events[EventKind.READINGS_ADMITTED].public):
-            self._check_wires_held(slot, wires, imports, exports)
+            check_held(self._terms, slot, wires, imports, exports)
+            self.report.count("slots within the limits of the wires")
         elif wires is not None:
             self.report.count("slots with substitutes, their limits not checked")
         for name, computed in (("cash_nano", again.cash_nano), ("energy_wh", again.energy_wh)):
@@ -365,7 +335,8 @@ class Audit:
         self._substituted[slot] = after
         wires = recorded_wires(self._terms, slot, after.events)
         if wires is not None and after.admitted == self._terms.members:
-            self._check_wires_held(slot, wires, after.import_wh, after.export_wh)
+            check_held(self._terms, slot, wires, after.import_wh, after.export_wh)
+            self.report.count("slots within the limits of the wires")
         self._execute(entry)
         if self._batches is not None:
             was = self._batches.settled(slot)

@@ -6,7 +6,9 @@ that is what the run's own make, or it cannot be known; on a chain the end holds
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from walras.errors import AuditError
 from walras.exchange.audit_batches import BatchAudit
 from walras.exchange.fold import ExchangeState
 from walras.exchange.opening import Opening, opening_of_batches, opening_of_settlement
-from walras.ledger import Chain, LedgerAddresses, ReadableChain, balances
+from walras.ledger import Chain, LedgerAddresses, ReadableChain, Receipt, balances, transaction_hash
 from walras.units import Int64
 
 
@@ -38,6 +40,12 @@ def check_opening(
             thing=opening,
             way_out="--chain with a node of the chain that it settled on",
         )
+
+
+def receipt_of(chain: Chain, transaction: Mapping[str, Any], *, alone: bool) -> Receipt | None:
+    """Of a recorded transaction: executed again where the chain is the audit's own, else looked up; an audit sends nothing."""
+    raw = bytes.fromhex(transaction["raw"])
+    return chain.send(raw, timestamp=transaction["time"]) if alone else chain.receipt(transaction_hash(raw))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from walras.errors import JournalError
+from walras.errors import AuditError, JournalError
 from walras.market.orders import BUY, SELL, Orders
 from walras.slots import SlotGrid
 from walras.strategies.commanded import UNBOUND, Bounds, beyond_wh, unbound
@@ -161,12 +161,21 @@ def outcomes(slot: int, opened: Mapping[str, Any], net_wh: Int64) -> list[Outcom
     return [Outcome(slot, o, int(net_wh[o.account]), int(beyond[o.account])) for o in orders]
 
 
-def unruly_orders(orders: Sequence[InForce], book: Orders, members: int) -> list[int]:
-    """Accounts whose orders in the book could take more, or feed in more, than their bounds allow."""
-    bounds = bounds_of(orders, members)
+def check_ordered(commands: Commands, grid: SlotGrid, slot: int, opened: Mapping[str, Any]) -> int:
+    """How many accounts are bound in `slot`; AuditError where it opened under other orders than the acts before it give."""
+    due, said = in_force(commands, grid, slot), ordered_from_public(opened)
+    if due != said:
+        raise AuditError(f"slot {slot}: it opened under the orders {list(said)}, by the acts there are {list(due)}", thing=slot)
+    return len(due)
+
+
+def check_book(slot: int, opened: Mapping[str, Any], book: Orders, members: int) -> None:
+    """AuditError where somebody's orders in the book could take more, or feed in more, than its bounds allow."""
+    bounds = bounds_of(ordered_from_public(opened), members)
     takes, gives = (
         np.bincount(book.participant[book.side == side], weights=book.quantity_wh[book.side == side], minlength=members)
         for side in (BUY, SELL)
     )
-    over = (takes > np.maximum(bounds.high_wh, 0)) | (gives > np.maximum(-bounds.low_wh, 0))
-    return [int(account) for account in np.flatnonzero(over)]
+    over = np.flatnonzero((takes > np.maximum(bounds.high_wh, 0)) | (gives > np.maximum(-bounds.low_wh, 0)))
+    if over.size:
+        raise AuditError(f"slot {slot}: accounts {over.tolist()} offered or asked for more than was ordered of them", thing=slot)

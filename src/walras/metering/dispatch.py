@@ -17,6 +17,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from hashlib import sha256
+from typing import Any
 
 import cbor2
 
@@ -58,14 +60,16 @@ class DispatchOrder:
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """An order that holds: by whom, by which right, to which account; `until` its credential ends, `issuer` (DID) gave that."""
+    """An order that holds: who asked by which right, to which account."""
 
-    holder: str
-    right: Right
+    asked: Allowed
     account: int
     order: DispatchOrder
-    until: datetime
-    issuer: str
+
+    @property
+    def holder(self) -> str:
+        """DID of who ordered."""
+        return self.asked.holder
 
 
 def audience_of(meter: bytes) -> str:
@@ -107,7 +111,7 @@ def judge_order(
         return DispatchRefusal.NO_CONSENT
     if order.first_slot > order.last_slot or grid.start(order.first_slot) <= now:
         return DispatchRefusal.TOO_LATE
-    return Commanded(asked.holder, asked.right, account, order, asked.until, asked.issuer)
+    return Commanded(asked, account, order)
 
 
 def open_order(encoded: bytes, issuer: PublicKey, now: datetime) -> tuple[Allowed, DispatchOrder] | DispatchRefusal | AccessRefusal:
@@ -127,6 +131,23 @@ def open_order(encoded: bytes, issuer: PublicKey, now: datetime) -> tuple[Allowe
             order = _order(asked.body)
             return DispatchRefusal.MALFORMED if order is None or order.meter != meter else (asked, order)
     return DispatchRefusal.MALFORMED
+
+
+def order_to_public(asked: Allowed, order: DispatchOrder, encoded: bytes) -> dict[str, Any]:
+    """What the public record says of an order: its right, slots and bounds, on what it rests, and the digest of what was signed.
+
+    Not the metering point: the record knows accounts.
+    """
+    return {
+        "right": asked.right.name,
+        "first_slot": order.first_slot,
+        "last_slot": order.last_slot,
+        "low_w": order.low_w,
+        "high_w": order.high_w,
+        "until": asked.until.isoformat(timespec="seconds"),
+        "issuer": asked.issuer,
+        "order": sha256(encoded).hexdigest(),
+    }
 
 
 def _only_limits(order: DispatchOrder) -> bool:

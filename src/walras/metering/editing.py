@@ -4,7 +4,7 @@ An edit order is a signed request (`access`) under a credential with the right t
 and names account, slot, what stands there, what should, and a reason. So it cannot be turned on another run, and says nothing once
 something else stands there. Its time is the one it was made at: who receives it later judges the credential as of then.
 
-    judge_edit(bytes) -> Edit or why not        edited_slot(readings, edits) -> readings', which edits count
+    judge_edit(bytes) -> Edit or why not        edited_slot(readings, edits) -> readings'
 
 An edit changes nothing by itself: like a late reading it makes a corrected successor of the slot (`correction`), marked EDITED,
 with the reason and the editor's DID in its leaf; the oracles attest that, and the difference is settled.
@@ -92,9 +92,8 @@ def judge_edit(encoded: bytes, issuer: PublicKey, contract: str, accounts: int) 
     return EditRefusal.NOTHING_CHANGED if edit.was == edit.now else Ordered(edit, asked.holder, made, encoded)
 
 
-def edited_slot(registry: Registry, readings: SlotReadings, edits: Sequence[Ordered]) -> tuple[SlotReadings, tuple[Ordered, ...]]:
-    """The slot after its edits in their order, and those that counted: the others say what does not stand there."""
-    counted = []
+def edited_slot(registry: Registry, readings: SlotReadings, edits: Sequence[Ordered]) -> SlotReadings:
+    """The slot after its edits in their order; those that say what does not stand there do not count."""
     for ordered in edits:
         edit = ordered.edit
         change = Correction(edit.account, edit.was, edit.now, edit.reason, ordered.holder)
@@ -102,8 +101,7 @@ def edited_slot(registry: Registry, readings: SlotReadings, edits: Sequence[Orde
             readings = corrected(registry, readings, [change])
         except InputError:
             continue  # an expected outcome: meanwhile a late reading, or an earlier edit, took the place
-        counted.append(ordered)
-    return readings, tuple(counted)
+    return readings
 
 
 def _edit(body: bytes) -> Edit | None:

@@ -94,7 +94,7 @@ def corrected_slot(
     if generations is not None:
         readings = with_old_energy(generations, readings)
     judged = [words.judge(edit) for edit in store.edits(readings.slot)]
-    readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
+    readings = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
     return readings, dict(refused)
 
 

@@ -231,8 +231,10 @@ class RemoteMetering:
                 balance = _most([balance for _, _, balance, _ in same])
                 counts = {Refusal(reason): count for reason, count in refused.items()}
                 check = None if balance is None else FeederCheck(*balance)
-                heard = zip(*(delays for _, _, _, delays in same), strict=True)
-                return readings_of_leaves(slot, same[0][0]), counts, check, [_median(delays) for delays in heard]
+                devices = range(len(same[0][0]))
+                heard = [delays for _, _, _, delays in same if _is_one_each(delays, len(devices))]
+                medians = [_median([delays[device] for delays in heard]) for device in devices]
+                return readings_of_leaves(slot, same[0][0]), counts, check, medians
         raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
 
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
@@ -280,6 +282,11 @@ def _median(delays: Sequence[int | None]) -> int | None:
     """The middle one, the lower of two: no oracle alone says when a meter was heard. None where no oracle heard it."""
     heard = sorted(delay for delay in delays if delay is not None)
     return heard[(len(heard) - 1) // 2] if heard else None
+
+
+def _is_one_each(delays: Any, devices: int) -> bool:
+    """Whether these are seconds, or None, one a device: what an oracle sends else says nothing of when meters were heard."""
+    return isinstance(delays, list) and len(delays) == devices and all(d is None or type(d) is int for d in delays)
 
 
 def _most(said: Sequence[Any]) -> Any:

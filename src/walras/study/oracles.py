@@ -253,7 +253,7 @@ class InProcess:
                     readings = after
             judged = [judge_edit(edit, self._operator, addresses.settlement, self._terms.members) for edit in edits]
             readings = with_old_energy(self._generations, readings)
-            readings, _ = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
+            readings = edited_slot(registry, readings, [edit for edit in judged if isinstance(edit, Ordered)])
             closed.append(readings)
             votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
         self._history[slot] = closed[0]

@@ -71,6 +71,9 @@ from walras.study.votes import attested
 from walras.study.watch import DayWatch
 from walras.units import Int64
 
+At = Callable[[EventKind, Callable[[], Decision]], Entry]
+"""Records one event of a slot: its kind, and what decides it where the journal does not have it yet."""
+
 
 class Session:
     """The run of `parts` recorded by `recorder`. `run` yields each slot as it is settled."""
@@ -119,12 +122,9 @@ class Session:
             raise begun_otherwise(opened.public, terms_to_public(p.terms))
         self._settler.deploy()
 
-    def _slot(self, slot: int) -> None:
-        p, step = self._p, self._recorder.step
-        grid = p.community.grid
-
-        def at(kind: EventKind, decide: Callable[[], Decision]) -> Entry:
-            return step(kind.value, slot, decide)
+    def _agreed(self, slot: int, at: At) -> tuple[Int64, Orders, Clearing]:
+        """From the opening of a slot to its clearing: the prices, the orders that were sealed, and what they clear to."""
+        p, grid = self._p, self._p.community.grid
 
         def begin() -> Decision:
             ordered = ordered_to_public(in_force(self._recorder.state.commands, grid, slot))
@@ -154,8 +154,15 @@ class Session:
             EventKind.CLEARED,
             lambda: (clearing_to_public(self._clear(mechanism, orders)), None),
         )
-        clearing = clearing_from_public(cleared.public)
+        return item_micro, orders, clearing_from_public(cleared.public)
 
+    def _slot(self, slot: int) -> None:
+        p, step = self._p, self._recorder.step
+
+        def at(kind: EventKind, decide: Callable[[], Decision]) -> Entry:
+            return step(kind.value, slot, decide)
+
+        item_micro, orders, clearing = self._agreed(slot, at)
         wires = self._limits(slot, orders, clearing, at)
 
         def deliver() -> Decision:
@@ -170,7 +177,7 @@ class Session:
         readings, word, late = self._meter(slot, net_wh, delivered.public["import_w"], at)
         metered, reactive = (readings.import_wh, readings.export_wh), slot_reactive(p.terms.charges, delivered.public)
         accounts = settle_slot(p.terms, self._layout, slot, item_micro, orders, clearing, *metered, wires, reactive)
-        self._settler.top_up(int(grid.end(slot).timestamp()), accounts.cash_nano)
+        self._settler.top_up(int(p.community.grid.end(slot).timestamp()), accounts.cash_nano)
         trades = trades_of(slot, accounts.settled.bought_wh, accounts.settled.sold_wh, clearing.price_micro_per_kwh)
         self._days.note(readings)
         root = bytes.fromhex(word.public["root"])
@@ -259,9 +266,7 @@ class Session:
         positions = positions_of(orders, clearing, self._p.terms.members)
         return self._p.trading.dispatched(slot, self._soc, positions, self._bounds)
 
-    def _limits(
-        self, slot: int, orders: Orders, clearing: Clearing, at: Callable[[EventKind, Callable[[], Decision]], Entry]
-    ) -> WiresSlot | None:
+    def _limits(self, slot: int, orders: Orders, clearing: Clearing, at: At) -> WiresSlot | None:
         """Clear what members are about to do on the wires, where the terms have any."""
         p = self._p
         if p.terms.wires is None:
@@ -279,9 +284,7 @@ class Session:
         extra = extra_for(mechanism, orders)
         return run_mechanism(mechanism, orders, self._p.terms.conventions, self._p.trading.network, extra)
 
-    def _meter(
-        self, slot: int, net_wh: Int64, transformer_w: int, at: Callable[[EventKind, Callable[[], Decision]], Entry]
-    ) -> tuple[SlotReadings, Entry, tuple[bytes, ...]]:
+    def _meter(self, slot: int, net_wh: Int64, transformer_w: int, at: At) -> tuple[SlotReadings, Entry, tuple[bytes, ...]]:
         """Sign, admit by each oracle, close the slot, vote; the readings of the slot, the attestation, and what came too late."""
         p = self._p
         counter, devices = slot - p.terms.first + 1, p.terms.members
