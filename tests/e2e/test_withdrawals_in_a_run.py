@@ -99,3 +99,15 @@ def test_money_asked_back_between_two_batches_convicts_no_honest_operator(tmp_pa
         found = BatchWatch(record, deployed.chain, key_of(bytes(31) + b"\1")).look(0)
         assert [(f.batch, f.outcome) for f in found] == [(at, RIGHT) for at in range(4)]
         assert deployed.audit(tmp_path / "run") == 24
+
+
+def test_a_run_on_contracts_that_a_member_halted_is_refused_before_it_begins(tmp_path: Path) -> None:
+    with anvil() as url:
+        deployed = deploy(tmp_path, url, QUARTERS)
+        contract = Contract("BatchSettlement", deployed.chain.chain_id, contracts_of(deployed.manifest)["BatchSettlement"])
+        fund(url, deployed.keys.member(LEAVING).address)
+        rpc(url, "evm_increaseTime", 8 * 86_400)
+        contract.act(deployed.chain, deployed.keys.member(LEAVING), "halt", timestamp=0)
+        with pytest.raises(LedgerError, match=r"is halted for good(.|\n)*another manifest file"):
+            deployed.run(tmp_path / "run")
+        assert not (tmp_path / "run").exists()
