@@ -19,6 +19,7 @@ from walras.exchange.publishing import budgets, measured_in
 from walras.exchange.statement import opened_terms, settled_slots
 from walras.metering.privacy import Exhausted
 from walras.metering.statistics import STATISTICS
+from walras.service import publishing
 from walras.service.publishing import Published, Question, publish
 from walras.study.report import write_report
 from walras.study.runner import PUBLIC, Options, Run, open_journal
@@ -112,10 +113,16 @@ def test_the_record_is_written_before_the_answer_is_seen_and_a_draw_cut_off_cost
         appended(self, *arguments)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Journal, "append", append_then_die)
-        with pytest.raises(KeyboardInterrupt):
-            publish(journal, run, asked(), moment, "operator")
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    for where, what, spent in ((Journal, ("append", append_then_die), 0), (publishing, ("write_public_record", die), 1)):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(where, *what)
+            with pytest.raises(KeyboardInterrupt):
+                publish(journal, run, asked(), moment, "operator")
+        acts = [act for act in acts_of(journal.entries()) if act.kind is ActKind.PUBLISHED]
+        assert len(acts) == spent  # taken back whole, or in the record whole
     journal.close()
     reopened = open_journal(run)
     answer = publish(reopened, run, asked(epsilon=None), moment, "operator")
@@ -126,16 +133,16 @@ def test_the_record_is_written_before_the_answer_is_seen_and_a_draw_cut_off_cost
 
 def test_two_who_publish_at_once_cannot_both_spend_the_last_of_the_budget(tmp_path: Path) -> None:
     run = copy_of(rural1_private(), tmp_path / "run")
-    one, two = open_journal(run), open_journal(run)
+    one, two, three = open_journal(run), open_journal(run), open_journal(run)
     moment = opened_terms(one.entries())[0].grid.origin
-    assert isinstance(publish(one, run, asked(epsilon=Fraction(1)), moment, "operator"), Published)
-    with pytest.raises(JournalError, match="could not be recorded"):
-        two.append("act", None, next(e.public for e in one.entries() if e.kind == "act"))
-    two.close()
-    again = open_journal(run)
-    assert isinstance(publish(again, run, asked("feed_in", epsilon=Fraction(1)), moment, "operator"), Exhausted)
-    one.close()
-    again.close()
+    first = publish(one, run, asked(epsilon=Fraction(1)), moment, "operator")
+    assert isinstance(publish(two, run, asked("feed_in", epsilon=Fraction(1)), moment, "operator"), Exhausted)
+    again = publish(three, run, asked(epsilon=Fraction(1)), moment, "operator")
+    assert isinstance(first, Published)
+    assert isinstance(again, Published)
+    assert (again.again, again.release) == (True, first.release)
+    for journal in (one, two, three):
+        journal.close()
 
 
 def test_what_is_measured_is_what_stands_after_corrections(tmp_path: Path) -> None:

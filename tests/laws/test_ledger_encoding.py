@@ -127,7 +127,7 @@ def test_keys_follow_from_seed_and_label_and_stay_out_of_repr() -> None:
     assert key.address == Account.from_key(key.secret).address
     assert key.secret.hex() not in repr(key)
     assert seed.hex() not in repr(LedgerKeys(seed))
-    assert repr(LedgerKeys(seed)) == "LedgerKeys(oracles=(), members=())"
+    assert repr(LedgerKeys(seed)) == "LedgerKeys(oracles=(), members=(), balance='')"
     with pytest.raises(InputError, match="32 bytes"):
         signing_key(b"short", "operator")
 

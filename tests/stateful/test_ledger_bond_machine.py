@@ -254,4 +254,4 @@ PLANTED = {
 def test_a_planted_bug_is_found(source: str, correct: str, wrong: str) -> None:
     contract = "Registry" if source == "Registry" else "OracleBond"
     with planted(contract, correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_machine(BondMachine, hunting(60, 25))
+        run_machine(BondMachine, hunting(200, 25))

@@ -198,7 +198,7 @@ class FlexibilityMachine(RuleBasedStateMachine):
 
 
 def test_flexibility_bonds_equal_their_twin() -> None:
-    run_machine(FlexibilityMachine, machine_settings(20, 25))
+    run_machine(FlexibilityMachine, machine_settings(10, 25))
 
 
 PLANTED = {

@@ -194,7 +194,7 @@ class QuoteMachine(RuleBasedStateMachine):
 
 
 def test_quotes_move_right_and_money_together_and_never_beyond_what_was_signed() -> None:
-    run_machine(QuoteMachine, machine_settings(20, 25))
+    run_machine(QuoteMachine, machine_settings(16, 25))
 
 
 PLANTED = {

@@ -133,8 +133,7 @@ class Audit:
             if progress is not None and done % 50 == 0:
                 progress(done, len(entries))
         self._check_end(state, entries)
-        published = check_published(terms, entries)
-        if published:
+        if published := check_published(terms, entries):
             self.report.count("statistics within the privacy budget", published)
         return self.report
 
