@@ -36,6 +36,7 @@ from walras.exchange.fold import (
     BATCH_INCLUDED,
     BATCH_POSTED,
     DAYS_COMMITTED,
+    ESCROW_MOVED,
     ESCROW_PAID,
     LEDGER_DEPLOYED,
     RUN_CLOSED,
@@ -390,7 +391,7 @@ class Audit:
             self.report.count("slots that stand on substitutes", standing)
         if state.deployed is None:
             return
-        paid = [column(entry.public, "nano") for entry in entries if entry.kind == ESCROW_PAID]
+        paid = [column(entry.public, "nano") for entry in entries if entry.kind in (ESCROW_PAID, ESCROW_MOVED)]
         check = AccountsAudit(self._addresses, self._batches, state, np.sum(paid, axis=0))
         try:
             check.check(self._chain)

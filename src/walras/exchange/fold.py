@@ -23,6 +23,7 @@ from walras.units import Int64, checked_sum
 RUN_OPENED = "run_opened"
 LEDGER_DEPLOYED = "ledger_deployed"
 ESCROW_PAID = "escrow_paid"
+ESCROW_MOVED = "escrow_moved"
 SLOT_CORRECTED = "slot_corrected"
 BATCH_POSTED = "batch_posted"
 BATCH_INCLUDED = "batch_included"
@@ -49,7 +50,7 @@ class ExchangeState:
     opened        public part of `run_opened`: the community's rules, accounts and tariffs
     deployed      public part of `ledger_deployed`
     slots         slots under way, by index
-    escrow_nano   [accounts] int64, money in escrow: deposits less payments
+    escrow_nano   [accounts] int64, money in escrow: deposits less payments and what was fetched
     energy_wh     [accounts] int64, running energy taken from the grid
     settled       number of slots settled; `last_settled` the index of the last
     revisions     how often a settled slot was corrected, by index; none where it never was
@@ -93,6 +94,8 @@ def apply(state: ExchangeState, entry: Entry) -> ExchangeState:
             if (paid < 0).any():
                 raise JournalError(f"entry {entry.seq} ({entry.kind}): a deposit is negative", thing=entry.seq)
             return replace(state, escrow_nano=state.escrow_nano + paid)
+        if entry.kind == ESCROW_MOVED and state.deployed is not None:  # by members, beside the run: the chain's end holds it
+            return replace(state, escrow_nano=state.escrow_nano + _column(entry, "nano", state))
         if entry.kind == SLOT_CORRECTED and state.last_settled is not None:
             return _correct(state, entry)
         if entry.kind in (BATCH_POSTED, BATCH_INCLUDED) and "batches" in state.opened:
@@ -189,8 +192,9 @@ def _after_payment(state: ExchangeState, entry: Entry, submitted: Public, slot: 
         if checked_sum(column) != 0:
             raise JournalError(f"{where}: {name} sums to {checked_sum(column)}, not to zero", thing=entry.seq)
     escrow = state.escrow_nano - cash
-    if (escrow < 0).any():
-        account = int(np.flatnonzero(escrow < 0)[0])
+    below = (escrow < 0) & (cash > 0)
+    if below.any():
+        account = int(np.flatnonzero(below)[0])
         raise JournalError(f"{where}: account {account} would fall to {int(escrow[account])} nano", thing=entry.seq)
     return escrow, state.energy_wh + energy
 

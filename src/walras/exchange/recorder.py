@@ -47,6 +47,11 @@ class Recorder:
         """True while the next event is still in the journal."""
         return self._ahead is not None
 
+    @property
+    def ahead(self) -> str | None:
+        """Kind of the next event that is still in the journal; None where the next is decided now."""
+        return None if self._ahead is None else self._ahead.kind
+
     def step(self, kind: str, slot: int | None, decide: Callable[[], Decision]) -> Entry:
         """The event `kind` of `slot`: from the journal, or decided now. JournalError if the journal holds another event here."""
         entry = self._ahead

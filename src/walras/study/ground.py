@@ -42,7 +42,14 @@ class Ground:
         return opening_of_settlement(self.chain, self.standing.addresses, self.terms.accounts)
 
     def check_next(self) -> Opening:
-        """The opening; LedgerError where slots of the run were settled there before, or a gap is left that batches do not take."""
+        """The opening; LedgerError where slots of the run were settled there before, a gap is left that batches do not take, or
+        the contract is halted."""
+        if self.batches is not None and self.batches.view(self.chain, "halted")[0]:
+            raise LedgerError(
+                f"{self.batches.name} at {self.batches.address} is halted for good: no batch any more, members take out their own",
+                thing=self.batches.address,
+                way_out="deploy others with another manifest file",
+            )
         opening = self.opening()
         _check_next(self.terms, opening)
         return opening

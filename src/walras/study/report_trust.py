@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from walras.exchange.fold import BATCH_INCLUDED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import BATCH_INCLUDED, ESCROW_MOVED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.ordered import Outcome
 from walras.exchange.phases import EventKind
@@ -62,7 +62,7 @@ def tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
         trust.positions.add(entry)
         if entry.kind == LEDGER_DEPLOYED:
             trust.chain_id, trust.contract = p["chain_id"], p.get("batches", p["settlement"])
-        elif entry.kind == ESCROW_PAID:
+        elif entry.kind in (ESCROW_PAID, ESCROW_MOVED):
             trust.deposits_nano += sum(p["nano"])
         elif entry.kind == RUN_CLOSED:
             trust.closed = True

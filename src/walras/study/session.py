@@ -105,6 +105,7 @@ class Session:
         self._commit_days(None)
         self._watch.validate_until(None, self._recorder)
         self._settler.post_until(None)
+        self._settler.see_movements()
         self._recorder.step(RUN_CLOSED, None, self._closing)
 
     def _commit_days(self, time: int | None) -> None:

@@ -23,11 +23,12 @@ from walras.exchange.batching import (
     posted_at,
     shortfall_nano,
 )
-from walras.exchange.fold import BATCH_INCLUDED, BATCH_POSTED, ESCROW_PAID, LEDGER_DEPLOYED
+from walras.exchange.fold import BATCH_INCLUDED, BATCH_POSTED, ESCROW_MOVED, ESCROW_PAID, LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, Public
 from walras.exchange.opening import opening_from_public
 from walras.exchange.recorder import Decision, Recorder
 from walras.ledger import (
+    EmbeddedChain,
     LedgerAddresses,
     Receipt,
     Sender,
@@ -47,6 +48,7 @@ from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
 from walras.study.ground import check_same
 from walras.study.ledger_rules import ESCROW_NANO, addition_terms, deployed_at, genesis_time, ledger_terms_of
+from walras.study.movements import check_payable, fetchable_nano, held_nano
 from walras.study.parts import Parts
 from walras.units import Int64
 
@@ -132,12 +134,31 @@ class Settler:
 
     def top_up(self, time: int, cash_nano: Int64) -> None:
         """Before an account could fall below zero by paying `cash_nano` [accounts], its owner pays in again, at `time` [Unix s]."""
-        self._pay_in(time, np.maximum(cash_nano - self._recorder.state.escrow_nano, 0))
+        self.see_movements()
+        backing = self._recorder.state.escrow_nano
+        payers = np.flatnonzero(cash_nano > 0)
+        if self._batches is None and self._others_act():
+            backing = backing - np.minimum(fetchable_nano(self._p.chain, self.addresses, payers, backing.size), backing)
+        self._pay_in(time, np.where(cash_nano > 0, np.maximum(cash_nano - backing, 0), 0))
+
+    def _others_act(self) -> bool:
+        """Whether the chain is to be looked at: the next event is decided now, and others than the run act there."""
+        return self._recorder.ahead is None and not isinstance(self._p.chain, EmbeddedChain)
+
+    def see_movements(self) -> None:
+        """Record what members paid in or took out beside the run since the chain was last looked at."""
+        moved = np.zeros(self._p.terms.accounts, dtype=np.int64)
+        if self._others_act():
+            known = self._recorder.state.escrow_nano if self._batches is None else self._paid_in
+            moved = held_nano(self._p.chain, self.addresses, self._batches, known.size) - known
+        if self._recorder.ahead == ESCROW_MOVED or moved.any():
+            self._paid(self._recorder.step(ESCROW_MOVED, None, lambda: ({"nano": moved.tolist()}, None)))
 
     def _pay_in(self, time: int, missing_nano: Int64) -> None:
         short = np.flatnonzero(missing_nano > 0)
-        if not short.size:
-            return
+        ahead = self._recorder.ahead
+        if ahead != ESCROW_PAID and (ahead is not None or not short.size):
+            return  # what the journal goes on with was decided when it was recorded
         nano = np.zeros(self._p.terms.accounts, dtype=np.int64)
         nano[short] = -(-missing_nano[short] // ESCROW_NANO) * ESCROW_NANO
         units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
@@ -181,6 +202,8 @@ class Settler:
 
     def settle(self, entry: Entry, standing: BatchSlot, what: str) -> Public:
         """Carry out what the entry of a settled or corrected slot says; what the entry after it records of that."""
+        if not isinstance(self._p.chain, EmbeddedChain):
+            check_payable(self._p.chain, [bytes.fromhex(t["raw"]) for t in entry.public["transactions"]], what)
         receipts = self._spend(entry, what)
         if self._batches is not None:
             self._waiting[standing.slot] = standing
@@ -202,6 +225,7 @@ class Settler:
     def _post(self, contract: Contract, slots: list[BatchSlot]) -> None:
         terms, index, step = self._p.terms, self._posted, self._recorder.step
         time = posted_at(terms, index)
+        self.see_movements()
         self._pay_in(time, shortfall_nano(make_run_batch(terms, self._words, slots, bytes(32)), self._paid_in))
         part: dict[str, Any] = {"batch": index, "first": slots[0].slot, "last": slots[-1].slot}
         made: list[MadeBatch] = []
