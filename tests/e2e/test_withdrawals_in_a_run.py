@@ -85,7 +85,7 @@ def test_money_gone_between_the_record_and_the_sending_burns_nothing(tmp_path: P
 
 
 @pytest.mark.parametrize("asked", [200 * 10**9])
-def test_money_asked_back_between_two_batches_convicts_no_honest_operator(tmp_path: Path, asked: int) -> None:
+def test_a_run_goes_on_when_money_is_asked_back_between_two_batches_and_the_audit_holds(tmp_path: Path, asked: int) -> None:
     with anvil() as url:
         deployed = deploy(tmp_path, url, QUARTERS)
         contract = Contract("BatchSettlement", deployed.chain.chain_id, contracts_of(deployed.manifest)["BatchSettlement"])
