@@ -238,10 +238,9 @@ class DisputesMachine(RuleBasedStateMachine):
         announced=st.sampled_from([True, True, False]),
         settled=st.sampled_from([False, False, True]),
         waited=st.sampled_from([ANSWER_S, 2 * ANSWER_S]),
-        thief=st.sampled_from([False, False, True]),
     )
-    def take_the_bond_out(self, disputed: bool, announced: bool, settled: bool, waited: int, thief: bool) -> None:
-        """By the operator or somebody else, with notice or without, too early or not, beside a dispute, having settled on."""
+    def take_the_bond_out(self, disputed: bool, announced: bool, settled: bool, waited: int) -> None:
+        """With notice or without, too early or not, beside a dispute, having settled on: a stranger tries before the operator."""
         self.add_bond(250)
         if disputed:
             self.settle(1, 1, 1, 1)
@@ -251,7 +250,8 @@ class DisputesMachine(RuleBasedStateMachine):
         if settled:
             self.settle(1, 1, 1, 0)
         self.wait(waited)
-        self.withdraw_bond(not thief)
+        self.withdraw_bond(False)
+        self.withdraw_bond(True)
 
     @rule(seconds=st.sampled_from([900, ANSWER_S]))
     def wait(self, seconds: int) -> None:

@@ -208,22 +208,24 @@ class Journal:
     @contextmanager
     def alone(self) -> Iterator[list[Entry]]:
         """Nobody else can append meanwhile; gives what others had before. On disk when the block ends, or not at all."""
+        kept = self._next, self._head
+        try:
+            with self._db:
+                self._begin()
+                caught = self.catch_up()
+                kept = self._next, self._head
+                yield caught
+            kept = self._next, self._head
+        finally:
+            self._next, self._head = kept
+
+    def _begin(self) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as cause:
             raise JournalError(
                 f"{self._path}: somebody else is writing: {cause}", thing=self._path, way_out="give the command again"
             ) from cause
-        before = self._next, self._head
-        try:
-            caught = self.catch_up()
-            before = self._next, self._head
-            yield caught
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            self._next, self._head = before
-            raise
-        self._db.execute("COMMIT")
 
     def catch_up(self) -> list[Entry]:
         """What another program has appended since this one last wrote, the chain checked; so that the next entry follows on it."""

@@ -12,15 +12,16 @@ from datetime import datetime
 
 import cbor2
 
-from walras.errors import MeteringError, PhaseError
+from walras.errors import MeteringError
 from walras.metering.access import Right
 from walras.metering.balance_oracle import BalanceOracle, handed_on
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import ANSWER, MASKED, READINGS, REQUEST, SORRY, TOLD, host_of, read_frame, write_frame
+from walras.service.frames import MASKED, READINGS, REQUEST, TOLD
 from walras.service.message_store import MessageStore
-from walras.service.rate_limits import TOO_FAST, HostLimits
+from walras.service.rate_limits import HostLimits
+from walras.service.serving import serve
 
 MAX_MASKED_FRAME = 2_000_000
 JOINS, OPENINGS, CONTRIBUTORS = 0, 1, 2
@@ -90,21 +91,7 @@ class BalanceNode:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
-        try:
-            while (frame := await read_frame(reader, MAX_MASKED_FRAME)) is not None:
-                if self._limits is not None and not self._limits.admits(host_of(writer)):
-                    await write_frame(writer, SORRY, TOO_FAST.encode())
-                    continue
-                try:
-                    answer = self.reply(*frame)
-                except (MeteringError, PhaseError) as why:
-                    await write_frame(writer, SORRY, why.message.encode())
-                    continue
-                await write_frame(writer, ANSWER, answer)
-        except (MeteringError, ConnectionError):
-            writer.transport.abort()  # a stream that is cut or too long has no one to answer to
-        finally:
-            writer.close()
+        await serve(reader, writer, self.reply, MAX_MASKED_FRAME, self._limits)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until cancelled; `ready` is told the port."""

@@ -33,8 +33,9 @@ from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.exchange_book import ExchangeBook
-from walras.service.frames import ANSWER, BATCH, EXCHANGE, READINGS, REQUEST, SORRY, WAITING, ask, read_frame, write_frame
+from walras.service.frames import BATCH, EXCHANGE, READINGS, REQUEST, WAITING, ask
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
+from walras.service.serving import serve
 
 TAKEN, RATE_LIMITED = 0, 255
 """Codes in an answer beside the numbers of `Refusal`: on disk; come back later."""
@@ -156,29 +157,22 @@ class GatewayNode:
         self._devices.update(self._book.devices())
         return b""
 
+    def reply(self, kind: bytes, body: bytes) -> bytes:
+        """The answer to one frame; MeteringError says why there is none."""
+        if kind == WAITING:
+            return self.waiting()
+        if kind == REQUEST:
+            return self.answer_request(body)
+        if kind == EXCHANGE:
+            return self.take_exchange(body)
+        readings = loads_strict(body) if kind == READINGS else Refusal.WRONG_SHAPE
+        if not isinstance(readings, list) or not all(isinstance(item, bytes) for item in readings):
+            raise MeteringError("a list of readings was expected", thing=kind)
+        return self.take_readings(readings)
+
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one meter's connection: frames of readings, answered by their codes."""
-        try:
-            while (frame := await read_frame(reader, MAX_READINGS_FRAME)) is not None:
-                if frame[0] == WAITING:
-                    await write_frame(writer, ANSWER, self.waiting())
-                    continue
-                if frame[0] in (REQUEST, EXCHANGE):
-                    try:
-                        reply = self.answer_request if frame[0] == REQUEST else self.take_exchange
-                        await write_frame(writer, ANSWER, reply(frame[1]))
-                    except MeteringError as why:
-                        await write_frame(writer, SORRY, why.message.encode())
-                    continue
-                readings = loads_strict(frame[1]) if frame[0] == READINGS else Refusal.WRONG_SHAPE
-                if isinstance(readings, list) and all(isinstance(item, bytes) for item in readings):
-                    await write_frame(writer, ANSWER, self.take_readings(readings))
-                else:
-                    await write_frame(writer, SORRY, b"a list of readings was expected")
-        except (MeteringError, ConnectionError):
-            writer.transport.abort()  # a stream that is cut or too long has no one to answer to
-        finally:
-            writer.close()
+        await serve(reader, writer, self.reply, MAX_READINGS_FRAME)
 
     async def run(self, host: str, port: int, every_s: float, ready: Callable[[int], None]) -> None:
         """Serve meters and oracles until cancelled; `ready` is told the port."""

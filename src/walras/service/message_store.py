@@ -43,13 +43,9 @@ class MessageStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; committed to disk when the block ends."""
-        self._db.execute("begin immediate")
-        try:
+        with self._db:
+            self._db.execute("begin immediate")
             yield
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
 
     def add(self, slot: int, kind: int, device: int, encoded: bytes) -> bytes:
         """As `Messages.add`."""

@@ -48,7 +48,7 @@ from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, 
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
 from walras.service.exchange_book import ExchangeBook
-from walras.service.frames import ANSWER, BATCH, EDIT, EXCHANGE, REQUEST, SORRY, VOTE, host_of, read_frame, write_frame
+from walras.service.frames import BATCH, EDIT, EXCHANGE, REQUEST, VOTE
 from walras.service.oracle_batches import BatchDuty, batch_word
 from walras.service.oracle_words import (
     Words,
@@ -60,8 +60,9 @@ from walras.service.oracle_words import (
     may_be_late,
     take_edit,
 )
-from walras.service.rate_limits import TOO_FAST, HostLimits
+from walras.service.rate_limits import HostLimits
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
+from walras.service.serving import serve
 from walras.units import Int64
 
 MAX_FRAME = max(MAX_BATCH_BYTES, 2_000_000)
@@ -314,21 +315,7 @@ class OracleNode:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: batches acknowledged by their number, votes by root and signature."""
-        try:
-            while (frame := await read_frame(reader, MAX_FRAME)) is not None:
-                if self._limits is not None and not self._limits.admits(host_of(writer)):
-                    await write_frame(writer, SORRY, TOO_FAST.encode())
-                    continue
-                try:
-                    answer = self._reply(*frame)
-                except (MeteringError, PhaseError) as why:
-                    await write_frame(writer, SORRY, why.message.encode())
-                    continue
-                await write_frame(writer, ANSWER, answer)
-        except (MeteringError, ConnectionError):
-            writer.transport.abort()  # a stream that is cut or too long has no one to answer to
-        finally:
-            writer.close()
+        await serve(reader, writer, self._reply, MAX_FRAME, self._limits)
 
     def _reply(self, kind: bytes, body: bytes) -> bytes:
         if kind == BATCH:

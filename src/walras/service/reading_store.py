@@ -83,14 +83,14 @@ class ReadingStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; committed to disk when the block ends."""
-        self._db.execute("begin immediate")
+        kept = self._ring
         try:
-            yield
-        except BaseException:
-            self._db.execute("rollback")
-            self._ring = self._stored_ring()
-            raise
-        self._db.execute("commit")
+            with self._db:
+                self._db.execute("begin immediate")
+                yield
+            kept = self._ring
+        finally:
+            self._ring = kept
 
     def add(self, taken: Taken, batch: int | None = None) -> bool:
         """Store a reading, encrypted; False if it is there already. Within a transaction."""
