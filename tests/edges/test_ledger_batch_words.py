@@ -159,6 +159,15 @@ def test_a_pair_convicts_in_either_order_or_in_none(embedded: Staked, name: str,
     assert (None if outcome.refusal is None else outcome.refusal.name) == refusal
 
 
+def test_roots_that_nobody_signed_make_no_two_words_of_one(embedded: Staked) -> None:
+    """A word without data has three roots beside it that its digest does not hold: whoever shows it could fill them in."""
+    bonds, signature = embedded.bonds, embedded.signed(0, HONEST).signature
+    filled = [(*HONEST.as_arguments()[:4], bytes(32), bytes([n]) * 32, bytes(32)) for n in (1, 2)]
+    shown = (HERE, filled[0], signature, filled[1], signature)
+    with bonds.refused("WordsAgree"):
+        bonds.contract.act(bonds.chain, bonds.keys.member(1), "slashBatch", *shown, timestamp=bonds.world.now)
+
+
 def _as_shown(signed: SignedWord) -> tuple[object, bytes]:
     return signed.word.as_arguments(), signed.signature
 

@@ -166,14 +166,17 @@ class BondMachine(RuleBasedStateMachine):
         done = self.attempt(self.bond, self.reporter, "slashCorrection", *arguments)
         self.convict(done, oracle, proved=revisions[0] == revisions[1] and shown[0] != shown[1])
 
-    @rule(one=oracles, same=st.integers(0, 3), at=st.sampled_from([(0, 0), (0, 0), (1, 1), (0, 1)]), words=batch_words())
-    def show_two_batches(self, one: int, same: int, at: tuple[int, int], words: tuple[BatchWord, BatchWord]) -> None:
-        """Two words on batches, which may be of two oracles, for two contracts, or agree: all three make them worthless."""
+    @rule(one=oracles, same=st.integers(0, 3), at=st.sampled_from([(0, 0), (0, 0), (1, 1), (0, 1)]), words=batch_words(), junk=few)
+    def show_two_batches(self, one: int, same: int, at: tuple[int, int], words: tuple[BatchWord, BatchWord], junk: int) -> None:
+        """Two words on batches, which may be of two oracles, for two contracts, or agree: all three make them worthless. Where no
+        data were signed for, `junk` in their place changes nothing."""
         signers = one, one if same else (one + 1) % ORACLES
         chain_id = self.world.chain.chain_id
         shown: list[object] = []
-        for signer, contract, word in zip(signers, at, words, strict=True):
-            shown += [word.as_arguments(), self.keys[signer].sign_digest(word.digest(chain_id, BATCHES[contract]))]
+        for number, (signer, contract, word) in enumerate(zip(signers, at, words, strict=True)):
+            unsigned = (bytes(32), *[bytes([junk * number]) * 32] * 2) if word.data is None else word.as_arguments()[4:]
+            signature = self.keys[signer].sign_digest(word.digest(chain_id, BATCHES[contract]))
+            shown += [(*word.as_arguments()[:4], *unsigned), signature]
         done = self.attempt(self.bond, self.reporter, "slashBatch", BATCHES[at[0]], *shown)
         self.convict(done, one, proved=bool(same) and at[0] == at[1] and self.cannot_both_be_honest(*words))
 
