@@ -168,6 +168,13 @@ class MembersMachine(RuleBasedStateMachine):
         for account in accounts:
             self.enter_a_meter(number, account, "operator", True)
 
+    @rule(number=st.integers(0, 2), account=st.integers(0, 1))
+    def enter_what_is_no_key(self, number: int, account: int) -> None:
+        """By who may, of a community that is admitted, for an account that is there."""
+        if not self.admitted:
+            self.admit("admin")
+        self.enter_a_meter(number, account, "operator", False)
+
     @rule(number=st.integers(0, 2), account=st.integers(0, 3), actor=by, good=st.sampled_from([True, True, True, False]))
     def enter_a_meter(self, number: int, account: int, actor: str, good: bool) -> None:
         key = meter_key(meter(number).public_key())  # type: ignore[attr-defined]
