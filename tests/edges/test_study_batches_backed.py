@@ -18,8 +18,8 @@ PAID_IN = 1_000_000
 
 
 def test_a_batch_recorded_before_a_wrong_one_came_and_went_is_not_sent_while_money_lacks() -> None:
-    """Recorded, then a member asks for everything, then another operator posts a wrong batch, which is taken back: now it is the next
-    batch that is under way. The recorded one would charge the member 300 Wh that nothing backs, until somebody pays in for it."""
+    """Recorded, then a member asks for everything, then another operator posts a wrong batch, which is taken back: now the next
+    batch is under way. The recorded one would charge the member 300 Wh that nothing backs, until somebody pays in for it."""
     with chain_of("embedded") as chain:
         b = Batches(World(chain, members=5), paid_in=PAID_IN)
         batch, words, facts, tree = b.honest([{1: 300, 2: -300}])
