@@ -1,10 +1,10 @@
-"""Readings of rural3 admitted end to end: a month of the year, or all 35,136 slots of it (`make bench FULL=1 ONLY=year`).
+"""Readings of rural3 admitted end to end: a month of the year, or all 35,136 slots of it (`python -m bench --only year --full`).
 
 `walras gateway` and `walras oracle` run as they are, processes of their own on loopback ports, stores and all. Every meter's
-reading of every slot, with its own signature, goes to the gateway; it verifies, stores encrypted, acknowledges, and hands signed batches
-to the oracle, which verifies for itself and stores again. The exchange asks for the report and the vote on every slot once its
-metering deadline has passed. Root and leaves of each are held against what was sent, so a reading lost, changed or counted
-twice ends the benchmark.
+reading of every slot, with its own signature, goes to the gateway; it verifies, stores encrypted, acknowledges, and hands
+signed batches to the oracle, which verifies for itself and stores again. The exchange asks for the report and the vote on every slot
+once its metering deadline has passed. Root and leaves of each are held against what was sent, so a reading lost, changed or
+counted twice ends the benchmark.
 
 Not as in a live run: one of the community's four oracles is there, the metering deadline is a day (so that hours of slots may be on
 their way at once), and the clock runs as fast as the nodes do. Signing is done before, by `year_meters`.
