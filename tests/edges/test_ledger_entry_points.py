@@ -63,7 +63,7 @@ KINDS: dict[str, dict[str, str]] = {
     "ListGate": {"role": "set"},
     "MeterRegister": {"role": "admit", "proof": "register", "standard": OWNABLE},
     "OracleBond": {
-        "guarded": "bond payTreasury slash slashCorrection slashForged slashMeterTwice slashWrongSlot withdrawStake",
+        "guarded": "bond payTreasury slash slashBatch slashCorrection slashForged slashMeterTwice slashWrongSlot withdrawStake",
         "proof": "requestLeave",
     },
     "PaymentChannels": {

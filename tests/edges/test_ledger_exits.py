@@ -287,7 +287,7 @@ EXITS: dict[str, Callable[[Siege], Exit]] = {
     "FlexibilityBond.collect": flexibility_credit,
 }
 SAME_PAYMENT = {f"OracleBond.{name}": "OracleBond.slash" for name in (
-    "slashCorrection", "slashForged", "slashMeterTwice", "slashWrongSlot"
+    "slashBatch", "slashCorrection", "slashForged", "slashMeterTwice", "slashWrongSlot"
 )}  # fmt: skip
 """They end in the very function in which `slash` ends."""
 NO_PAYMENT = {
