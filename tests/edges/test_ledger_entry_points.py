@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, str]] = {
     "BatchSettlement": {
         "guarded": "addBond deposit depositMany exit proveOverdraft proveWrongPosition proveWrongStep withdraw withdrawBond",
         "role": "pause post postRoots unpause requestWithdrawal",
-        "proof": "halt",
+        "proof": "dropUnfounded halt",
     },
     "Council": {"role": "setSeats", "proof": "act"},
     "DeliveryLots": {

@@ -241,21 +241,30 @@ def prove(chain: Chain, contract: Contract, prover: SigningKey, index: int, frau
     return contract.act(chain, prover, fraud.function, index, *fraud.arguments, timestamp=timestamp, gas_limit=16_000_000)
 
 
+def ask_back(
+    chain: Chain, contract: Contract, member: SigningKey, amount_nano: int, words: Sequence[int], account: int, *, timestamp: int
+) -> Receipt:
+    """Ask for money back, no more than is the member's own by `words`, the state after the last batch that stands. LedgerError with
+    `NotInState` where another batch was posted meanwhile."""
+    return contract.act(chain, member, "requestWithdrawal", amount_nano, *account_proof(words, account), timestamp=timestamp)
+
+
 def withdraw(
     chain: Chain, contract: Contract, member: SigningKey, index: int, words: Sequence[int], account: int, *, timestamp: int
 ) -> Receipt:
     """Fetch what was asked back against final batch `index`, whose state is `words`."""
-    return contract.act(chain, member, "withdraw", index, *_account_proof(words, account), timestamp=timestamp)
+    return contract.act(chain, member, "withdraw", index, *account_proof(words, account), timestamp=timestamp)
 
 
 def exit_now(
     chain: Chain, contract: Contract, member: SigningKey, words: Sequence[int], account: int, *, timestamp: int
 ) -> Receipt:
     """After a halt: take out everything, by the state after the last batch."""
-    return contract.act(chain, member, "exit", *_account_proof(words, account), timestamp=timestamp)
+    return contract.act(chain, member, "exit", *account_proof(words, account), timestamp=timestamp)
 
 
-def _account_proof(words: Sequence[int], account: int) -> tuple[int, list[bytes]]:
+def account_proof(words: Sequence[int], account: int) -> tuple[int, list[bytes]]:
+    """The word of an account in the state `words`, and its Merkle proof."""
     if account >= len(words):
         return 0, []  # came after the state: nothing to prove
     return words[account], list(state_tree(words).proof(account).siblings)

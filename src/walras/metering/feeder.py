@@ -19,7 +19,7 @@ from walras.errors import GridError
 from walras.grid import Network, power_flow
 from walras.metering.admission import AdmissionState, Registry, Rules, admit, initial_state
 from walras.metering.balance import BalanceRule, feeder_balance
-from walras.metering.reading import split_reading
+from walras.metering.reading import KEY_ID, split_reading
 from walras.metering.slot_readings import SlotReadings
 from walras.slots import SlotGrid
 from walras.units import Int64
@@ -57,8 +57,8 @@ def split_batch(feeder: Feeder, batch: Sequence[bytes]) -> tuple[list[bytes], li
     homes: list[bytes] = []
     transformer: list[bytes] = []
     for encoded in batch:
-        fields = split_reading(encoded)
-        (transformer if fields is not None and fields[0] in feeder.registry.index else homes).append(encoded)
+        named = encoded[KEY_ID] in feeder.registry.index
+        (transformer if named and split_reading(encoded) is not None else homes).append(encoded)
     return homes, transformer
 
 
@@ -75,11 +75,16 @@ def transformer_net_wh(feeder: Feeder, rules: Rules, slot: int, readings: Sequen
 
 def check_feeder(feeder: Feeder, grid: SlotGrid, readings: SlotReadings, transformer_wh: int) -> FeederCheck:
     """The balance of a closed slot; `transformer_wh` positive into the feeder."""
+    return check_energies(feeder, grid, readings.import_wh, readings.export_wh, transformer_wh)
+
+
+def check_energies(feeder: Feeder, grid: SlotGrid, import_wh: Int64, export_wh: Int64, transformer_wh: int) -> FeederCheck:
+    """The balance of a slot by what each home took and gave [devices]; `transformer_wh` positive into the feeder."""
     p_kw = np.zeros((1, feeder.network.buses))
-    np.add.at(p_kw[0], feeder.bus, readings.net_wh / (1e3 * grid.hours))
+    np.add.at(p_kw[0], feeder.bus, (import_wh - export_wh) / (1e3 * grid.hours))
     losses_wh = np.maximum(power_flow(feeder.network, p_kw).losses_kw * 1e3 * grid.hours, 0.0)
     column = np.array([transformer_wh], dtype=np.int64)
-    balance = feeder_balance(readings.import_wh[None], readings.export_wh[None], column, losses_wh, feeder.rule)
+    balance = feeder_balance(import_wh[None], export_wh[None], column, losses_wh, feeder.rule)
     return FeederCheck(round(float(balance.residual_wh[0])), int(balance.tolerance_wh[0]) + 1)
 
 

@@ -336,9 +336,13 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         return (batch.stateRoot, batch.members, batch.era);
     }
 
-    function _lastState() internal view override returns (bytes32, uint256) {
-        if (batchCount == 0) return (keccak256(""), 0);
-        (bytes32 root, uint256 members,) = _finalState(batchCount - 1);
-        return (root, members);
+    function _standing() internal view override returns (bytes32, uint256, uint32, uint48) {
+        if (batchCount == 0) return (keccak256(""), 0, 0, 0);
+        Batch storage batch = batchOf[batchCount - 1];
+        return (batch.stateRoot, batch.members, uint32(batchCount), batch.era);
+    }
+
+    function _stands(uint32 batches, uint48 lastEra) internal view override returns (bool) {
+        return batches == 0 || (batches <= batchCount && batchOf[batches - 1].era == lastEra);
     }
 }
