@@ -313,7 +313,7 @@ PLANTED = {
         "DeliveryLots",
         "DeliveryLots",
         "        _burn(id);\n        _mint(owner, rest);\n",
-        "",
+        "        _mint(owner, rest);\n",
     ),
     "given back and counted": ("DeliveryLots", "DeliveryLots", "granted[slot] -= lot.energyWh;", "granted[slot] -= 0;"),
     "the past given back": ("DeliveryLots", "DeliveryLots", "lot.first > next ? lot.first : next", "lot.first"),
