@@ -47,6 +47,7 @@ def run(
     mechanism: str | None = None,
     chain: str | None = None,
     manifest: Path | None = None,
+    after: list[Path] | None = None,
     fresh: bool = False,
     secret: Path | None = None,
     gateway: str | None = None,
@@ -76,6 +77,8 @@ def run(
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
     manifest
         Settle on the contracts of this manifest of `walras deploy` instead of having new ones made; without `chain`, rehearse it.
+    after
+        Folder or public record of a run that posted batches to these contracts before, where a committee published them; each one.
     fresh
         Begin anew: remove the run that is in the folder.
     secret
@@ -123,6 +126,7 @@ def run(
         mechanism=mechanism,
         secret=held,
         manifest=manifest,
+        after=tuple(after or ()),
         clock=None if clock is None else FileClock(clock).move,
     )
     nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)

@@ -23,12 +23,13 @@ from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import acts_of, record_act
 from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
-from walras.exchange.journal import Journal, write_public_record
+from walras.exchange.journal import Journal, read_public_record, write_public_record
 from walras.exchange.network_charges import NetworkCharges
 from walras.exchange.publishing_terms import PublishingTerms
 from walras.exchange.recorder import Recorder
 from walras.exchange.sealed import KeySource
 from walras.exchange.terms import Terms
+from walras.exchange.watch_batches import stated_positions
 from walras.exchange.wires import Required, Wires
 from walras.ledger import EmbeddedChain, Fees, Genesis, JsonRpcChain, LedgerKeys, NodeSettings, ReadableChain
 from walras.ledger.profiles import PROFILES, fees_of
@@ -61,7 +62,8 @@ class Options:
 
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
     follow from the community's seed. `until`: stop after the slot that ends by then. `clock` is told the time of the replay as each
-    slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones.
+    slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones; `after`: runs that
+    posted batches there before (folders, or public records), where a committee published them.
     """
 
     start: date | None = None
@@ -74,6 +76,7 @@ class Options:
     until: datetime | None = None
     clock: Callable[[datetime], None] | None = None
     manifest: Path | None = None
+    after: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ class Run:
         keys = keys_of_run(seed, options, standing)
         self.terms = make_terms(self.community, trading, keys)
         chain, fees = chain_of_run(keys, self.terms, options, standing)
-        ground = None if standing is None else stand_on(standing, chain, keys, self.terms, fees, self.community)
+        before = stated_before(options)
+        ground = None if standing is None else stand_on(standing, chain, keys, self.terms, fees, self.community, before)
         if ground is not None and (options.fresh or not (out / JOURNAL).exists()):
             ground.check_next()
         if options.fresh and out.exists():
@@ -209,6 +213,12 @@ def standing_of(community: Community, path: Path, options: Options) -> Standing 
     named = community.ledger.manifest
     manifest = options.manifest or (None if named is None else path.parent / named)
     return None if manifest is None else read_standing(manifest)
+
+
+def stated_before(options: Options) -> dict[int, bytes]:
+    """Positions by slot, as the records of the runs before state them."""
+    records = [read_public_record(path if path.is_file() else path / PUBLIC) for path in options.after]
+    return {slot: packed for record in records for slot, packed in stated_positions(record).items()}
 
 
 def keys_of_run(seed: bytes, options: Options, standing: Standing | None) -> LedgerKeys:
