@@ -171,7 +171,9 @@ class BatchMachine(RuleBasedStateMachine):
         """Any amount, or what is the member's own, or a nano more; with the proof, an older one, or none."""
         if beyond is not None:
             asked = max(0, self.own(account) + beyond)
-        self.ask(account, asked, {"the last": self.state(), "nothing": []}.get(shown, self.batches[-1].before if self.batches else []))
+        self.ask(
+            account, asked, {"the last": self.state(), "nothing": []}.get(shown, self.batches[-1].before if self.batches else [])
+        )
 
     def own(self, account: int) -> int:
         """Nano, by the last batch that stands."""
@@ -362,7 +364,7 @@ class BatchMachine(RuleBasedStateMachine):
 
     @rule(account=accounts, asked=st.integers(1, 3_000), also=accounts, filled=st.booleans())
     def ask_trade_wait_and_take_twice(self, account: int, asked: int, also: int, filled: bool) -> None:
-        """The whole way of a withdrawal, tried too early, against a batch too old, and once more; `filled` by another in between."""
+        """The whole way of a withdrawal, too early, against a batch too old, once more; `filled` by another in between."""
         self.post_what_members_can_pay([(also, account, 3)])
         self.ask(account, min(asked * UNIT, max(0, self.own(account))), self.state())
         self.world.now += WINDOW_S
@@ -453,7 +455,7 @@ PLANTED = {
         "+ int256(uint256(before.amountNano))\n                - _runningPayment(root, members, account, word, proof);",
         "+ int256(uint256(before.amountNano));",
     ),
-    "what was asked before forgotten": ("BatchEscrow", "collateralOf(account) + int256(uint256(before.amountNano))", "collateralOf(account)"),
+    "what was asked before forgotten": ("BatchEscrow", "(account) + int256(uint256(before.amountNano))", "(account)"),
     "an older state asked by": (
         "BatchEscrow",
         "        if (!MerkleProof.verifyCalldata(proof, root, SlotSteps.accountLeaf(account, word))) {\n"
