@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
-from e2e.runs import EXAMPLES, add, copy_of, forge
+from e2e.runs import EXAMPLES, add, copy_of, file_of, forge
 from walras.commands.bill import bill_command
 from walras.commands.dispatch import allow_command
 from walras.commands.edit import Editor, edit_command
@@ -41,7 +41,7 @@ from walras.service.oracle_node import OracleNode
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.meters import access_issuer, run_seed
 from walras.study.oracles import MeteringPath
-from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal
+from walras.study.runner import PUBLIC, Options, Run, open_journal
 
 DESK = Editor(None, None, None, None)
 MEMBER, ROW = "home-1", 1
@@ -92,7 +92,7 @@ def entries_of(run: Path) -> list[Entry]:
 
 def test_an_edit_makes_a_correcting_settlement_when_its_slots_window_closes() -> None:
     entries = entries_of(edited())
-    first = load_community(edited() / COMMUNITY).slots.start
+    first = load_community(file_of(edited())).slots.start
     corrections = [entry for entry in entries if entry.kind == SLOT_CORRECTED]
     assert [entry.public["slot"] for entry in corrections] == [first + 1, first + 2]
     for entry, energies, reason in zip(corrections, [(777, 0), (555, 11)], [Reason.METER_FAULT, Reason.CLOCK_FAULT], strict=True):
@@ -114,7 +114,7 @@ def test_an_edit_makes_a_correcting_settlement_when_its_slots_window_closes() ->
 
 def test_the_edit_is_an_act_that_names_who_and_why_under_their_signature() -> None:
     acts = [act for act in acts_of(entries_of(edited())) if act.kind is ActKind.EDITED]
-    desk = did_of(derive_key(run_seed(load_community(edited() / COMMUNITY)), "metering desk").public_key())
+    desk = did_of(derive_key(run_seed(load_community(file_of(edited()))), "metering desk").public_key())
     assert [(act.by, act.account, (act.detail or {})["reason"]) for act in acts] == [
         (desk, ROW, "meter_fault"),
         (desk, ROW, "clock_fault"),
@@ -155,7 +155,7 @@ def test_bill_and_validation_show_what_was_edited_by_whom_and_why(tmp_path: Path
 
 def test_what_may_not_be_edited_is_refused_and_the_refusal_is_on_record(tmp_path: Path) -> None:
     run = copy_of(edited(), tmp_path / "run")
-    first = load_community(run / COMMUNITY).slots.start
+    first = load_community(file_of(run)).slots.start
     for index, why in ((first, "final"), (first + EDITED_SLOTS, "not settled"), (first + 7, "stands there")):
         now = closed_readings(index, _admitted(run, index)) if index == first + 7 else None
         value = (1, 2) if now is None else (int(now.import_wh[ROW]), int(now.export_wh[ROW]))
@@ -175,7 +175,7 @@ def _admitted(run: Path, slot: int) -> Entry:
 
 def test_a_stranger_cannot_edit_and_a_vouched_editor_can(tmp_path: Path) -> None:
     run = copy_of(edited(), tmp_path / "run")
-    community = load_community(run / COMMUNITY)
+    community = load_community(file_of(run))
     slot = str(community.slots.start + 7)
     did = did_of(make_key(tmp_path / "own.pem", None).public_key())
     make_key(tmp_path / "another.pem", None)
@@ -184,7 +184,7 @@ def test_a_stranger_cannot_edit_and_a_vouched_editor_can(tmp_path: Path) -> None
     allow_command(did, "edit", str(tmp_path / "another.pem"), tmp_path / "own.jwt", 1, now, None)
     with pytest.raises(JournalError, match="not by this issuer"):
         edit_command(run, MEMBER, slot, (1, 2), "meter_fault", mine, None)
-    allow_command(did, "edit", f"seed:{run / COMMUNITY}", tmp_path / "own.jwt", 1, now, None)
+    allow_command(did, "edit", f"seed:{file_of(run)}", tmp_path / "own.jwt", 1, now, None)
     assert edit_command(run, MEMBER, slot, (1, 2), "meter_fault", mine, None).holder == did
     operator = access_issuer(run_seed(community))
     reader = issue_access(operator, did_of(derive_key(bytes(32), "r").public_key()), [Right.READ], *_year())

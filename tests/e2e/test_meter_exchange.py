@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
-from e2e.runs import copy_of
+from e2e.runs import copy_of, file_of
 from e2e.test_edits import MEMBER, ROW, community_with_corrections, entries_of, go_on
 from walras.commands.bill import bill_command
 from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
@@ -62,7 +62,7 @@ from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.hanging import exchanged_keys
 from walras.study.meters import Meters, make_meters, meter_credential, meter_operator, run_seed
 from walras.study.oracles import MeteringPath
-from walras.study.runner import COMMUNITY, PUBLIC
+from walras.study.runner import PUBLIC
 
 READ = ReadOff("999950:30", "7:7", 0, 0, 6)
 """The old meter counted 80 Wh of the slot, over the turn of its register of six digits."""
@@ -117,12 +117,12 @@ def test_the_slot_of_the_exchange_has_what_both_meters_counted_and_everybody_pay
     assert mixed.quality[ROW] == Quality.EDITED
     leaf = salted_leaf(slots[BEFORE], ROW)
     assert leaf is not None
-    operator = make_meters(load_community(exchanged() / COMMUNITY), run_seed(load_community(exchanged() / COMMUNITY))).operator
+    operator = make_meters(load_community(file_of(exchanged())), run_seed(load_community(file_of(exchanged())))).operator
     assert reason_of_leaf(leaf[SALT_BYTES:]) == (Reason.METER_EXCHANGE, did_of(operator))
 
 
 def test_the_old_key_counts_before_and_the_new_one_from_then_on() -> None:
-    community = load_community(exchanged() / COMMUNITY)
+    community = load_community(file_of(exchanged()))
     meters = make_meters(community, run_seed(community))
     old = key_id(meters.registry.keys[ROW])
     new = key_id(exchanged_keys(community, run_seed(community))(ROW, first_slot() + BEFORE).public_key())
@@ -153,7 +153,7 @@ def test_bill_and_validation_show_the_exchange_and_find_no_gap(tmp_path: Path, c
 
 def test_the_old_key_used_after_the_exchange_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = copy_of(exchanged(), tmp_path / "run")
-    community = load_community(run / COMMUNITY)
+    community = load_community(file_of(run))
     old = make_meters(community, run_seed(community))
     honest = Meters.sign
 
@@ -162,7 +162,7 @@ def test_the_old_key_used_after_the_exchange_is_refused(tmp_path: Path, monkeypa
         return [*honest(self, slot, counter, net_wh), mine]
 
     monkeypatch.setattr(Meters, "sign", with_a_thief)
-    entries = go_on(run / COMMUNITY, run, SLOTS + 1)
+    entries = go_on(file_of(run), run, SLOTS + 1)
     last = admitted(entries)[-1].public
     assert (last["admitted"], last["refused"]) == (13, {"unknown_device": 1})
 

@@ -32,6 +32,8 @@ class ActKind(Enum):
     ASKED = "requests to a node of the metering path"
     DISPATCHED = "a dispatch ordered"
     REVOKED = "a credential revoked"
+    ADMITTED = "somebody admitted to the run's folder"
+    DISMISSED = "somebody's admission to the run's folder taken back"
     EDITED = "an edit of a settled slot ordered"
     METER_EXCHANGED = "a meter exchanged"
     VALIDATED = "what a day's readings showed together"
