@@ -13,7 +13,7 @@ import cbor2
 import pytest
 
 from e2e.runs import EXAMPLES, copy_of, file_of, rural1_day
-from walras.commands.rights import consent_command, export_command, forget_command
+from walras.commands.rights import Places, consent_command, export_command, forget_command
 from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.errors import InputError, JournalError
@@ -140,8 +140,8 @@ def test_what_nodes_keep_elsewhere_goes_with_the_member_too_and_what_is_left_out
     forget_command(alone, MEMBER, None, None)
     assert "not erased: what 2 nodes of this run keep" in " ".join(capsys.readouterr().out.split())
     again = copy_of(nodes, tmp_path / "again", key=False)
-    forget_command(alone, None, 36_500, None, again)
-    forget_command(run, MEMBER, None, None, nodes)
+    forget_command(alone, None, 36_500, None, Places(again))
+    forget_command(run, MEMBER, None, None, Places(nodes))
     assert "not erased" not in capsys.readouterr().out
     assert [trace for trace in traces if trace in every_byte(again)] == []
     left = every_byte(nodes)
@@ -156,8 +156,8 @@ def test_what_nodes_keep_elsewhere_goes_with_the_member_too_and_what_is_left_out
 def test_what_nodes_keep_past_its_retention_goes_as_well(tmp_path: Path) -> None:
     run, nodes = nodes_of_a_run(tmp_path)
     with pytest.raises(InputError, match="--nodes"):
-        forget_command(run, None, 0, None, tmp_path / "nowhere")
-    forget_command(run, None, 0, None, nodes)
+        forget_command(run, None, 0, None, Places(tmp_path / "nowhere"))
+    forget_command(run, None, 0, None, Places(nodes))
     store = ReadingStore(nodes / "gateway.sqlite", store_master(file_of(run), None), {})
     assert [store.of_member(member) for member in range(13)] == [[]] * 13
     store.close()

@@ -68,7 +68,7 @@ COMMANDS = {
     "walras exchange-meter": "exchange-meter {run} home-1 16512 --old-import 1:1 --old-export 1:1",
     "walras export": "export {run} home-1",
     "walras forget": "forget {run} home-1",
-    "walras prove": "prove day_sum --out {here}/proof --run {run} --member home-1 --day 2016-06-21",
+    "walras prove": "prove day_sum+capacity_wh=4000 --out {here}/proof --run {run} --member home-1 --day 2016-06-21",
     "walras report": "report {run}",
     "walras statistics": "statistics {run}",
     "walras validate": "validate {run}",
@@ -88,7 +88,7 @@ def test_a_copy_without_the_key_is_the_public_record_and_nothing_else(tmp_path: 
     assert [trace for trace in personal(rural1_day()) if trace in found] == []
     for command, words in COMMANDS.items():
         capsys.readouterr()
-        assert walras(*words.format(run=taken, here=tmp_path).split()) == 2, command
+        assert walras(*(word.replace("+", " ") for word in words.format(run=taken, here=tmp_path).split())) == 2, command
         said = capsys.readouterr()
         assert said.out == ""
         assert str(key_place(taken)) in said.err, command

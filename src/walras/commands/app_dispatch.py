@@ -30,7 +30,8 @@ def allow(
     holder
         DID of who gets the right.
     right
-        `dispatch`: limits and set-points, with the owner's consent; `limit`: limits alone, without; `edit`: readings, once settled.
+        `dispatch`: limits and set-points, with the owner's consent; `limit`: limits alone, without; `edit`: readings, once
+        settled; `erase`: what nodes keep of members.
     operator
         Place of the operator's key: a file (PEM), or `tpm:TCTI`; `seed:COMMUNITY` for the one that follows from the seed.
     out

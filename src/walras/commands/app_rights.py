@@ -51,6 +51,14 @@ def forget(
     *,
     older_than: int | None = None,
     nodes: Path | None = None,
+    gateway: str | None = None,
+    oracles: str | None = None,
+    balance: str | None = None,
+    clock: Path | None = None,
+    roll: Path | None = None,
+    key: str | None = None,
+    credential: Path | None = None,
+    passphrase: Path | None = None,
     opener: AsFile = None,
 ) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
@@ -65,13 +73,32 @@ def forget(
         Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
     nodes
         Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
+    gateway
+        HOST:PORT of the gateway, told over the network. With neither member nor `older_than`: of everybody who was forgotten.
+    oracles
+        HOST:PORT of every oracle, by number, with commas between.
+    balance
+        HOST:PORT of the balance oracle, where the community's aggregation is masked.
+    clock
+        File with the time that the nodes read, for a replay; default: the machine's clock.
+    roll
+        Who issues credentials (TOML), where keys do not follow from the seed.
+    key
+        Place of the key that asks the nodes: a file (PEM), or `tpm:TCTI`. Without it, the operator's, which follows from the seed.
+    credential
+        The operator's word that the key's holder may erase, as `walras allow DID erase` writes it.
+    passphrase
+        File whose first line decrypts the key's file.
     opener
         Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
         beside it.
     """
-    from walras.commands.rights import forget_command
+    from walras.commands.remote_forget import RemoteNodes
+    from walras.commands.rights import Places, forget_command
 
-    forget_command(run, member, older_than, opener, nodes)
+    named = (gateway, oracles, balance) != (None, None, None)
+    remote = RemoteNodes(gateway, oracles, balance, clock, key, credential, passphrase, roll) if named else None
+    forget_command(run, member, older_than, opener, Places(nodes, remote))
 
 
 @group.command

@@ -97,7 +97,7 @@ def _judged(opened: OpenRun, run: Path, encoded: bytes, now: datetime, roll: Pat
 
 def allow_command(holder: str, right: str, operator: str, out: Path, days: int, now: datetime, passphrase: Path | None) -> None:
     """Write the operator's credential that gives `holder` (DID) a right for so many days."""
-    known = [one.name.lower() for one in (Right.DISPATCH, Right.LIMIT, Right.EDIT)]
+    known = [one.name.lower() for one in (Right.DISPATCH, Right.LIMIT, Right.EDIT, Right.ERASE)]
     faults = [Fault("command line", "--right", right, " or ".join(known))] if right not in known else []
     faults += [Fault("command line", "--days", days, "1 or more")] if days < 1 else []
     if faults:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from walras.commands.options import check_days
+from walras.commands.remote_forget import RemoteNodes, away, tell_nodes
 from walras.commands.secrets import read_opener
 from walras.commands.terminal import say, screen
 from walras.community import Community
@@ -30,9 +32,11 @@ from walras.service.data_protection import (
     export_for,
     export_member,
     forget_member,
+    forgotten_accounts,
     record,
     set_consent,
 )
+from walras.service.erasure import Told
 from walras.service.processing import processing_record
 from walras.study.runner import JOURNAL, OpenRun, open_run
 
@@ -99,25 +103,59 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
         say(screen(), f"written: {out} ({len(text):,} bytes)")
 
 
-def forget_command(run: Path, member: str | None, older_than: int | None, secret: Path | None, nodes: Path | None = None) -> None:
-    """Erase a member everywhere in the run's folder and the nodes', or everybody's private parts older than some days."""
-    now = datetime.now(UTC)
-    console = screen()
-    if (member is None) == (older_than is None):
-        raise InputError("walras forget", [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS")])
-    if nodes is not None and not nodes.is_dir():
-        raise InputError("walras forget", [Fault("command line", "--nodes", str(nodes), "the folder of the nodes' stores")])
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where else a member is to be forgotten: the folder of the nodes' stores, and nodes over the network."""
+
+    nodes: Path | None = None
+    remote: RemoteNodes | None = None
+
+
+def forget_command(
+    run: Path, member: str | None, older_than: int | None, opener: Path | None, places: Places | None = None
+) -> None:
+    """Erase a member everywhere in the run's folder and at the nodes, or everybody's private parts older than some days.
+
+    With neither, nodes over the network are told of everybody who was forgotten. MeteringError, when all else is done, where a node
+    did not erase.
+    """
+    now, places = datetime.now(UTC), places or Places()
+    _check_forget(member, older_than, places)
+    told: list[Told] = []
+    with opened_run(run, opener, "walras forget") as opened:
+        before = _forget_here(opened, run, member, older_than, now, places.nodes)
+        if places.remote is not None:
+            told = tell_nodes(opened, run, places.remote, forgotten_accounts(list(opened.journal.entries())), before)
+    for one in told:
+        if one.gone is not None:
+            say(screen(), f"{one.node.name} at {one.node.host}:{one.node.port}: {one.gone} readings or messages erased")
+    if any(one.gone is None for one in told):
+        raise away(run, told)
+
+
+def _check_forget(member: str | None, older_than: int | None, places: Places) -> None:
+    given = [what for what in (member, older_than) if what is not None]
+    if len(given) > 1 or not (given or places.remote is not None):
+        expected = "a member, or --older-than DAYS; neither, with --gateway, --oracles or --balance: all who were forgotten"
+        raise InputError("walras forget", [Fault("command line", "MEMBER", member, expected)])
+    if places.nodes is not None and not places.nodes.is_dir():
+        raise InputError("walras forget", [Fault("command line", "--nodes", str(places.nodes), "the folder of the nodes' stores")])
     check_days("walras forget", "--older-than", older_than, 0)
+
+
+def _forget_here(opened: OpenRun, run: Path, member: str | None, older_than: int | None, now: datetime, nodes: Path | None) -> int:
+    """Erase in the folder and the stores beside it, and say so; the slot before which everything goes, 0 for none."""
+    console, before = screen(), 0
     done: Erased | Forgotten
-    with opened_run(run, secret, "walras forget") as opened:
-        journal = opened.journal
-        if member is None:
-            assert older_than is not None
-            done = erase_before(journal, run, now - timedelta(days=older_than), now, opened.by, nodes)
-            say(console, f"private parts of {done.parts} entries erased; the bills stay, the proofs of those readings are gone")
-        else:
-            done = forget_member(opened, run, member, now, nodes)
-            say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
+    if member is not None:
+        done = forget_member(opened, run, member, now, nodes)
+        say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
+    elif older_than is not None:
+        moment = now - timedelta(days=older_than)
+        done, before = erase_before(opened.journal, run, moment, now, opened.by, nodes)
+        say(console, f"private parts of {done.parts} entries erased; the bills stay, the proofs of those readings are gone")
+    else:
+        return before
     for name, count in done.readings.items():
         kind = "messages" if Path(name).name.startswith("balance") else "readings"
         say(console, f"{member or 'everybody'}: {count} {kind} erased from {name}")
@@ -126,8 +164,9 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
             say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
         say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
     if done.elsewhere:
-        way = f"`walras forget {run} --older-than DAYS --nodes DIR` erases there as well, and who was forgotten"
+        way = f"`walras forget {run} --gateway …`, or `--older-than DAYS --nodes DIR`, erases there as well, and who was forgotten"
         say(console, f"not erased: what {done.elsewhere} nodes of this run keep, whose stores were not there; {way}")
+    return before
 
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:

@@ -28,6 +28,7 @@ class ActKind(Enum):
     EXPORTED = "a member's data read out"
     FORGOTTEN = "a member forgotten"
     ERASED = "private parts past their retention erased"
+    ERASED_AT_NODES = "nodes told to erase what they keep of members"
     READ = "readings of a slot read"
     ASKED = "requests to a node of the metering path"
     DISPATCHED = "a dispatch ordered"

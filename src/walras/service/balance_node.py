@@ -18,9 +18,11 @@ from walras.metering.balance_oracle import BalanceOracle, handed_on
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
+from walras.service.erasure import erased
 from walras.service.frames import MASKED, READINGS, REQUEST, TOLD
 from walras.service.message_store import MessageStore
 from walras.service.rate_limits import HostLimits
+from walras.service.reading_store import UNKNOWN_SLOT
 from walras.service.serving import serve
 
 MAX_MASKED_FRAME = 2_000_000
@@ -75,8 +77,11 @@ class BalanceNode:
         raise MeteringError("what and of which slot were expected", thing=TOLD)
 
     def _answer_request(self, body: bytes) -> bytes:
-        """VOTE: the word and its signature; READ: the signed contributions; LOG: who asked. Logged before it is answered."""
+        """VOTE: the word and its signature; READ: the signed contributions; LOG: who asked; ERASE. Logged before it is answered."""
         asked = judged(self._guard, body, self._store, self._clock)
+        if asked.right is Right.ERASE:
+            note(self._store, self._clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, True)
+            return erased(asked.body, self._store)
         slot = int.from_bytes(asked.body[:8], "big")
         known = asked.right in (Right.VOTE, Right.READ, Right.LOG) and len(asked.body) == 8
         note(self._store, self._clock(), asked.holder, asked.right.name, slot, known)

@@ -144,22 +144,27 @@ def forget_member(opened: OpenRun, run: Path, member: str, at: datetime, nodes: 
         )
     record(journal, run, Act(ActKind.FORGOTTEN, at, opened.by, account))
     files = _redact(run, opened.master, member, account)
-    accounts = _forgotten(entries) | {account}
+    accounts = forgotten_accounts(entries) | {account}
     readings = {str(path): _of_readings(path, accounts) for path in _stores(run, nodes)}
     readings |= {str(path): _of_messages(path, accounts) for path in _stores(run, nodes, (MESSAGES,))}
     return Forgotten(account, journal.forget(account), readings, files, _elsewhere(entries, len(readings)))
 
 
-def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by: str, nodes: Path | None = None) -> Erased:
-    """Erase the private parts of all slots that began before `moment` (aware), and their readings in the stores of the nodes."""
+def erase_before(
+    journal: Journal, run: Path, moment: datetime, at: datetime, by: str, nodes: Path | None = None
+) -> tuple[Erased, int]:
+    """Erase the private parts of all slots that began before `moment` (aware), and their readings in the stores of the nodes.
+
+    What went, and the first slot that stays.
+    """
     entries = list(journal.entries())
     if not any(entry.kind == RUN_CLOSED for entry in entries):
         raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
     slot = opened_terms(entries)[0].grid.slot_at(moment)
     record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
-    readings = {str(path): _of_readings(path, _forgotten(entries), slot) for path in _stores(run, nodes)}
-    readings |= {str(path): _of_messages(path, _forgotten(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
-    return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings)))
+    readings = {str(path): _of_readings(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes)}
+    readings |= {str(path): _of_messages(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
+    return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings))), slot
 
 
 def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, given: bool, at: datetime, by: str) -> set[str]:
@@ -229,7 +234,7 @@ def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
         store.close()
 
 
-def _forgotten(entries: list[Entry]) -> set[int]:
+def forgotten_accounts(entries: list[Entry]) -> set[int]:
     """Accounts of members forgotten before, whom a store that was not at hand then may still know."""
     return {int(e.public["account"]) for e in entries if e.kind == ACT and e.public["act"] == ActKind.FORGOTTEN.name.lower()}
 
