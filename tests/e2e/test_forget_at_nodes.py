@@ -1,14 +1,14 @@
-"""A member is forgotten at gateway, oracle and balance oracle that run as processes elsewhere, by who may erase and by nobody else."""
+"""A member is forgotten at gateway, oracle and balance oracle, processes elsewhere, by who may erase and by nobody else."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cbor2
 import pytest
 
+from e2e.node_loop import PLENTY
 from e2e.nodes import child, free_port
 from e2e.runs import copy_of, file_of, rural1_private
 from walras.commands.dispatch import allow_command
@@ -23,8 +23,9 @@ from walras.exchange.pem import read_key, write_new_key
 from walras.metering import did_of
 from walras.metering.access import Right, issue_access, sign_request
 from walras.metering.gateway import Taken, look_at
-from walras.service.appointment import GATEWAY, Appointment, appointment
-from walras.service.frames import REQUEST, ask
+from walras.service.appointment import GATEWAY, Appointment, appointment, make_gateway
+from walras.service.frames import REQUEST
+from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.runner import PUBLIC, open_journal, store_master
@@ -132,42 +133,46 @@ def test_nodes_elsewhere_forget_a_member_and_who_was_away_is_told_later(nodes: N
     Audit(nodes.run / PUBLIC).run()
 
 
-def test_only_who_may_erase_is_heard_and_everybody_else_is_on_the_nodes_log(nodes: Nodes) -> None:
-    now, place = datetime.now(UTC).replace(microsecond=0), nodes.folder / "officer.pem"
+def gateway_of(made: Nodes, peers: list[Peer], now: datetime) -> GatewayNode:
+    store = made.folder / "gateway.sqlite"
+    return make_gateway(
+        made.a, made.a.gateway_key, store, store_master(made.community, None), peers, PLENTY, lambda: 0, lambda: now
+    )
+
+
+def test_only_who_may_erase_is_heard(tmp_path: Path) -> None:
+    made, now, place = Nodes(tmp_path), datetime.now(UTC).replace(microsecond=0), tmp_path / "officer.pem"
+    gateway = gateway_of(made, [], now)
     write_new_key(place)
     key = read_key(place)
     did = did_of(key.public_key())
-    allow_command(did, "erase", f"seed:{nodes.community}", nodes.folder / "erase.jwt", 1, now, None)
-    allow_command(did, "edit", f"seed:{nodes.community}", nodes.folder / "edit.jwt", 1, now, None)
-    names = [kid for kid, device in nodes.a.meters.registry.index.items() if device == ACCOUNT]
-    body, period = cbor2.dumps([[ACCOUNT], 0]), (now, now + timedelta(days=1))
-    edit, erase = ((nodes.folder / f"{name}.jwt").read_text().strip() for name in ("edit", "erase"))
-    forged = issue_access(key, did, [Right.ERASE], *period)
-    oracle = nodes.a.terms.oracles[0]
+    for right in ("erase", "edit"):
+        allow_command(did, right, f"seed:{made.community}", tmp_path / f"{right}.jwt", 1, now, None)
+    names = [kid for kid, device in made.a.meters.registry.index.items() if device == ACCOUNT]
+    body = cbor2.dumps([[ACCOUNT], 0])
+    edit, erase = ((tmp_path / f"{name}.jwt").read_text().strip() for name in ("edit", "erase"))
+    forged = issue_access(key, did, [Right.ERASE], now, now + timedelta(days=1))
     for credential, audience, asked, why in (
         (edit, GATEWAY, body, "does not give this right"),
         (forged, GATEWAY, body, "not by this issuer"),
-        (erase, oracle, body, "made for another node"),
+        (erase, made.a.terms.oracles[0], body, "made for another node"),
         (erase, GATEWAY, cbor2.dumps([[-1], 0]), "accounts and a slot were expected"),
         (erase, GATEWAY, b"", "accounts and a slot were expected"),
     ):
-        request = sign_request(key, credential, Right.ERASE, audience, asked, now)
         with pytest.raises(MeteringError, match=why):
-            asyncio.run(ask("127.0.0.1", nodes.ports["gateway"], REQUEST, request, 64, 30))
-    assert all(name in nodes.bytes_of("gateway") for name in names)
+            gateway.reply(REQUEST, sign_request(key, credential, Right.ERASE, audience, asked, now))
+    assert all(name in made.bytes_of("gateway") for name in names)
+    asked = sign_request(key, erase, Right.ERASE, GATEWAY, body, now)
+    assert int.from_bytes(gateway.reply(REQUEST, asked), "big") > 20
+    assert int.from_bytes(gateway.reply(REQUEST, asked), "big") == 0
+    assert not any(name in made.bytes_of("gateway") for name in names)
     with pytest.raises(InputError, match="--credential"):
-        forget_command(nodes.run, None, None, None, Places(None, RemoteNodes(gateway=nodes.at("gateway"), key=str(place))))
-    asking = RemoteNodes(gateway=nodes.at("gateway"), key=str(place), credential=nodes.folder / "erase.jwt")
-    forget_command(nodes.run, MEMBER, None, None, Places(None, asking))
-    assert (last_act(nodes.run).kind, last_act(nodes.run).by) == (ActKind.ERASED_AT_NODES, did)
-    assert not any(name in nodes.bytes_of("gateway") for name in names)
+        forget_command(made.run, None, None, None, Places(None, RemoteNodes(gateway="127.0.0.1:1", key=str(place))))
 
 
 def test_what_is_on_its_way_to_an_oracle_is_not_erased_yet(tmp_path: Path) -> None:
-    made = Nodes(tmp_path)
-    try:
-        made.start("gateway", "gateway", "--oracles", f"{made.at('oracle-0')},{made.at('oracle-1')},{made.at('balance')}")
-        with pytest.raises(MeteringError, match="in batches on their way"):
-            forget_command(made.run, MEMBER, None, None, Places(None, RemoteNodes(gateway=made.at("gateway"))))
-    finally:
-        made.stop()
+    made, now = Nodes(tmp_path), datetime.now(UTC).replace(microsecond=0)
+    gateway, key = gateway_of(made, [Peer("oracle-0", "h", 1), Peer("oracle-2", "h", 1)], now), made.a.operator_key
+    credential = issue_access(key, did_of(key.public_key()), [Right.ERASE], now, now + timedelta(days=1))
+    with pytest.raises(MeteringError, match="in batches on their way"):
+        gateway.reply(REQUEST, sign_request(key, credential, Right.ERASE, GATEWAY, cbor2.dumps([[ACCOUNT], 0]), now))

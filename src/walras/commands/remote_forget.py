@@ -1,7 +1,7 @@
 """`walras forget` at nodes that are not beside the run: gateway, oracles and balance oracle are told over the network.
 
 Who asks shows the operator's credential to erase (`walras allow DID erase`); in a trial that is the operator, whose key follows
-from the seed. Which node erased how much, and which did not answer, is an act; a node that was away is told by the same command again.
+from the seed. Which node erased how much, and which did not, is an act; a node that was away is told by the same command again.
 """
 
 from __future__ import annotations

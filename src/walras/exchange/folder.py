@@ -84,8 +84,17 @@ class Refused:
 
 def key_place(run: Path) -> Path:
     """Where the operator's key of a run is made and looked for: beside its folder, so that a copy of the folder is without it."""
-    place = run.resolve()
-    return place.with_name(f"{place.name}.pem")
+    return beside(run, ".pem")
+
+
+def beside(run: Path, suffix: str) -> Path:
+    """The file beside a run's folder that has the folder's name and a suffix.
+
+    >>> beside(Path("runs/learn"), ".pem").as_posix()
+    'runs/learn.pem'
+    """
+    place = run if run.name not in ("", "..") else run.resolve()
+    return place.with_name(f"{place.name}{suffix}")
 
 
 def begin(run: Path, secret: bytes | None) -> bytes:
@@ -181,9 +190,9 @@ def dismiss_account(run: Path, account: int) -> int:
     return len(own)
 
 
-def seal_text(run: Path, master: bytes, text: str, beside: Path) -> None:
+def seal_text(run: Path, master: bytes, text: str, origin: Path) -> None:
     """The community file, sealed, and the folder that its references to data files count from."""
-    content = cbor2.dumps([text, str(beside.resolve())])
+    content = cbor2.dumps([text, str(origin.resolve())])
     partial = (run / COMMUNITY).with_suffix(".partial")
     partial.write_bytes(seal(_text_key(master), os.urandom(NONCE_BYTES), _TEXT, content))
     partial.replace(run / COMMUNITY)
@@ -191,8 +200,8 @@ def seal_text(run: Path, master: bytes, text: str, beside: Path) -> None:
 
 def sealed_text(run: Path, master: bytes) -> tuple[str, Path]:
     """The community file's text, and the folder that it was in."""
-    text, beside = cbor2.loads(unseal(_text_key(master), _TEXT, (run / COMMUNITY).read_bytes()))
-    return text, Path(beside)
+    text, origin = cbor2.loads(unseal(_text_key(master), _TEXT, (run / COMMUNITY).read_bytes()))
+    return text, Path(origin)
 
 
 _TEXT = Place(0, "community", 0)

@@ -20,7 +20,7 @@ import numpy as np
 from walras.errors import JournalError
 from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
 from walras.exchange.fold import ACT, RUN_CLOSED
-from walras.exchange.folder import ACCESS, COMMUNITY, PUBLIC, dismiss_account, seal_text, sealed_text
+from walras.exchange.folder import ACCESS, COMMUNITY, PUBLIC, beside, dismiss_account, seal_text, sealed_text
 from walras.exchange.journal import Entry, Journal, write_public_record
 from walras.exchange.parts import member_ids, part_as_json, unknown_member
 from walras.exchange.phases import EventKind
@@ -258,8 +258,7 @@ def _of_messages(path: Path, accounts: set[int], slot: int = 0) -> int:
 
 def page_place(run: Path) -> Path:
     """Where the page of a run is written: beside its folder, in which nothing personal lies open."""
-    place = run.resolve()
-    return place.with_name(f"{place.name}.html")
+    return beside(run, ".html")
 
 
 def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple[str, ...]:
@@ -270,10 +269,10 @@ def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple
             page.unlink()
             changed.append(page.name)
     assert master is not None
-    before, beside = sealed_text(run, master)
+    before, origin = sealed_text(run, master)
     after = without_member(before, member, account)
     if after != before:
-        seal_text(run, master, after, beside)
+        seal_text(run, master, after, origin)
         changed.append(COMMUNITY)
     if dismiss_account(run, account):
         changed.append(ACCESS)

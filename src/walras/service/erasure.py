@@ -1,7 +1,7 @@
 """Members' personal data erased at a node that is asked to over the network, by who holds the operator's credential for it.
 
 A request (`access`, right ERASE) names accounts and a slot: the readings of those accounts go, and all of slots before that one;
-the node overwrites what it deleted, and answers with how much went. Asked again it finds nothing more: to repeat it does no harm, and
+the node overwrites what it deleted, and answers with how much went. Asked again it finds nothing more: to repeat does no harm, and
 everybody who was ever forgotten is named each time, so a node that was away is told by the next command. A gateway with readings on
 their way to an oracle says so and erases nothing yet: sent again without them, the batch would be another under its number.
 """

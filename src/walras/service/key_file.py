@@ -19,6 +19,8 @@ from walras.errors import MeteringError
 from walras.exchange.pem import read_key, write_new_key
 from walras.metering.identity import PublicKey, lower_s
 
+__all__ = ["FileKey", "make_key", "read_key"]
+
 _SIGN_DIGEST = ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True)
 
 
