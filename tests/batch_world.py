@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ledger_world import COIN, World, chain_of
 from walras.ledger import NetPositions, Receipt, SigningKey, net_positions, next_sender
-from walras.ledger.batches import Batch, attest_facts, make_batch, post_arguments, post_gas
+from walras.ledger.batches import Batch, account_proof, attest_facts, make_batch, post_arguments, post_gas
 from walras.ledger.calls import create
 from walras.ledger.steps import Fact, facts_tree
 from walras.metering.merkle import MerkleTree
@@ -82,6 +82,14 @@ class Batches:
         assert receipt.refusal is None, receipt.refusal
         self.words, self.slot = words, self.slot + len(flows)
         return receipt
+
+    def ask(self, account: int, nano: int) -> Receipt:
+        """Ask for money back, with the proof of the last state that is known here."""
+        return self.send(self.keys.member(account), "requestWithdrawal", nano, *account_proof(self.words, account))
+
+    def must_ask(self, account: int, nano: int) -> None:
+        receipt = self.ask(account, nano)
+        assert receipt.refusal is None, receipt.refusal
 
     def collateral(self, batch_index: int) -> object:
         """Account to collateral for a posted batch, as the contract has it."""

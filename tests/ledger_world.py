@@ -203,12 +203,12 @@ def stranger() -> SigningKey:
 
 
 @contextmanager
-def chain_of(kind: str, members: int = 6) -> Iterator[Chain]:
+def chain_of(kind: str, members: int = 6, *, chain_id: int = 31_337) -> Iterator[Chain]:
     """A fresh chain of the kind, with everybody's gas money on it."""
     if kind == "embedded" and not ON_A_NODE:
-        yield EmbeddedChain(Genesis(funded(members), timestamp=START - 900))
+        yield EmbeddedChain(Genesis(funded(members), chain_id=chain_id, timestamp=START - 900))
     else:
-        with anvil() as url:
+        with anvil(options=("--chain-id", str(chain_id))) as url:
             yield AnvilChain(url, funded(members))
 
 

@@ -26,7 +26,7 @@ from walras.commands import (
     app_watch,
 )
 from walras.commands.app_grids import imports
-from walras.commands.options import AsFile, missing_beside, read_day, read_moment
+from walras.commands.options import AsFile, missing_beside, read_day
 from walras.errors import Fault, InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
@@ -96,7 +96,8 @@ def run(
     passphrase
         File whose first line decrypts keys in files.
     until
-        Stop after the slot that ends at this time, with its offset (2016-06-06T12:00+02:00); the same command without it goes on.
+        Stop after the slot that ends at this time, by the community's clocks (2016-06-06T12:00) or with its offset
+        (2016-06-06T12:00+02:00); the same command without it goes on.
     """
     from walras.commands.run import NodeOptions, RollOptions, run_command
     from walras.commands.secrets import read_passphrase, read_secret
@@ -122,14 +123,13 @@ def run(
         mechanism=mechanism,
         secret=held,
         manifest=manifest,
-        until=None if until is None else read_moment(until, "walras run", "--until"),
         clock=None if clock is None else FileClock(clock).move,
     )
     nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)
     appointed = None
     if roll is not None and keys is not None and held is not None:
         appointed = RollOptions(roll, keys, held, read_passphrase(passphrase, "walras run"))
-    run_command(community, out, options, nodes, appointed)
+    run_command(community, out, options, nodes, appointed, until)
 
 
 @app.command

@@ -46,7 +46,7 @@ def test_the_audit_holds_over_the_hour_that_comes_twice() -> None:
     assert (report.slots, report.checked["settlements on the chain"]) == (100, 100)
 
 
-def test_a_time_that_comes_twice_names_the_first_of_both_slots_and_one_that_is_skipped_none() -> None:
+def test_a_time_that_comes_twice_needs_its_offset_and_one_that_is_skipped_is_no_slot() -> None:
     terms = {}
     for day in (SPRING, AUTUMN):
         journal = open_journal(run_of(day))
@@ -55,7 +55,12 @@ def test_a_time_that_comes_twice_names_the_first_of_both_slots_and_one_that_is_s
     autumn = terms[AUTUMN]
     twice = [slot for slot in range(autumn.first, autumn.last + 1) if autumn.grid.local(slot).strftime("%H:%M") == "02:15"]
     assert [slot - autumn.first for slot in twice] == [9, 13]
-    assert slot_named(autumn, "2016-10-30T02:15", "walras edit") == twice[0]
-    assert slot_named(autumn, str(twice[1]), "walras edit") == twice[1]
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"2016-10-30T02:15\+02:00 or 2016-10-30T02:15\+01:00: .* twice"):
+        slot_named(autumn, "2016-10-30T02:15", "walras edit")
+    for slot, offset in zip(twice, ("+02:00", "+01:00"), strict=True):
+        assert slot_named(autumn, f"2016-10-30T02:15{offset}", "walras edit") == slot
+        assert slot_named(autumn, str(slot), "walras edit") == slot
+    with pytest.raises(InputError, match=r"2016-03-27T01:15\+01:00 or 2016-03-27T03:15\+02:00: .* leave this time out"):
         slot_named(terms[SPRING], "2016-03-27T02:15", "walras edit")
+    after = [slot_named(terms[SPRING], time, "walras edit") for time in ("2016-03-27T03:15", "2016-03-27T01:15Z")]
+    assert after[0] == after[1]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ledger_world import CHAINS, ROOT, SEED, START, anvil, chain_of, funded, rpc
+from ledger_world import CHAINS, ROOT, SEED, START, anvil, chain_of, rpc
 from walras.commands.deploy import deploy_command
 from walras.community import load_community
 from walras.errors import InputError, LedgerError
-from walras.ledger import Chain, EmbeddedChain, Genesis, LedgerKeys, LedgerTerms, Receipt, artifact, read
+from walras.ledger import Chain, EmbeddedChain, LedgerKeys, LedgerTerms, Receipt, artifact, read
 from walras.ledger.abi import CONTRACTS
 from walras.ledger.calls import Contract
 from walras.ledger.credentials import GateList
@@ -107,68 +107,70 @@ def test_one_contract_is_added_later_with_all_it_needs_and_nothing_is_deployed_t
 @pytest.mark.parametrize("after", [False, True])
 def test_an_addition_interrupted_at_any_transaction_goes_on_and_does_nothing_twice(tmp_path: Path, after: bool) -> None:
     names = ("EnergyClaims", "DeviceRegistry")
-    whole = add(EmbeddedChain(Genesis(funded())), tmp_path / "whole.json", *names)
+    with chain_of("embedded") as chain:
+        whole = add(chain, tmp_path / "whole.json", *names)
     steps = len(whole.transactions)
     assert steps == 7  # four contracts and three joins
     for at in range(1, steps + 1):
-        chain = EmbeddedChain(Genesis(funded()))
         manifest = tmp_path / f"{at}-{after}.json"
-        deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
-        with pytest.raises(LedgerError, match="cannot be reached"):
-            add_once(Broken(chain, at, after=after), KEYS, manifest, chosen(names, ADDED), ADDED, timestamp=START)  # type: ignore[arg-type]
-        done = add(chain, manifest, *names)
-        assert done.contracts == whole.contracts
-        assert chain.nonce(KEYS.admin.address) == 4 + steps
+        with chain_of("embedded") as chain:
+            deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
+            broken: Any = Broken(chain, at, after=after)
+            with pytest.raises(LedgerError, match="cannot be reached"):
+                add_once(broken, KEYS, manifest, chosen(names, ADDED), ADDED, timestamp=START)
+            done = add(chain, manifest, *names)
+            assert done.contracts == whole.contracts
+            assert chain.nonce(KEYS.admin.address) == 4 + steps
 
 
 def test_other_terms_for_what_stands_are_refused_and_nothing_new_is_signed(tmp_path: Path) -> None:
-    chain = EmbeddedChain(Genesis(funded()))
     manifest = tmp_path / "ledger.json"
-    add(chain, manifest, "BatchSettlement", "DidRegistry")
-    written = manifest.read_bytes()
-    for other in (replace(ADDED, fraud_window_s=60), replace(ADDED, recovery_delay_s=1)):
-        with pytest.raises(LedgerError, match="other arguments"):
-            add(chain, manifest, "PaymentChannels", terms=other)
+    with chain_of("embedded") as chain:
+        add(chain, manifest, "BatchSettlement", "DidRegistry")
+        written = manifest.read_bytes()
+        for other in (replace(ADDED, fraud_window_s=60), replace(ADDED, recovery_delay_s=1)):
+            with pytest.raises(LedgerError, match="other arguments"):
+                add(chain, manifest, "PaymentChannels", terms=other)
     assert manifest.read_bytes() == written
 
 
 def test_a_contract_that_is_not_what_the_manifest_says_is_found(tmp_path: Path) -> None:
-    chain = EmbeddedChain(Genesis(funded()))
     manifest = tmp_path / "ledger.json"
-    add(chain, manifest, "PaymentChannels", "RightsMarket")
-    content = json.loads(manifest.read_text())
-    row = content["additions"][0]["contracts"][0]
-    row["address"] = KEYS.member(0).address
-    manifest.write_text(json.dumps(content))
-    with pytest.raises(LedgerError, match=f"no contract at {row['address']}"):
-        add(chain, manifest)
+    with chain_of("embedded") as chain:
+        add(chain, manifest, "PaymentChannels", "RightsMarket")
+        content = json.loads(manifest.read_text())
+        row = content["additions"][0]["contracts"][0]
+        row["address"] = KEYS.member(0).address
+        manifest.write_text(json.dumps(content))
+        with pytest.raises(LedgerError, match=f"no contract at {row['address']}"):
+            add(chain, manifest)
+
+
+def carried(chain: Chain, names: dict[str, str], proposal: Proposal, now: int) -> None:
+    """The council of members 0 to 2 has it done: proposed by two of them, executed when its time has come."""
+    council, timelock = (Contract(name, chain.chain_id, names[name.lower()]) for name in ("Council", "Timelock"))
+    propose(chain, council, timelock, [KEYS.member(0), KEYS.member(1)], proposal, KEYS.operator, timestamp=now)
+    execute(chain, timelock, proposal, KEYS.operator, timestamp=now + 100)
 
 
 def test_once_the_council_governs_a_join_is_left_to_it_and_then_holds(tmp_path: Path) -> None:
-    seats = [KEYS.member(i) for i in range(3)]
-    governed = replace(TERMS, council=tuple(key.address for key in seats), council_threshold=2, timelock_s=60)
-    chain = EmbeddedChain(Genesis(funded()))
+    governed = replace(TERMS, council=tuple(KEYS.member(i).address for i in range(3)), council_threshold=2, timelock_s=60)
     manifest = tmp_path / "ledger.json"
-    add(chain, manifest, "EnergyClaims", ledger=governed)
-    a = contracts_of(manifest)
-    council, timelock = (Contract(n, chain.chain_id, a[n.lower()]) for n in ("Council", "Timelock"))
-
-    def carried(proposal: Proposal, now: int) -> None:
-        propose(chain, council, timelock, seats[:2], proposal, KEYS.operator, timestamp=now)
-        execute(chain, timelock, proposal, KEYS.operator, timestamp=now + 100)
-
-    take = Proposal(a["Issuance"], artifact("Issuance").call("acceptOwnership"))
-    for number, proposal in enumerate((accept_admin(a["registry"]), take)):
-        carried(proposal, START + 1_000 * (number + 1))
-    done = add(chain, manifest, "EnergyCertificates", "OracleBond", ledger=governed)
-    assert [label for label, _ in done.for_council] == [
-        "Registry.setOracleBond for OracleBond",
-        "Issuance.appoint for EnergyCertificates",
-    ]
-    assert set(done.waiting) == {label for label, _ in done.for_council}
-    for number, (_, proposal) in enumerate(done.for_council):
-        carried(proposal, START + 10_000 * (number + 1))
-    assert add(chain, manifest, ledger=governed).waiting == ()
+    with chain_of("embedded") as chain:
+        add(chain, manifest, "EnergyClaims", ledger=governed)
+        a = contracts_of(manifest)
+        take = Proposal(a["Issuance"], artifact("Issuance").call("acceptOwnership"))
+        for number, proposal in enumerate((accept_admin(a["registry"]), take)):
+            carried(chain, a, proposal, START + 1_000 * (number + 1))
+        done = add(chain, manifest, "EnergyCertificates", "OracleBond", ledger=governed)
+        assert [label for label, _ in done.for_council] == [
+            "Registry.setOracleBond for OracleBond",
+            "Issuance.appoint for EnergyCertificates",
+        ]
+        assert set(done.waiting) == {label for label, _ in done.for_council}
+        for number, (_, proposal) in enumerate(done.for_council):
+            carried(chain, a, proposal, START + 10_000 * (number + 1))
+        assert add(chain, manifest, ledger=governed).waiting == ()
 
 
 def test_names_that_are_not_on_the_shelf_are_all_refused_at_once() -> None:

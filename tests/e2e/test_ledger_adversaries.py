@@ -242,7 +242,7 @@ def test_dust_paid_into_anothers_account_in_every_batch_blocks_neither_proof_nor
         gas = []
         for _ in range(12):  # a checkpoint for the victim in every era
             batches.must(batches.operator, "deposit", 1, 1)
-            batches.must(batches.keys.member(1), "requestWithdrawal", UNIT)
+            batches.must_ask(1, UNIT)
             batches.post_honest([{}])
             gas.append(batches.must(batches.operator, "deposit", 1, 1).gas_used)
         assert gas[-1] < gas[1] + 30_000  # grows with the logarithm of the history, not with it

@@ -105,15 +105,15 @@ def test_the_same_bytes_sent_again_change_nothing(chain: Chain) -> None:
 
 def test_a_deployment_broken_off_anywhere_is_carried_on_to_the_same_ledger() -> None:
     plan = plan_deployment(KEYS, terms(), 31_337)
-    whole = EmbeddedChain(Genesis(funded()))
-    done = carry_out(whole, plan, timestamp=START)
-    for broken_after in range(len(plan.transactions)):
-        chain = EmbeddedChain(Genesis(funded()))
-        for step in plan.transactions[:broken_after]:
-            chain.send(step.raw, timestamp=START)
-        again = carry_out(chain, plan, timestamp=START)
-        assert again.addresses == done.addresses
-        assert chain.head().state_root == whole.head().state_root
+    with chain_of("embedded") as whole:
+        done = carry_out(whole, plan, timestamp=START)
+        for broken_after in range(len(plan.transactions)):
+            with chain_of("embedded") as chain:
+                for step in plan.transactions[:broken_after]:
+                    chain.send(step.raw, timestamp=START)
+                again = carry_out(chain, plan, timestamp=START)
+                assert again.addresses == done.addresses
+                assert chain.head().state_root == whole.head().state_root
 
 
 def test_a_rehearsal_tells_gas_or_refusal_and_keeps_nothing(chain: Chain) -> None:

@@ -81,32 +81,32 @@ def test_a_deployment_interrupted_everywhere_ends_as_one_ledger(kind: str, tmp_p
 
 def test_a_manifest_of_other_terms_or_another_chain_is_refused(tmp_path: Path) -> None:
     manifest = tmp_path / "ledger.json"
-    chain = EmbeddedChain(Genesis(funded()))
-    deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
-    with pytest.raises(LedgerError, match=r"other terms(.|\n)*another manifest file"):
-        deploy_once(chain, KEYS, replace(TERMS, withdrawal_delay_s=1), manifest, timestamp=START)
-    with pytest.raises(LedgerError, match="is of chain 31337, the node is of chain 5"):
-        deploy_once(EmbeddedChain(Genesis(funded(), chain_id=5)), KEYS, TERMS, manifest, timestamp=START)
-    manifest.write_text("{}")
-    with pytest.raises(InputError, match="walras ledger manifest 1"):
+    with chain_of("embedded") as chain:
         deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
+        with pytest.raises(LedgerError, match=r"other terms(.|\n)*another manifest file"):
+            deploy_once(chain, KEYS, replace(TERMS, withdrawal_delay_s=1), manifest, timestamp=START)
+        with chain_of("embedded", chain_id=5) as other, pytest.raises(LedgerError, match="of chain 31337, the node is of chain 5"):
+            deploy_once(other, KEYS, TERMS, manifest, timestamp=START)
+        manifest.write_text("{}")
+        with pytest.raises(InputError, match="walras ledger manifest 1"):
+            deploy_once(chain, KEYS, TERMS, manifest, timestamp=START)
 
 
 def test_what_stands_at_the_addresses_is_checked(tmp_path: Path) -> None:
-    chain = EmbeddedChain(Genesis(funded()))
-    done = deploy_once(chain, KEYS, TERMS, tmp_path / "ledger.json", timestamp=START)
-    check_ledger(chain, done.addresses, TERMS)
-    with pytest.raises(LedgerError, match="oracles is 4, expected 1"):
-        check_ledger(chain, done.addresses, replace(TERMS, oracles=TERMS.oracles[:1], threshold=1))
-    with pytest.raises(LedgerError, match="no contract at"):
-        check_ledger(chain, replace(done.addresses, registry=KEYS.admin.address), TERMS)
+    with chain_of("embedded") as chain:
+        done = deploy_once(chain, KEYS, TERMS, tmp_path / "ledger.json", timestamp=START)
+        check_ledger(chain, done.addresses, TERMS)
+        with pytest.raises(LedgerError, match="oracles is 4, expected 1"):
+            check_ledger(chain, done.addresses, replace(TERMS, oracles=TERMS.oracles[:1], threshold=1))
+        with pytest.raises(LedgerError, match="no contract at"):
+            check_ledger(chain, replace(done.addresses, registry=KEYS.admin.address), TERMS)
 
 
 def test_a_real_currency_is_taken_as_it_is_and_nothing_is_minted(tmp_path: Path) -> None:
-    chain = EmbeddedChain(Genesis(funded()))
-    first = deploy_once(chain, KEYS, TERMS, tmp_path / "first.json", timestamp=START)
-    terms = replace(TERMS, currency=first.addresses.currency, deposits_nano=(0, 0, 0))
-    second = deploy_once(chain, KEYS, terms, tmp_path / "second.json", timestamp=START)
+    with chain_of("embedded") as chain:
+        first = deploy_once(chain, KEYS, TERMS, tmp_path / "first.json", timestamp=START)
+        terms = replace(TERMS, currency=first.addresses.currency, deposits_nano=(0, 0, 0))
+        second = deploy_once(chain, KEYS, terms, tmp_path / "second.json", timestamp=START)
     assert second.addresses.currency == first.addresses.currency
     assert second.addresses.settlement != first.addresses.settlement
     with pytest.raises(InputError, match="cannot be minted"):

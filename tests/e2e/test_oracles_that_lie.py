@@ -102,7 +102,7 @@ def run_with(folder: Path, lies: dict[int, str], *, oracles: int, patience_s: fl
     own = ("--listen", f"127.0.0.1:{ports[0]}", "--clock", str(clock), "--store", str(folder / "gateway.sqlite"))
     nodes.append(process("", "gateway", str(file), "--oracles", where, *own))
     over = ("--gateway", f"127.0.0.1:{ports[0]}", "--oracles", where, "--clock", str(clock))
-    stop = ("--until", "2016-06-21T03:00+02:00")
+    stop = ("--until", "2016-06-21T03:00")
     run = process("", "run", str(patience_s), str(file), "--out", str(out), *over, *stop)
     try:
         shown, said = run.communicate(timeout=400)

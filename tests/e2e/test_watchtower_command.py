@@ -15,11 +15,16 @@ import pytest
 from e2e.runs import rechain
 from e2e.test_run_in_batches import batched, in_batches
 from ledger_world import SEED, anvil, rpc
+from walras.commands.watchtower import Tower, Watched
 from walras.community import load_community
+from walras.errors import LedgerError
 from walras.exchange.batching import MadeBatch
 from walras.exchange.journal import read_public_record
+from walras.exchange.statement import opened_terms
+from walras.exchange.watch_batch_words import contradicting_words, words_in_record, words_on_chain
 from walras.exchange.watch_batches import PROVED, RIGHT, UNPROVABLE, BatchWatch
-from walras.ledger import EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys, SigningKey, attestation_digest, join_signatures
+from walras.ledger import EmbeddedChain, Genesis, JsonRpcChain, LedgerKeys, SigningKey, attestation_digest
+from walras.ledger.batch_words import BatchWord
 from walras.ledger.batches import state_tree
 from walras.ledger.calls import Contract, create
 from walras.ledger.channels import ChannelBalance, advance, sign_balance
@@ -121,7 +126,9 @@ def test_a_cheating_operator_is_caught_by_a_process_that_has_public_data_only(ch
     assert again.count("right") == 2
 
 
-def test_a_stale_close_and_an_oracle_with_two_roots_are_answered_by_the_same_process(cheated: Cheated, tmp_path: Path) -> None:
+def test_a_stale_close_and_oracles_with_two_roots_or_batches_are_answered_by_the_same_process(
+    cheated: Cheated, tmp_path: Path
+) -> None:
     chain, keys = cheated.chain, cheated.keys
     deployed = next(e.public for e in read_public_record(cheated.run / PUBLIC) if e.kind == "ledger_deployed")
     first, second = keys.member(0), keys.member(1)
@@ -134,18 +141,21 @@ def test_a_stale_close_and_an_oracle_with_two_roots_are_answered_by_the_same_pro
     meters = create(chain, keys.admin, "MeterRegister", keys.admin.address, timestamp=0)
     terms = (deployed["settlement"], meters.address, keys.admin.address, 1_000, 60, 1_000)
     bond = create(chain, keys.admin, "OracleBond", *terms, timestamp=0)
-    token.act(chain, keys.operator, "mint", keys.operator.address, 1_000, timestamp=0)
-    token.act(chain, keys.operator, "approve", bond.address, 1_000, timestamp=0)
-    bond.act(chain, keys.operator, "bond", keys.oracle(0).address, 1_000, timestamp=0)
+    token.act(chain, keys.operator, "mint", keys.operator.address, 2_000, timestamp=0)
+    token.act(chain, keys.operator, "approve", bond.address, 2_000, timestamp=0)
+    for oracle in (0, 1):
+        bond.act(chain, keys.operator, "bond", keys.oracle(oracle).address, 1_000, timestamp=0)
     Contract("Registry", chain.chain_id, deployed["registry"]).act(chain, keys.admin, "setOracleBond", bond.address, timestamp=0)
     assert bonded(chain, bond, keys.oracle(0).address)
-    other = two_faced(cheated.run, tmp_path / "other.jsonl", keys.oracle(0), deployed)
+    other = two_faced(cheated.run, tmp_path / "other.jsonl", (keys.oracle(0), keys.oracle(1)), deployed)
     options = ("--channels", channels.address, "--balances", str(tmp_path / "balances.jsonl"), "--bond", bond.address)
     said = look(cheated, tmp_path, *options, "--copies", str(other))
     assert "a stale close at 0 answered with 3" in said
     assert f"oracle {keys.oracle(0).address}: signed two roots for slot" in said
+    assert f"oracle {keys.oracle(1).address}: signed two batches over slot" in said
+    assert "2 oracles contradict themselves" in said
     assert channels.view(chain, "channelOf", 1)[3] == 3
-    assert bond.view(chain, "bondOf", keys.oracle(0).address)[2]
+    assert [bond.view(chain, "bondOf", keys.oracle(oracle).address)[2] for oracle in (0, 1, 2)] == [True, True, False]
     assert "answered" not in look(cheated, tmp_path, *options, "--copies", str(other))
 
 
@@ -164,22 +174,46 @@ def open_and_close_stale(
     return signed
 
 
-def two_faced(run: Path, to: Path, oracle: SigningKey, deployed: Any) -> Path:
-    """Another record, shown to somebody else, in which the oracle attests another root for the tenth slot."""
+def two_faced(run: Path, to: Path, oracles: tuple[SigningKey, SigningKey], deployed: Any) -> Path:
+    """Another record, shown to somebody else, in which one oracle attests another root for the tenth slot and another one other
+    facts of the second batch."""
     lines = (run / PUBLIC).read_bytes().splitlines()
-    rows = [row for row, line in enumerate(lines) if json.loads(line)["kind"] == "attested"]
-    record = json.loads(lines[rows[9]])
-    root = bytes(range(32))
-    digest = attestation_digest(deployed["chain_id"], deployed["settlement"], record["slot"], root)
-    record["public"]["root"] = root.hex()
-    record["public"]["signatures"] = join_signatures([(oracle.address, oracle.sign_digest(digest))]).hex()
-    lines[rows[9]] = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+    root, chain_id = bytes(range(32)), deployed["chain_id"]
+    row, record = nth(lines, "attested", 9)
+    digest = attestation_digest(chain_id, deployed["settlement"], record["slot"], root)
+    record["public"] |= {"root": root.hex(), "signatures": oracles[0].sign_digest(digest).hex()}
+    lines[row] = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+    row, record = nth(lines, "batch_posted", 1)
+    first, last = record["public"]["first"], record["public"]["last"]
+    digest = BatchWord(first, last - first + 1, root).digest(chain_id, deployed["batches"])
+    record["public"] |= {"facts_root": root.hex(), "signatures": oracles[1].sign_digest(digest).hex()}
+    lines[row] = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
     data, head = rechain(lines)
     folder = to.parent / "copy"
     folder.mkdir()
     (folder / PUBLIC).write_bytes(data)
     (folder / "HEAD").write_text(head + "\n")
     return folder / PUBLIC
+
+
+def nth(lines: list[bytes], kind: str, n: int) -> tuple[int, Any]:
+    """Row and content of the n-th line of this kind."""
+    row = [row for row, line in enumerate(lines) if json.loads(line)["kind"] == kind][n]
+    return row, json.loads(lines[row])
+
+
+def test_a_copy_of_another_ledgers_record_is_refused_before_it_is_believed(cheated: Cheated, tmp_path: Path) -> None:
+    lines = (cheated.run / PUBLIC).read_bytes().splitlines()
+    row, record = nth(lines, "ledger_deployed", 0)
+    record["public"]["batches"] = record["public"]["settlement"]
+    lines[row] = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+    data, head = rechain(lines)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / PUBLIC).write_bytes(data)
+    (tmp_path / "copy" / "HEAD").write_text(head + "\n")
+    tower = Tower(cheated.run, cheated.chain, STRANGER, Watched(copies=(tmp_path / "copy" / PUBLIC,)))
+    with pytest.raises(LedgerError, match="it is of another ledger"):
+        tower.look()
 
 
 def replayed(run: Path) -> tuple[list[Any], EmbeddedChain]:
@@ -200,6 +234,10 @@ def test_on_the_embedded_chain_honest_batches_are_right_and_a_missing_record_is_
     record, chain = replayed(in_batches(publish))
     watch = BatchWatch(record, chain, STRANGER)
     assert [f.outcome for f in watch.look(0)] == [RIGHT] * 5
+    told, posted = words_in_record(record), words_on_chain(chain, watch.contract.address)
+    assert told == posted
+    assert {one.oracle for one in told} <= set(opened_terms(record)[0].oracles)
+    assert contradicting_words(told + posted) == []
     settled = [row for row, e in enumerate(record) if e.kind == "settled"]
     short = BatchWatch(record[: settled[49] + 1], chain, STRANGER)
     outcomes = [f.outcome for f in short.look(0)]

@@ -105,7 +105,7 @@ VALUES = {
         ("h", "h:-1", "h:99999", "h:x"),
     ),
     "run --oracles": ("run {c} --out {here}/new --gateway h:1 --oracles {bad} --clock {here}/clock", ("h", "h:99999")),
-    "run --until": ("run {c} --out {here}/new --until {bad}", ("x", "2016-06-21", "2016-06-21T12:00")),
+    "run --until": ("run {c} --out {here}/new --until {bad}", ("x", "2016-06-21", "2016-03-27T02:30", "2016-10-30T02:30")),
     "run --balance": (
         "run {c} --out {here}/new --gateway h:1 --oracles h:2 --clock {here}/clock --balance {bad}",
         ("h", "h:99999"),

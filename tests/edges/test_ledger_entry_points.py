@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, str]] = {
     "BatchSettlement": {
         "guarded": "addBond deposit depositMany exit proveOverdraft proveWrongPosition proveWrongStep withdraw withdrawBond",
         "role": "pause post postRoots unpause requestWithdrawal",
-        "proof": "halt",
+        "proof": "dropUnfounded halt",
     },
     "Council": {"role": "setSeats", "proof": "act"},
     "DeliveryLots": {
@@ -63,7 +63,7 @@ KINDS: dict[str, dict[str, str]] = {
     "ListGate": {"role": "set"},
     "MeterRegister": {"role": "admit", "proof": "register", "standard": OWNABLE},
     "OracleBond": {
-        "guarded": "bond payTreasury slash slashCorrection slashForged slashMeterTwice slashWrongSlot withdrawStake",
+        "guarded": "bond payTreasury slash slashBatch slashCorrection slashForged slashMeterTwice slashWrongSlot withdrawStake",
         "proof": "requestLeave",
     },
     "PaymentChannels": {

@@ -228,7 +228,7 @@ def proof_of(pays: int, attested: int, *, lie: bool = False) -> Callable[[Siege]
 
 def batch_withdrawal(siege: Siege) -> Exit:
     contract = batches_of(siege)
-    siege.as_token(contract, "requestWithdrawal", UNITS * NANO_PER_UNIT)
+    siege.as_token(contract, "requestWithdrawal", UNITS * NANO_PER_UNIT, 0, [])
     assert posted(siege, contract, 0, 0) == ("", ())
     wait(siege, DELAY_S)
     in_the_state = list(state_tree([0, 0]).proof(ACCOUNT).siblings)
@@ -287,7 +287,7 @@ EXITS: dict[str, Callable[[Siege], Exit]] = {
     "FlexibilityBond.collect": flexibility_credit,
 }
 SAME_PAYMENT = {f"OracleBond.{name}": "OracleBond.slash" for name in (
-    "slashCorrection", "slashForged", "slashMeterTwice", "slashWrongSlot"
+    "slashBatch", "slashCorrection", "slashForged", "slashMeterTwice", "slashWrongSlot"
 )}  # fmt: skip
 """They end in the very function in which `slash` ends."""
 NO_PAYMENT = {
@@ -413,7 +413,8 @@ def test_below_a_token_unit_nothing_leaves_and_nothing_is_lost(field: Siege) -> 
     siege = field
     settlement, batches = settled_on(siege), batches_of(siege)
     for contract, arguments in ((settlement, ()), (batches, (0, 0, list(state_tree([0, 0]).proof(ACCOUNT).siblings)))):
-        siege.as_token(contract, "requestWithdrawal", NANO_PER_UNIT - 1)
+        proof = (0, []) if contract is batches else ()
+        siege.as_token(contract, "requestWithdrawal", NANO_PER_UNIT - 1, *proof)
         if contract is batches:
             assert posted(siege, batches, 0, 0) == ("", ())
         wait(siege, DELAY_S)

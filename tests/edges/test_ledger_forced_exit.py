@@ -66,8 +66,7 @@ def test_an_operator_who_disappears_keeps_nothing_of_anybodys(batches: Batches) 
         assert leave(batches, account) == (PAID_IN * UNIT - wh * PRICE) // UNIT
         with pytest.raises(LedgerError, match=rf"AlreadyExited\(account={account}\)"):
             leave(batches, account)
-        again = batches.send(batches.keys.member(account), "requestWithdrawal", 1)
-        assert refusal(again) == f"AlreadyExited(account={account})"
+        assert refusal(batches.ask(account, 1)) == f"AlreadyExited(account={account})"
     batch, _, _, _ = batches.honest([{1: 1, 2: -1}])
     assert refusal(batches.post(batch)) == "EnforcedPause()"
     batches.must(batches.operator, "unpause")
@@ -83,7 +82,7 @@ def test_an_operator_who_posts_wrong_batches_for_ever_keeps_nobody_waiting(embed
     after the time-out since the last batch that stands everybody leaves."""
     embedded.post_honest([{1: 500, 2: -500}])
     since = embedded.world.now
-    embedded.must(embedded.keys.member(1), "requestWithdrawal", PAID_IN * UNIT // 2)
+    embedded.must_ask(1, PAID_IN * UNIT // 2)
     for _ in range(3):
         embedded.world.now += TIMEOUT_S // 4
         batch, _, facts, tree = embedded.honest([{1: 1, 2: -1}])
@@ -134,8 +133,7 @@ def test_a_halt_waits_to_the_second(embedded: Batches) -> None:
 def test_money_asked_back_is_paid_against_the_first_final_batch_that_may_have_used_it(batches: Batches) -> None:
     batches.post_honest([{1: 100, 2: -100}])
     first = list(batches.words)
-    member = batches.keys.member(1)
-    batches.must(member, "requestWithdrawal", PAID_IN * UNIT)  # all of it, though some is spent
+    batches.must_ask(1, PAID_IN * UNIT - 100 * PRICE)  # all of it that is not spent yet
     with pytest.raises(LedgerError, match=r"NotFinal\(index=0"):
         fetch(batches, 1, 0, first)
     batches.world.now += WINDOW_S
@@ -154,7 +152,7 @@ def test_money_asked_back_is_paid_against_the_first_final_batch_that_may_have_us
 def test_what_was_earned_can_be_taken_out_like_what_was_paid_in(embedded: Batches) -> None:
     embedded.post_honest([{1: 400, 2: -400}])
     earned = 400 * PRICE
-    embedded.must(embedded.keys.member(2), "requestWithdrawal", PAID_IN * UNIT + earned + 10**15)  # more than there is
+    embedded.must_ask(2, PAID_IN * UNIT + earned)
     embedded.post_honest([{}])
     embedded.world.now += WINDOW_S
     assert fetch(embedded, 2, 1, embedded.words) == PAID_IN + earned // UNIT
@@ -163,8 +161,7 @@ def test_what_was_earned_can_be_taken_out_like_what_was_paid_in(embedded: Batche
 
 def test_a_withdrawal_in_mid_slot_stops_neither_the_slot_nor_the_next_trade_it_can_still_pay(embedded: Batches) -> None:
     """Asked back while a batch is under way: that batch stands, the one after may not spend the money."""
-    member = embedded.keys.member(1)
-    embedded.must(member, "requestWithdrawal", PAID_IN * UNIT)
+    embedded.must_ask(1, PAID_IN * UNIT)
     under_way, words, facts, tree = embedded.honest([{1: 1_000, 2: -1_000}])
     assert embedded.post(under_way).refusal is None
     by_key = {(fact.slot, fact.account): fact for fact in facts}
@@ -183,11 +180,16 @@ def test_a_deposit_counts_from_the_batch_after_it_and_a_cancelled_request_too(em
     embedded.must(embedded.operator, "deposit", 1, 7)
     assert embedded.view("collateralAt", 1, 0) == PAID_IN * UNIT
     assert embedded.view("collateralAt", 1, 1) == (PAID_IN + 7) * UNIT
-    embedded.must(embedded.keys.member(1), "requestWithdrawal", 5_000)
+    embedded.must_ask(1, 5_000)
     assert embedded.view("collateralAt", 1, 1) == (PAID_IN + 7) * UNIT
     assert embedded.view("collateralAt", 1, 2) == (PAID_IN + 2) * UNIT
-    embedded.must(embedded.keys.member(1), "requestWithdrawal", 0)
+    embedded.must(embedded.keys.member(1), "requestWithdrawal", 0, 0, [])  # with no proof of anything
     assert embedded.view("collateralAt", 1, 2) == (PAID_IN + 7) * UNIT
+    assert embedded.view("collateralAt", 1, 1) == (PAID_IN + 7) * UNIT  # and not twice for the batch that was never without it
+    embedded.must_ask(1, 5_000)
+    embedded.post_honest([{}])
+    embedded.must(embedded.keys.member(1), "requestWithdrawal", 0, 0, [])  # for the batch under way, which was without it
+    assert embedded.view("collateralAt", 1, 2) == embedded.view("collateralAt", 1, 3) == (PAID_IN + 7) * UNIT
 
 
 def test_dust_and_bad_amounts_are_refused_by_name(embedded: Batches) -> None:
@@ -197,9 +199,9 @@ def test_dust_and_bad_amounts_are_refused_by_name(embedded: Batches) -> None:
     assert refusal(embedded.send(member, "deposit", 1, 2**120)).startswith("DepositTooLarge(")
     assert refusal(embedded.send(member, "deposit", 1, 2**250)) == "Panic(code=17)"
     assert refusal(embedded.send(member, "deposit", 1, 1)).startswith("ERC20InsufficientAllowance(")
-    assert refusal(embedded.send(member, "requestWithdrawal", 2**120 + 1)).startswith("AmountTooLarge(")
-    assert refusal(embedded.send(stranger(), "requestWithdrawal", 1)).startswith("NotMember(")
-    embedded.must(member, "requestWithdrawal", UNIT - 1)
+    assert refusal(embedded.ask(1, 2**120 + 1)).startswith("AmountTooLarge(")
+    assert refusal(embedded.send(stranger(), "requestWithdrawal", 1, 0, [])).startswith("NotMember(")
+    embedded.must_ask(1, UNIT - 1)
     embedded.post_honest([{}])
     embedded.world.now += WINDOW_S
     with pytest.raises(LedgerError, match=r"NothingToWithdraw\(account=1\)"):

@@ -63,7 +63,7 @@ def _case(case: str, seed: int) -> tuple[FeederSlot, Orders, int | None]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_welfare_and_prices_are_those_of_ipopt(case: str) -> None:
-    pytest.importorskip("casadi", reason="casadi is not installed (extra: oracles)")
+    pytest.importorskip("casadi", reason="casadi is not installed: pip install casadi")
     bound = compared = 0
     for seed in range(1, 6):
         slot, book, kind = _case(case, seed)
@@ -83,7 +83,7 @@ def test_welfare_and_prices_are_those_of_ipopt(case: str) -> None:
 @pytest.mark.parametrize("case", ["nothing", "line"])
 def test_prices_are_those_of_pandapower_where_it_converges(case: str) -> None:
     """With the voltage binding its prices stay 0.02-0.2 ct/kWh away at these tolerances (and come nearer as they tighten)."""
-    pandapower = pytest.importorskip("pandapower", reason="pandapower is not installed (extra: oracles)")
+    pandapower = pytest.importorskip("pandapower", reason="pandapower is not installed: pip install pandapower")
     converged = equal = 0
     for seed in range(1, 5):
         slot, book, _ = _case(case, seed)

@@ -177,7 +177,7 @@ def test_random_trees_have_the_welfare_and_the_prices_of_ipopt(kind: int) -> Non
     """Where it converges (18 of 20 at least). Where a step of the book ends just there prices are not unique, and IPOPT lies
     somewhere between: at most one in five.
     """
-    pytest.importorskip("casadi", reason="casadi is not installed (extra: oracles)")
+    pytest.importorskip("casadi", reason="casadi is not installed: pip install casadi")
     converged = equal = 0
     for seed in range(20):
         slot, book = _binding(kind, seed)

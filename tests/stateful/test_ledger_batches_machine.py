@@ -17,7 +17,7 @@ from ledger_machines import hunting, machine_chain, machine_settings, prepared, 
 from ledger_planted import planted
 from ledger_world import START, World, funded, row, stranger
 from walras.ledger import Genesis, Receipt, join_signatures
-from walras.ledger.batches import Batch, data_digest, find_fraud, post_roots_arguments, steps_tree
+from walras.ledger.batches import Batch, account_proof, data_digest, find_fraud, post_roots_arguments, steps_tree
 from walras.ledger.steps import Fact, facts_tree, position_of, redo, running_energy, running_payment, running_word, state_tree
 
 MEMBERS = 3
@@ -46,11 +46,24 @@ class Money:
     taken_out: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
     leaving: int = 0
     needed: int = 0
+    founded: tuple[int, int] = (0, 0)
     exited: bool = False
 
     def backing(self, era: int) -> int:
-        known = [[value for first, value in history if first <= era][-1] for history in (self.paid_in, self.taken_out)]
-        return known[0] - known[1]
+        return at(self.paid_in, era) - at(self.taken_out, era)
+
+    def ask(self, asked: int, era: int, founded: tuple[int, int]) -> None:
+        """Instead of what was asked before; `founded` on so many batches, the last of them of that era."""
+        self.release(self.leaving, era)
+        self.taken_out.append((era + 1, self.taken_out[-1][1] + asked))
+        self.leaving, self.needed, self.founded = asked, era, founded
+
+    def release(self, nano: int, era: int) -> None:
+        """So much is not asked for any more, and backs trades again at once."""
+        if self.needed == era:
+            self.taken_out.append((era + 1, self.taken_out[-1][1] - nano))
+        else:
+            self.paid_in.append((era, self.paid_in[-1][1] + nano))
 
     @property
     def now(self) -> int:
@@ -59,6 +72,11 @@ class Money:
     @property
     def whole(self) -> int:
         return self.now + self.leaving
+
+
+def at(history: list[tuple[int, int]], era: int) -> int:
+    """The sum that counted in `era`."""
+    return [value for first, value in history if first <= era][-1]
 
 
 def moved(word: int, payment: int, energy: int) -> int:
@@ -143,14 +161,61 @@ class BatchMachine(RuleBasedStateMachine):
             money = self.money[payee]
             money.paid_in.append((self.era, money.paid_in[-1][1] + units * UNIT))
 
-    @rule(account=accounts, asked=st.one_of(st.sampled_from([0, 999, 1_000, 10**12]), st.integers(0, 3_000 * UNIT)))
-    def request(self, account: int, asked: int) -> None:
+    @rule(
+        account=accounts,
+        asked=st.one_of(st.sampled_from([0, 999, 1_000, 10**12]), st.integers(0, 3_000 * UNIT)),
+        beyond=st.sampled_from([None, None, 0, 1]),
+        shown=st.sampled_from(["the last", "the last", "the one before", "nothing"]),
+    )
+    def request(self, account: int, asked: int, beyond: int | None, shown: str) -> None:
+        """Any amount, or what is the member's own, or a nano more; with the proof, an older one, or none."""
+        if beyond is not None:
+            asked = max(0, self.own(account) + beyond)
+        self.ask(
+            account, asked, {"the last": self.state(), "nothing": []}.get(shown, self.batches[-1].before if self.batches else [])
+        )
+
+    def own(self, account: int) -> int:
+        """Nano, by the last batch that stands."""
+        return self.money[account].whole - (running_payment(self.state()[account]) if self.batches else 0)
+
+    def ask(self, account: int, asked: int, shown: list[int]) -> None:
         money = self.money[account]
-        receipt = self.b.send(self.keys.member(account), "requestWithdrawal", asked)
-        assert receipt.status == int(not money.exited), receipt.refusal
-        if not money.exited:
-            money.taken_out.append((self.era + 1, money.taken_out[-1][1] - money.leaving + asked))
-            money.leaving, money.needed = asked, self.era
+        receipt = self.b.send(self.keys.member(account), "requestWithdrawal", asked, *account_proof(shown, account))
+        proved = not self.batches or state_tree(shown).root == state_tree(self.state()).root
+        accepted = not money.exited and (asked == 0 or (proved and asked <= self.own(account)))
+        assert receipt.status == int(accepted), receipt.refusal
+        if accepted:
+            money.ask(asked, self.era, (len(self.batches), self.batches[-1].era) if self.batches else (0, 0))
+
+    @rule(account=accounts)
+    def drop(self, account: int) -> None:
+        """Anybody drops what a batch bounded that was taken back, and nothing else."""
+        money = self.money[account]
+        count, era = money.founded
+        stands = count == 0 or (count <= len(self.batches) and self.batches[count - 1].era == era)
+        receipt = self.b.send(stranger(), "dropUnfounded", account)
+        assert receipt.status == int(money.leaving > 0 and not stands), receipt.refusal
+        if receipt.status:
+            money.release(money.leaving, self.era)
+            money.leaving = 0
+
+    @rule(account=accounts, asked=st.integers(1, 10**12), posts=st.booleans())
+    def ask_by_a_wrong_batch(self, account: int, asked: int, posts: bool) -> None:
+        """In league with an operator, who credits the member with anything and is convicted for it."""
+        self.b.slot, self.b.words, known = self.next_slot(), self.state(), len(self.batches)
+        honest, _, facts, _ = self.b.honest([{}])
+        state = [*self.state(), *[0] * (MEMBERS - len(self.state()))]
+        state[account] = moved(state[account], -asked, 0)
+        batch = replace(honest, slots=((state_tree(state).root, row(account, -asked, 0)),))
+        self.send(batch, facts, state, right=False, watched=False)
+        if len(self.batches) > known:
+            self.ask(account, asked, state)
+            self.drop(account)
+            self.watch()
+            if posts:
+                self.post_what_members_can_pay([(account, (account + 1) % MEMBERS, 1)])
+            self.drop(account)
 
     @rule(flows=st.lists(st.tuples(accounts, accounts, st.integers(0, 20)), min_size=1, max_size=3))
     def post_what_members_can_pay(self, flows: list[tuple[int, int, int]]) -> None:
@@ -225,7 +290,7 @@ class BatchMachine(RuleBasedStateMachine):
     def next_slot(self) -> int:
         return self.batches[-1].batch.first_slot + len(self.batches[-1].batch.slots) if self.batches else 0
 
-    def send(self, batch: Batch, facts: list[Fact], after: list[int], *, right: bool) -> None:
+    def send(self, batch: Batch, facts: list[Fact], after: list[int], *, right: bool, watched: bool = True) -> None:
         if self.bond < BOND:
             assert self.b.post(batch).status == 0
             self.add_bond()
@@ -237,9 +302,9 @@ class BatchMachine(RuleBasedStateMachine):
         by_key = {(fact.slot, fact.account): fact for fact in facts}
         self.batches.append(Posted(batch, by_key, self.state(), after, self.era, receipt.timestamp, right))
         self.era, self.last_act = self.era + 1, receipt.timestamp
-        if not right:
+        if not right and watched:
             self.watch()
-        elif self.era % 3 == 0:
+        elif right and self.era % 3 == 0:
             self.watch()  # of an honest batch nothing can be proved
 
     def post_roots(self, batch: Batch) -> Receipt:
@@ -256,9 +321,19 @@ class BatchMachine(RuleBasedStateMachine):
     @rule(account=accounts, also=accounts, asked=st.integers(1, 3_000))
     def ask_for_what_the_batch_under_way_spends(self, account: int, also: int, asked: int) -> None:
         """A member asks its money back and buys with it in the batch under way: no proof takes that batch back."""
-        self.request(account, asked * UNIT)
+        self.ask(account, min(asked * UNIT, max(0, self.own(account))), self.state())
         known = len(self.batches)
         self.post_what_members_can_pay([(account, also, 20)])
+        if len(self.batches) > known:
+            self.accuse_of_overdraft(len(self.batches) - 1, account)
+
+    @rule(account=accounts, other=accounts)
+    def ask_for_everything_spend_and_be_idle(self, account: int, other: int) -> None:
+        """What it owes is then above its collateral, but it pays no more: no proof takes a batch back in which it does not."""
+        self.ask(account, max(0, self.own(account)), self.state())
+        self.post_what_members_can_pay([(account, other, 3)])
+        known = len(self.batches)
+        self.post_what_members_can_pay([(other, account, 1)])
         if len(self.batches) > known:
             self.accuse_of_overdraft(len(self.batches) - 1, account)
 
@@ -287,15 +362,17 @@ class BatchMachine(RuleBasedStateMachine):
     def withdraw(self, account: int, data: st.DataObject, stale: bool) -> None:
         self.take(account, data.draw(st.integers(0, len(self.batches) - 1)), stale=stale)
 
-    @rule(account=accounts, asked=st.integers(1, 3_000), also=accounts)
-    def ask_trade_wait_and_take_twice(self, account: int, asked: int, also: int) -> None:
-        """The whole way of a withdrawal, tried too early, against a batch too old, and once more."""
+    @rule(account=accounts, asked=st.integers(1, 3_000), also=accounts, filled=st.booleans())
+    def ask_trade_wait_and_take_twice(self, account: int, asked: int, also: int, filled: bool) -> None:
+        """The whole way of a withdrawal, too early, against a batch too old, once more; `filled` by another in between."""
         self.post_what_members_can_pay([(also, account, 3)])
-        self.request(account, asked * UNIT)
+        self.ask(account, min(asked * UNIT, max(0, self.own(account))), self.state())
         self.world.now += WINDOW_S
         if self.batches:
             self.take(account, len(self.batches) - 1)
         self.post_what_members_can_pay([(account, also, 3)])
+        if filled:
+            self.deposit(account, 500, [], many=False)
         if self.batches:
             self.take(account, len(self.batches) - 1)
             self.world.now += WINDOW_S
@@ -308,13 +385,13 @@ class BatchMachine(RuleBasedStateMachine):
         word, proof = state[account], list(state_tree(state).proof(account).siblings)
         receipt = self.b.send(self.keys.member(account), "withdraw", index, word, proof)
         known = state_tree(state).root == state_tree(posted.after).root
-        lacking = max(0, running_payment(word) - money.now)
+        lacking = max(0, running_payment(word) - (at(money.paid_in, money.needed) - money.taken_out[-1][1]))
         units = max(0, money.leaving - lacking) // UNIT
         final = receipt.timestamp >= posted.posted_at + WINDOW_S
         accepted = not money.exited and final and posted.era >= money.needed and known and units > 0
         assert receipt.status == int(accepted), receipt.refusal
         if accepted:
-            money.taken_out.append((self.era + 1, money.taken_out[-1][1] - money.leaving + units * UNIT))
+            money.release(money.leaving - units * UNIT, self.era)
             money.leaving = 0
             self.out[account] += units
 
@@ -367,7 +444,33 @@ def test_batches_equal_their_twin() -> None:
 PLANTED = {
     "a balance unchecked": ("SlotSteps", "if (paymentSum != 0) return", "if (paymentSum > 1) return"),
     "an overdraft by a little": ("BatchSettlement", "paymentOf(word) <= collateralAt", "paymentOf(word) <= 200_000 + collateralAt"),
-    "a withdrawal twice": ("BatchEscrow", "        delete leavingOf[account];\n        _setTakenOut", "        _setTakenOut"),
+    "a withdrawal twice": (
+        "BatchEscrow",
+        "        delete leavingOf[account];\n        _release(account, leaving, leaving.amountNano - token",
+        "        _release(account, leaving, leaving.amountNano - token",
+    ),
+    "a nano more than one's own": ("BatchEscrow", "if (int256(amountNano) > ownNano)", "if (int256(amountNano) > ownNano + 1)"),
+    "what was paid asked for again": (
+        "BatchEscrow",
+        "+ int256(uint256(before.amountNano))\n                - _runningPayment(root, members, account, word, proof);",
+        "+ int256(uint256(before.amountNano));",
+    ),
+    "what was asked before forgotten": ("BatchEscrow", "(account) + int256(uint256(before.amountNano))", "(account)"),
+    "an older state asked by": (
+        "BatchEscrow",
+        "        if (!MerkleProof.verifyCalldata(proof, root, SlotSteps.accountLeaf(account, word))) {\n"
+        "            revert NotInState(account, word);\n        }\n",
+        "",
+    ),
+    "asked by a wrong batch for ever": (
+        "BatchSettlement",
+        "(batches <= batchCount && batchOf[batches - 1].era == lastEra);",
+        "batches <= batchCount;",
+    ),
+    "a founded request dropped": ("BatchEscrow", "|| _stands(leaving.batches, leaving.lastEra)) revert", ") revert"),
+    "released a batch late": ("BatchEscrow", "if (leaving.era == era) _setTakenOut", "if (leaving.era <= era) _setTakenOut"),
+    "freed by what came later": ("BatchEscrow", "_paidIn[account].upperLookupRecent(leaving.era)", "_paidIn[account].latest()"),
+    "the idle convicted": ("BatchSettlement", "if (paymentNano <= 0 || ", "if ("),
     "a batch too old": ("BatchEscrow", "if (batchEra < leaving.era) revert", "if (batchEra + 1 < leaving.era) revert"),
     "what is lacking paid out": ("BatchEscrow", "if (lacking > 0) amountNano", "if (lacking > type(int256).max - 1) amountNano"),
     "a request that binds at once": ("BatchEscrow", "_takenOut[account].push(era + 1,", "_takenOut[account].push(era,"),

@@ -6,6 +6,8 @@ on the way out is answerable till the delay is over; no token is lost; and each 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -15,6 +17,7 @@ from ledger_planted import planted
 from ledger_rights import issuing, meter, reading
 from ledger_world import SEED, START, World, funded, stranger
 from walras.ledger import Genesis, LedgerKeys, SigningKey, attestation_digest, correction_digest, next_sender
+from walras.ledger.batch_words import BatchWord, DataRoots
 from walras.ledger.calls import Contract, create
 from walras.ledger.leaf_proofs import meter_key, shown_leaf
 from walras.metering import tree_over
@@ -23,6 +26,19 @@ MEMBERS, ORACLES, STAKE, DELAY, SHARE_BP = 2, 5, 1_001, 600, 1_000
 FUNDS = 100 * STAKE
 oracles = st.integers(0, ORACLES - 1)
 few = st.integers(0, 1)
+BATCHES = ["0x" + byte * 20 for byte in ("77", "78")]
+"""Two contracts of batches; nobody asks them anything."""
+
+
+@st.composite
+def batch_words(draw: st.DrawFn) -> tuple[BatchWord, BatchWord]:
+    """Two words that differ in few things or in none: slots, facts, what is said of the data."""
+    roots = [bytes([root]) * 32 for root in (1, 2)]
+    data = st.sampled_from([None, *(DataRoots(before, roots[0], state) for before in roots for state in roots)])
+    one = BatchWord(draw(st.integers(0, 3)), draw(st.integers(1, 3)), draw(st.sampled_from(roots)), draw(data))
+    part = draw(st.sampled_from(["nothing", "first_slot", "slots", "facts_root", "data", "data"]))
+    drawn = {"first_slot": st.integers(0, 6), "slots": st.integers(0, 3), "facts_root": st.sampled_from(roots), "data": data}
+    return one, one if part == "nothing" else replace(one, **{part: draw(drawn[part])})
 
 
 def staking() -> tuple[World, Contract, Contract]:
@@ -150,6 +166,32 @@ class BondMachine(RuleBasedStateMachine):
         done = self.attempt(self.bond, self.reporter, "slashCorrection", *arguments)
         self.convict(done, oracle, proved=revisions[0] == revisions[1] and shown[0] != shown[1])
 
+    @rule(one=oracles, same=st.integers(0, 3), at=st.sampled_from([(0, 0), (0, 0), (1, 1), (0, 1)]), words=batch_words(), junk=few)
+    def show_two_batches(self, one: int, same: int, at: tuple[int, int], words: tuple[BatchWord, BatchWord], junk: int) -> None:
+        """Two words on batches, which may be of two oracles, for two contracts, or agree: all three make them worthless. Where no
+        data were signed for, `junk` in their place changes nothing."""
+        signers = one, one if same else (one + 1) % ORACLES
+        chain_id = self.world.chain.chain_id
+        shown: list[object] = []
+        for number, (signer, contract, word) in enumerate(zip(signers, at, words, strict=True)):
+            unsigned = (bytes(32), *[bytes([junk * number]) * 32] * 2) if word.data is None else word.as_arguments()[4:]
+            signature = self.keys[signer].sign_digest(word.digest(chain_id, BATCHES[contract]))
+            shown += [(*word.as_arguments()[:4], *unsigned), signature]
+        done = self.attempt(self.bond, self.reporter, "slashBatch", BATCHES[at[0]], *shown)
+        self.convict(done, one, proved=bool(same) and at[0] == at[1] and self.cannot_both_be_honest(*words))
+
+    @staticmethod
+    def cannot_both_be_honest(one: BatchWord, other: BatchWord) -> bool:
+        """Slot by slot: what is said of each that both are about, and of the whole where they are about the same slots."""
+        said = [
+            dict.fromkeys(range(w.first_slot, w.first_slot + w.slots), (w.first_slot, w.slots, w.facts_root)) for w in (one, other)
+        ]
+        common = said[0].keys() & said[1].keys()
+        if any(said[0][slot] != said[1][slot] for slot in common):
+            return True
+        made = [{w.data.before: (w.data.steps, w.data.state)} if w.data else {} for w in (one, other)]
+        return bool(common) and any(made[0][before] != made[1][before] for before in made[0].keys() & made[1].keys())
+
     def word_on(self, oracle: int, revision: int, root: bytes) -> bytes:
         """For slot 1, settled or corrected."""
         where = (self.world.chain.chain_id, self.world.addresses.settlement, 1)
@@ -244,6 +286,16 @@ PLANTED = {
     "the treasury paid twice": ("OracleBond", "        treasuryDue = 0;\n", ""),
     "two meters convict": ("FalseRoot", "if (one != other) revert DifferentMeters(one, other);", ""),
     "one leaf twice convicts": ("FalseRoot", "if (keccak256(first.leaf) == keccak256(second.leaf)) revert SameLeaf();", ""),
+    "batches side by side convict": ("BatchWord", "if (slot >= until)", "if (slot > until)"),
+    "batches that agree convict": (
+        "BatchWord",
+        "if (alike && (first.withData != second.withData || !first.withData))",
+        "if (false)",
+    ),
+    "the same facts on another state convict": ("BatchWord", "first.before != second.before || ", ""),
+    "other data of a batch are no lie": ("BatchWord", "first.before != second.before || _same", "true || _same"),
+    "batches cut in two ways are no lie": ("BatchWord", "first.slots == second.slots && ", ""),
+    "the contract is not in the word": ("BatchWord", "block.chainid, batches)", "block.chainid, address(0))"),
     "anybody ejects": ("Registry", "if (msg.sender != address(oracleBond)) revert NotOracleBond(msg.sender);", ""),
     "a true signature convicts": ("FalseRoot", "if (P256.verify(", "if (false && P256.verify("),
 }

@@ -181,6 +181,18 @@ class QuoteMachine(RuleBasedStateMachine):
         assert self.attempt(by, "raiseFloor", floor) == (floor > self.floor[by])
         self.floor[by] = max(floor, self.floor[by])
 
+    @precondition(lambda self: self.signed)
+    @rule(data=st.data(), above=st.integers(0, 1), other=st.integers(1, 2))
+    def raise_the_floor_to_a_quote_or_over_it(self, data: st.DataObject, above: int, other: int) -> None:
+        """Somebody who may tries at once whether it still holds."""
+        one = data.draw(st.sampled_from(self.signed))
+        self.raise_floor(one.by, one.quote.nonce + above)
+        by = (one.by + other) % MEMBERS
+        done = self.attempt(by, "fill", one.quote.as_arguments(), one.signature, 1)
+        assert done == self.may_fill(one, by, 1), (one, by, above)
+        if done:
+            self.settle(one, by, 1)
+
     @invariant()
     def nothing_is_lost_or_made(self) -> None:
         world = self.world

@@ -74,9 +74,9 @@ def order(
     member
         The member's id, such as home-17.
     start
-        First moment, with its offset: 2016-06-06T12:00+02:00.
+        First moment, by the community's clocks (2016-06-06T12:00) or with its offset (2016-06-06T12:00+02:00).
     until
-        Last moment.
+        Last moment, likewise.
     key
         Place of the key of who orders: a file (PEM), or `tpm:TCTI`.
     credential
@@ -97,8 +97,10 @@ def order(
         File whose first line decrypts the key's file.
     """
     from walras.commands.dispatch import order_command
+    from walras.community import load_community
 
-    spans = read_moment(start, "walras order", "--from"), read_moment(until, "walras order", "--until")
+    zone = load_community(community).grid.timezone
+    spans = read_moment(start, zone, "walras order", "--from"), read_moment(until, zone, "walras order", "--until")
     order_command(community, member, spans, (at_least, at_most), (key, passphrase), credential, right, out, clock_of(clock)(), roll)
 
 

@@ -26,7 +26,7 @@ def watchtower(
     once: bool = False,
     every: str = "30",
 ) -> None:
-    """Watch a run with public data alone, and prove what is wrong: batches, closes of channels, oracles that sign two roots.
+    """Watch a run with public data alone, and prove what is wrong: batches, closes of channels, oracles that sign two things.
 
     Parameters
     ----------

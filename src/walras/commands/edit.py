@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
+from walras.commands.options import read_moment
 from walras.commands.rights import community_of, opened_run
 from walras.commands.secrets import read_passphrase
 from walras.commands.terminal import say, screen
@@ -114,17 +114,17 @@ def _stands(terms: Terms, entries: list[Entry], account: int, slot: int) -> tupl
 
 
 def slot_named(terms: Terms, text: str, command: str) -> int:
-    """A slot by its number, or by its local begin; of a time that a day has twice, the first. InputError for none of the run."""
-    slot = int(text) if text.isdecimal() else None
-    if slot is None:
-        try:
-            local = datetime.strptime(text, LOCAL).replace(tzinfo=ZoneInfo(terms.grid.timezone))
-            slot = terms.grid.slot_at(local.astimezone(UTC))
-            slot = slot if terms.grid.local(slot) == local else None
-        except ValueError:
-            slot = None
+    """A slot by its number, or by when it begins (`read_moment`). InputError for none of the run."""
+    begins = f"{terms.grid.local(terms.first).strftime(LOCAL)} and so on"
+    if text.isdecimal():
+        slot: int | None = int(text)
+    else:
+        numbers = f", at which a slot begins ({begins}); or a slot's number, {terms.first} to {terms.last}"
+        moment = read_moment(text, terms.grid.timezone, command, "SLOT", numbers)
+        slot = terms.grid.slot_at(moment)
+        slot = slot if terms.grid.start(slot) == moment else None
     if slot is None or not terms.first <= slot <= terms.last:
-        run = f"{terms.first} to {terms.last}, or when it begins, {terms.grid.local(terms.first).strftime(LOCAL)} and so on"
+        run = f"{terms.first} to {terms.last}, or when it begins, {begins}"
         raise InputError(command, [Fault("command line", "SLOT", text, run)])
     return slot
 

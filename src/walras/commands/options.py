@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from cyclopts import Parameter
 
@@ -30,20 +31,35 @@ def read_day(text: str | None, command: str, option: str) -> date | None:
         raise InputError(command, [Fault("command line", option, text, "a day as YYYY-MM-DD")]) from cause
 
 
-def read_moment(text: str, command: str, option: str) -> datetime:
-    """A moment that says its offset; InputError, naming `option`, for anything else.
+def read_moment(text: str, zone: str, command: str, option: str, otherwise: str = "") -> datetime:
+    """A moment that says its offset, or one of the clocks of `zone`, the community's; `otherwise`: what else the option takes.
 
-    >>> read_moment("2016-06-06T12:00+02:00", "walras run", "--until").isoformat()
+    InputError, naming `option`, for anything else: for a local time that the day does not have, and for one that it has twice.
+
+    >>> read_moment("2016-06-06T12:00+02:00", "Europe/Berlin", "walras run", "--until").isoformat()
+    '2016-06-06T12:00:00+02:00'
+    >>> read_moment("2016-06-06T12:00", "Europe/Berlin", "walras run", "--until").isoformat()
     '2016-06-06T12:00:00+02:00'
     """
-    expected = "a time with its offset, such as 2016-06-06T12:00+02:00"
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as cause:
-        raise InputError(command, [Fault("command line", option, text, expected)]) from cause
-    if moment.utcoffset() is None:
+        moment = datetime.fromisoformat(text) if ":" in text else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        expected = f"a time of {zone}, such as 2016-06-06T12:00, or one with its offset, 2016-06-06T12:00+02:00{otherwise}"
         raise InputError(command, [Fault("command line", option, text, expected)])
-    return moment
+    if moment.utcoffset() is not None:
+        return moment
+    first, second = (moment.replace(tzinfo=ZoneInfo(zone), fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return first.replace(tzinfo=timezone(first.utcoffset() or timedelta(0)))
+    if first.astimezone(UTC) < second.astimezone(UTC):
+        why, both = f"clocks of {zone} have this time twice on that day", (first, second)
+    else:  # read as before the change and as after it, a time that is left out lies after and before it
+        why, both = f"clocks of {zone} leave this time out on that day", (second, first)
+    a, b = (one.astimezone(UTC).astimezone(ZoneInfo(zone)).isoformat(timespec="minutes") for one in both)
+    way_out = "say the offset, and the time is the one that is meant"
+    raise InputError(command, [Fault("command line", option, text, f"{a} or {b}: {why}")], way_out=way_out)
 
 
 def clock_of(path: Path | None) -> Callable[[], datetime]:

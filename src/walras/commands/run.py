@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from walras.commands.nodes import parse_address, parse_peers
+from walras.commands.options import read_moment
 from walras.commands.summary import summary_table
 from walras.commands.terminal import progress, say, screen
 from walras.community import Community, load_community
@@ -45,9 +46,18 @@ class RollOptions:
     passphrase: bytes | None
 
 
-def run_command(community: Path, out: Path, options: Options, nodes: NodeOptions | None, roll: RollOptions | None = None) -> None:
-    """Run, print a summary, and as last line `journal: HEADHASH`."""
+def run_command(
+    community: Path,
+    out: Path,
+    options: Options,
+    nodes: NodeOptions | None,
+    roll: RollOptions | None = None,
+    until: str | None = None,
+) -> None:
+    """Run, print a summary, and as last line `journal: HEADHASH`. `until`: as `read_moment`, in place of that of the options."""
     console = screen()
+    if until is not None:
+        options = replace(options, until=read_moment(until, load_community(community).grid.timezone, "walras run", "--until"))
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with progress(*columns) as bar:
         bar.add_task("setting up", total=None)

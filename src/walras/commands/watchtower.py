@@ -1,4 +1,4 @@
-"""`walras watchtower`: anyone's own eyes on a run: wrong batches, stale closes of channels, oracles that sign two roots.
+"""`walras watchtower`: anyone's own eyes on a run: wrong batches, stale closes of channels, oracles that sign two roots or batches.
 
 It needs what is public and a key that pays gas. Nothing it knows is lost when it stops: batches and signatures are read from the
 chain and the record at every look, balances from their file.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from walras.errors import Fault, InputError, LedgerError
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.opening import check_node
+from walras.exchange.watch_batch_words import (
+    SwornWord,
+    contradicting_words,
+    convict_words,
+    said_twice,
+    words_in_record,
+    words_on_chain,
+)
 from walras.exchange.watch_batches import PROVED, RIGHT, BatchWatch
 from walras.exchange.watch_oracles import (
     Sworn,
@@ -105,23 +113,44 @@ class Tower:
         ]
 
     def _look_at_oracles(self, now: int) -> tuple[list[str], int]:
-        deployed = next(entry.public for entry in self._record if entry.kind == LEDGER_DEPLOYED)
-        settlement = str(deployed["settlement"])
-        sworn: list[Sworn] = sworn_in_record(self._record) + sworn_on_chain(self._chain, settlement)
-        for copy in self._watched.copies:
-            sworn += sworn_in_record(read_public_record(copy))
-        pairs = contradictions(sworn)
-        lines = [f"oracles: {len(sworn)} signatures heard, {len(pairs)} oracles contradict themselves"]
+        deployed = _deployed(self._record)
+        settlement, batches = str(deployed["settlement"]), deployed.get("batches")
+        records = [self._record, *(self._copy(path, deployed) for path in self._watched.copies)]
+        sworn = [one for record in records for one in sworn_in_record(record)] + sworn_on_chain(self._chain, settlement)
+        words = [one for record in records for one in words_in_record(record)]
+        words += words_on_chain(self._chain, str(batches)) if batches else []
+        pairs, word_pairs = contradictions(sworn), contradicting_words(words)
+        liars = {one.oracle for one, _ in pairs} | {one.oracle for one, _ in word_pairs}
+        lines = [f"oracles: {len(sworn) + len(words)} signatures heard, {len(liars)} oracles contradict themselves"]
         if self._watched.bond is None:
-            lines += [f"oracle {one.oracle}: signed two roots for slot {one.signed.slot}; no stake is watched" for one, _ in pairs]
-            return lines, len(pairs)
+            return [*lines, *_said(pairs, word_pairs)], len(liars)
         bond = Contract("OracleBond", self._chain.chain_id, self._watched.bond)
         check_bond(self._chain, bond, settlement)
         done = convict(self._chain, bond, self._key, pairs, now)
+        done += convict_words(self._chain, bond, self._key, word_pairs, now)
         if self._watched.statement is not None:
             done += convict_foreign(self._chain, bond, self._key, _statement(self._watched.statement), sworn, now)
         lines += [f"oracle {c.oracle}: {c.what}{_in(c.transaction) or '; it has no stake'}" for c in done]
         return lines, sum(c.transaction is None for c in done)
+
+    def _copy(self, path: Path, deployed: Mapping[str, Any]) -> list[Entry]:
+        """Another copy of the record; LedgerError where it is of another ledger, whose signatures prove nothing here."""
+        copy = read_public_record(path)
+        names = ("chain_id", "settlement", "batches")
+        other = _deployed(copy)
+        if any(deployed.get(name) != other.get(name) for name in names):
+            raise LedgerError(f"{path} is no copy of this record: it is of another ledger", thing=path, way_out="leave it out")
+        return copy
+
+
+def _deployed(record: Iterable[Entry]) -> Mapping[str, Any]:
+    return next(entry.public for entry in record if entry.kind == LEDGER_DEPLOYED)
+
+
+def _said(roots: Sequence[tuple[Sworn, Sworn]], words: Sequence[tuple[SwornWord, SwornWord]]) -> list[str]:
+    said = [(one.oracle, f"signed two roots for slot {one.signed.slot}") for one, _ in roots]
+    said += [(pair[0].oracle, said_twice(pair)) for pair in words]
+    return [f"oracle {oracle}: {what}; no stake is watched" for oracle, what in said]
 
 
 def watchtower_command(record: Path, chain: str, key: Path, watched: Watched, *, once: bool, every_s: float) -> None:

@@ -94,8 +94,9 @@ class BatchAudit:
         if self._opening is not None:  # the record counts what was left of earlier deposits as paid in
             before = zip(self._opening.paid_in_nano, self._opening.balance_nano, strict=True)
             paid_in_nano = paid_in_nano + np.array([paid - left for paid, left in before], dtype=np.int64)
+        era = int(self._contract.view(chain, "era")[0])
         for account, word in enumerate(words):
-            paid = int(self._contract.view(chain, "collateralOf", account)[0])
+            paid = int(self._contract.view(chain, "collateralAt", account, era)[0])
             found = (paid, paid - running_payment(word), running_energy(word))
             stated = (int(paid_in_nano[account]), int(escrow_nano[account]), int(energy_wh[account]))
             if found != stated:

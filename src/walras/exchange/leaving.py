@@ -17,7 +17,7 @@ from walras.exchange.opening import posts_of
 from walras.exchange.watch_batches import rebuilt
 from walras.ledger import LedgerAddresses, ReadableChain, Revert, SigningKey, account_words, next_sender, read
 from walras.ledger.abi import artifact
-from walras.ledger.batches import exit_now, state_after, withdraw
+from walras.ledger.batches import ask_back, exit_now, state_after, withdraw
 from walras.ledger.calls import Contract
 from walras.ledger.encoding import split_word
 from walras.ledger.steps import running_payment
@@ -109,7 +109,7 @@ def _while_active(
     active: Revert,
 ) -> Step:
     """Ask, or fetch what was asked for against the newest final batch; without the operator the exit is open from a known time."""
-    asked, since = contract.view(chain, "leavingOf", account)
+    asked, since, *_ = contract.view(chain, "leavingOf", account)
     exit_from = int(active.arguments.get("until", 0)) or None
     count = int(contract.view(chain, "batchCount")[0])
     if not asked:
@@ -119,7 +119,7 @@ def _while_active(
         if own < int(contract.view(chain, "nanoPerTokenUnit")[0]):
             return Step(_empty(account, max(own, 0)), over=True)
         wanted = own if amount_nano is None else amount_nano
-        contract.act(chain, member, "requestWithdrawal", wanted, timestamp=now)
+        ask_back(chain, contract, member, wanted, words, account, timestamp=now)
         said = f"account {account}: asked for {wanted:,} nano of {own:,}, to be fetched against a batch that is posted from now on"
         return Step(said, again_from=exit_from)
     final = [index for index in range(count) if contract.view(chain, "isFinal", index)[0]]

@@ -88,7 +88,8 @@ def opening_of_batches(chain: ReadableChain, contract: Contract, accounts: int) 
 
     LedgerError where a batch was published by a committee: then its data are not on the chain.
     """
-    paid_in = tuple(int(contract.view(chain, "collateralOf", account)[0]) for account in range(accounts))
+    era = int(contract.view(chain, "era")[0])
+    paid_in = tuple(int(contract.view(chain, "collateralAt", account, era)[0]) for account in range(accounts))
     count = int(contract.view(chain, "batchCount")[0])
     words: list[int] = []
     for index, calldata in enumerate(posts_of(chain, contract, count)):

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import decode
 
 from walras.errors import LedgerError
-from walras.ledger._keccak import keccak256
 from walras.ledger.abi import artifact
+from walras.ledger.batch_words import BatchWord, DataRoots
 from walras.ledger.calls import Contract
 from walras.ledger.chain import Chain, Receipt
-from walras.ledger.encoding import NetPositions, join_signatures, pack_positions, typed_data_digest
+from walras.ledger.encoding import NetPositions, join_signatures, pack_positions
 from walras.ledger.keys import SigningKey
 from walras.ledger.steps import EMPTY_ROOT, Fact, StepFault, position_of, redo, rows_of, running_payment, state_tree, step_leaf
 from walras.ledger.transactions import read_transaction
@@ -30,9 +30,6 @@ GAS_PER_POST = 600_000
 GAS_PER_SLOT = 12_000
 GAS_PER_BYTE = 42
 """Calldata costs at most 40 a byte where it is most of a transaction (EIP-7623), hashing it about one."""
-
-_DATA_TYPE = keccak256(b"Data(uint64 firstSlot,uint32 slots,bytes32 before,bytes32 stepsRoot,bytes32 stateRoot,bytes32 factsRoot)")
-_FACTS_TYPE = keccak256(b"Facts(uint64 firstSlot,uint32 slots,bytes32 factsRoot)")
 
 Collateral = Callable[[int], int]
 """Account to nano-units that back its trades in the batch looked at."""
@@ -113,16 +110,18 @@ def steps_tree(steps: Sequence[Step]) -> MerkleTree:
 
 def facts_digest(chain_id: int, contract: str, first_slot: int, slots: int, facts_root: bytes) -> bytes:
     """The 32 bytes an oracle signs (EIP-712) for the facts of a batch: good for one contract on one chain only."""
-    words = [_FACTS_TYPE, first_slot, slots, facts_root]
-    content = keccak256(encode(["bytes32", "uint64", "uint32", "bytes32"], words))
-    return typed_data_digest("Walras Batch Settlement", chain_id, contract, content)
+    return BatchWord(first_slot, slots, facts_root).digest(chain_id, contract)
+
+
+def data_word(batch: Batch, before: bytes) -> BatchWord:
+    """What an oracle says that holds the data of `batch` on top of the state with root `before`."""
+    steps, state, facts = roots_of(batch, before)
+    return BatchWord(batch.first_slot, len(batch.slots), facts, DataRoots(before, steps, state))
 
 
 def data_digest(chain_id: int, contract: str, batch: Batch, before: bytes) -> bytes:
-    """The 32 bytes an oracle signs (EIP-712) that holds the data of `batch` on top of the state with root `before`."""
-    values = [_DATA_TYPE, batch.first_slot, len(batch.slots), before, *roots_of(batch, before)]
-    content = keccak256(encode(["bytes32", "uint64", "uint32", "bytes32", "bytes32", "bytes32", "bytes32"], values))
-    return typed_data_digest("Walras Batch Settlement", chain_id, contract, content)
+    """The 32 bytes that it signs (EIP-712)."""
+    return data_word(batch, before).digest(chain_id, contract)
 
 
 def roots_of(batch: Batch, before: bytes) -> tuple[bytes, bytes, bytes]:
@@ -164,11 +163,24 @@ def read_post(raw: bytes) -> Batch:
 
 def read_post_call(data: bytes) -> Batch:
     """The batch in the calldata of a post."""
-    signature = artifact(NAME).functions["post"]
+    first, slots, facts_root, journal_head, _ = _arguments_of("post", data)
+    return Batch(first, tuple((bytes(root), bytes(packed)) for root, packed in slots), bytes(facts_root), bytes(journal_head))
+
+
+def word_of_call(data: bytes, before: bytes) -> tuple[BatchWord, bytes]:
+    """What the oracles say whose signatures (the second, joined) are in the calldata of a post on top of the state `before`."""
+    if data[:4] == artifact(NAME).functions["post"].hash[:4]:
+        first, slots, facts_root, _, signatures = _arguments_of("post", data)
+        return BatchWord(first, len(slots), bytes(facts_root)), bytes(signatures)
+    first, count, (steps, state, facts), _, signatures = _arguments_of("postRoots", data)
+    return BatchWord(first, count, bytes(facts), DataRoots(before, bytes(steps), bytes(state))), bytes(signatures)
+
+
+def _arguments_of(function: str, data: bytes) -> tuple[Any, ...]:
+    signature = artifact(NAME).functions[function]
     if data[:4] != signature.hash[:4]:
         raise LedgerError("the transaction posts no batch", thing=data, way_out="give the transaction that emitted BatchPosted")
-    first, slots, facts_root, journal_head, _ = decode(signature.inputs, data[4:])
-    return Batch(first, tuple((bytes(root), bytes(packed)) for root, packed in slots), bytes(facts_root), bytes(journal_head))
+    return tuple(decode(signature.inputs, data[4:]))
 
 
 def state_after(batch: Batch, words: Sequence[int], members: int) -> list[int]:
@@ -229,21 +241,30 @@ def prove(chain: Chain, contract: Contract, prover: SigningKey, index: int, frau
     return contract.act(chain, prover, fraud.function, index, *fraud.arguments, timestamp=timestamp, gas_limit=16_000_000)
 
 
+def ask_back(
+    chain: Chain, contract: Contract, member: SigningKey, amount_nano: int, words: Sequence[int], account: int, *, timestamp: int
+) -> Receipt:
+    """Ask for money back, no more than is the member's own by `words`, the state after the last batch that stands. LedgerError with
+    `NotInState` where another batch was posted meanwhile."""
+    return contract.act(chain, member, "requestWithdrawal", amount_nano, *account_proof(words, account), timestamp=timestamp)
+
+
 def withdraw(
     chain: Chain, contract: Contract, member: SigningKey, index: int, words: Sequence[int], account: int, *, timestamp: int
 ) -> Receipt:
     """Fetch what was asked back against final batch `index`, whose state is `words`."""
-    return contract.act(chain, member, "withdraw", index, *_account_proof(words, account), timestamp=timestamp)
+    return contract.act(chain, member, "withdraw", index, *account_proof(words, account), timestamp=timestamp)
 
 
 def exit_now(
     chain: Chain, contract: Contract, member: SigningKey, words: Sequence[int], account: int, *, timestamp: int
 ) -> Receipt:
     """After a halt: take out everything, by the state after the last batch."""
-    return contract.act(chain, member, "exit", *_account_proof(words, account), timestamp=timestamp)
+    return contract.act(chain, member, "exit", *account_proof(words, account), timestamp=timestamp)
 
 
-def _account_proof(words: Sequence[int], account: int) -> tuple[int, list[bytes]]:
+def account_proof(words: Sequence[int], account: int) -> tuple[int, list[bytes]]:
+    """The word of an account in the state `words`, and its Merkle proof."""
     if account >= len(words):
         return 0, []  # came after the state: nothing to prove
     return words[account], list(state_tree(words).proof(account).siblings)

@@ -198,7 +198,7 @@ SHELF: Mapping[str, Addition] = {
         joins=lambda site, _, address: (Join("Registry", "setGate", (address,), "gate", (), address),),
     ),
     "OracleBond": Addition(
-        "oracles' stakes: two roots for one slot, or a false one, cost the oracle all of it",
+        "oracles' stakes: two roots or two batches for one slot, or a false root, cost the oracle all of it",
         (
             SETTLEMENT,
             METERS,

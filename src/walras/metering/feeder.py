@@ -19,7 +19,7 @@ from walras.errors import GridError
 from walras.grid import Network, power_flow
 from walras.metering.admission import AdmissionState, Registry, Rules, admit, initial_state
 from walras.metering.balance import BalanceRule, feeder_balance
-from walras.metering.reading import split_reading
+from walras.metering.reading import KEY_ID, split_reading
 from walras.metering.slot_readings import SlotReadings
 from walras.slots import SlotGrid
 from walras.units import Int64
@@ -57,8 +57,8 @@ def split_batch(feeder: Feeder, batch: Sequence[bytes]) -> tuple[list[bytes], li
     homes: list[bytes] = []
     transformer: list[bytes] = []
     for encoded in batch:
-        fields = split_reading(encoded)
-        (transformer if fields is not None and fields[0] in feeder.registry.index else homes).append(encoded)
+        named = encoded[KEY_ID] in feeder.registry.index
+        (transformer if named and split_reading(encoded) is not None else homes).append(encoded)
     return homes, transformer
 
 

@@ -76,11 +76,6 @@ def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey]) -> Taken | Refusal:
     return Taken(kid, counter, slot, encoded)
 
 
-def in_order(taken: Sequence[Taken]) -> list[Taken]:
-    """By device, then counter: a device's readings always rise within a batch."""
-    return sorted(taken, key=lambda reading: (reading.key_id, reading.counter))
-
-
 def seal_batch(key: Key, number: int, readings: Sequence[bytes]) -> bytes:
     """The signed batch; the same readings under the same number give the same bytes. InputError for none or too many."""
     if not 1 <= len(readings) <= MAX_BATCH or number < 0:

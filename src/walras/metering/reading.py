@@ -83,6 +83,9 @@ _TAIL = 66
 _SIGN_HEAD = b"\x84\x6aSignature1"
 _CONTEXT_BSTR = bytes([0x40 + len(CONTEXT)]) + CONTEXT
 
+KEY_ID = slice(8, _KID_END)
+"""Where a canonical reading has its meter's key id."""
+
 Fields = tuple[bytes, int, int, int, int, int]
 """key_id, slot, import_wh, export_wh, counter, quality."""
 

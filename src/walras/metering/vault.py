@@ -43,7 +43,8 @@ class Place:
     def encode(self) -> bytes:
         """One byte string a place."""
         name = self.kind.encode()
-        return b"walras record 1" + b"".join(n.to_bytes(8, "big") for n in (self.member, self.slot, len(name))) + name
+        where = self.member.to_bytes(8, "big") + self.slot.to_bytes(8, "big") + len(name).to_bytes(8, "big")
+        return b"walras record 1" + where + name
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +90,28 @@ def member_key(ring: KeyRing, master: bytes, member: int) -> bytes:
 
 def seal(key: bytes, nonce: bytes, place: Place, data: bytes) -> bytes:
     """The record of `data` at `place`: version, nonce, ciphertext and tag; 29 bytes longer. A nonce is used once per key."""
+    return seal_by(ChaCha20Poly1305(key), nonce, place, data)
+
+
+def seal_by(cipher: ChaCha20Poly1305, nonce: bytes, place: Place, data: bytes) -> bytes:
+    """As `seal`, by the cipher of a key: for who seals many records under one."""
     if len(nonce) != NONCE_BYTES:
         raise InputError("record", [Fault("record", "nonce", f"{len(nonce)} bytes", f"{NONCE_BYTES} fresh random bytes")])
-    return _VERSION + nonce + ChaCha20Poly1305(key).encrypt(nonce, data, place.encode())
+    return _VERSION + nonce + cipher.encrypt(nonce, data, place.encode())
 
 
 def unseal(key: bytes, place: Place, record: bytes) -> bytes:
     """The data of a record; MeteringError if it was changed, moved from another place, or sealed under another key."""
+    return unseal_by(ChaCha20Poly1305(key), place, record)
+
+
+def unseal_by(cipher: ChaCha20Poly1305, place: Place, record: bytes) -> bytes:
+    """As `unseal`, by the cipher of a key."""
     nonce, hidden = record[1 : 1 + NONCE_BYTES], record[1 + NONCE_BYTES :]
     if record[:1] != _VERSION or len(hidden) < 16:
         raise MeteringError(f"no record at {place}", thing=place)
     try:
-        return ChaCha20Poly1305(key).decrypt(nonce, hidden, place.encode())
+        return cipher.decrypt(nonce, hidden, place.encode())
     except InvalidTag as cause:
         raise MeteringError(f"the record at {place} does not open: changed, moved, or under another key", thing=place) from cause
 

@@ -27,7 +27,7 @@ from walras.metering.flow_control import (
     succeeded,
     take,
 )
-from walras.metering.gateway import MAX_BATCH, in_order, look_at, seal_batch
+from walras.metering.gateway import MAX_BATCH, look_at, seal_batch
 from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
@@ -100,17 +100,16 @@ class GatewayNode:
 
     def seal_waiting(self) -> int | None:
         """Put what waits into the next batch; its number, or None where nothing waits."""
-        waiting = in_order(self._store.unsealed(MAX_BATCH))
-        if not waiting:
+        if not self._store.anything_unsealed():
             return None
         with self._store.transaction():
             number = self._store.next_batch_number()
-            self._store.put_in_batch(waiting, number)
+            self._store.put_in_batch(number, MAX_BATCH)
         return number
 
     def waiting(self) -> bytes:
         """Two bytes a peer, in their order: how many batches it has yet to acknowledge; what is not sealed yet is one more."""
-        unsealed = bool(self._store.unsealed(1))
+        unsealed = self._store.anything_unsealed()
         counts = [len(self._store.unacknowledged(peer.name)) + unsealed for peer in self._peers]
         return b"".join(min(count, 0xFFFF).to_bytes(2, "big") for count in counts)
 

@@ -32,17 +32,17 @@ from walras.metering.admission import (
     frozen,
     joined,
     revoke,
-    truly_signed,
 )
 from walras.metering.feeder import Feeder, check_feeder, split_batch, transformer_net_wh
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
-from walras.metering.identity import PublicKey, key_id
+from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
 from walras.metering.meter_exchange import Generations, with_old_energy
 from walras.metering.oracle import Signer, Vote, own_digest
 from walras.metering.proofs.day import DAY_SLOTS
 from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
-from walras.metering.reading import split_reading
+from walras.metering.reading import KEY_ID, split_reading
+from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
@@ -57,8 +57,8 @@ from walras.service.oracle_words import (
     correction_word,
     days_word,
     is_source,
+    late_apart,
     looked_at,
-    may_be_late,
     take_edit,
 )
 from walras.service.rate_limits import HostLimits
@@ -92,10 +92,6 @@ class Duty:
     batches: BatchDuty | None = None
 
 
-_KEY_ID = slice(8, 24)
-"""Where a reading has its meter's key id."""
-
-
 class OracleNode:
     """What the process holds: its duty, store, signer, clock. One per process."""
 
@@ -112,6 +108,7 @@ class OracleNode:
         self._limits = limits
         self._rules, self._devices = duty.rules, len(duty.registry.keys)
         self._revoked: set[int] = set()
+        self._seen: SlotReadings | None = None
         self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
 
     def _state(self, registry: Registry, last: Mapping[bytes, tuple[int, int]]) -> AdmissionState:
@@ -141,17 +138,19 @@ class OracleNode:
         `last` counter and slot by key are brought up to date.
         """
         by_number: dict[int, list[bytes]] = {}
-        for one in homes:
-            fields = split_reading(one)
-            number = 0 if fields is None or self._generations is None else self._generations.number(fields[1])
-            by_number.setdefault(number, []).append(one)
+        if self._generations is None or not self._generations.exchanges:
+            by_number[0] = list(homes)
+        else:
+            for one in homes:
+                fields = split_reading(one)
+                by_number.setdefault(0 if fields is None else self._generations.number(fields[1]), []).append(one)
         admitted, refused = [], []
         for number, batch in sorted(by_number.items()):
             registry = self._duty.registry if self._generations is None else self._generations.registries[number]
             state = revoke(self._state(registry, last), sorted(self._revoked))
             _, taken, not_taken = admit(state, registry, self._rules, batch, now, self._pool)
             counted = zip(taken.encoded, taken.counter.tolist(), taken.slot.tolist(), strict=True)
-            last.update({encoded[_KEY_ID]: (counter, slot) for encoded, counter, slot in counted})
+            last.update({encoded[KEY_ID]: (counter, slot) for encoded, counter, slot in counted})
             admitted.append(taken)
             refused.append((batch, not_taken))
         return joined(admitted), refused
@@ -169,40 +168,36 @@ class OracleNode:
             self.revoke_devices(self._duty.revoked(now))
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
         words = self._duty.words
-        late = [] if words is None else [one for one in homes if may_be_late(self._rules, words.dispute, one, now)]
-        homes = [one for one in homes if one not in set(late)]
+        homes, late = (homes, []) if words is None else late_apart(self._rules, words.dispute, homes, now)
         came_late, refused_late = looked_at(self._registry, late)
         last = dict(self._last)
         admitted, refused = self._admit(homes, now, last)
-        taken = list(zip(admitted.encoded, admitted.counter, admitted.slot, strict=True))
+        taken = list(zip(admitted.encoded, admitted.counter.tolist(), admitted.slot.tolist(), strict=True))
         if feeder is not None:
             _, witness, _ = admit(self._state(feeder.registry, last), feeder.registry, self._rules, through, now)
-            taken += zip(witness.encoded, witness.counter, witness.slot, strict=True)
-            last.update({one[_KEY_ID]: (int(n), int(slot)) for one, n, slot in taken[len(admitted.encoded) :]})
-        signed = [came[row] for came, not_taken in refused for row in truly_signed(len(came), not_taken)]
+            taken += zip(witness.encoded, witness.counter.tolist(), witness.slot.tolist(), strict=True)
+            last.update({one[KEY_ID]: (counter, slot) for one, counter, slot in taken[len(admitted.encoded) :]})
+        signed = _signed_in_vain(refused)
+        heard = [(one[KEY_ID], slot) for one, slot in zip(admitted.encoded, admitted.slot.tolist(), strict=True)]
+        heard += [(fields[0], fields[1]) for fields in map(split_reading, signed) if fields is not None]
+        heard += [(one.key_id, one.slot) for one in came_late]
         reasons = [by_slot for came, not_taken in refused for by_slot in _refused_by_slot(came, not_taken).items()]
         with self._store.transaction():
             for reading, counter, slot in taken:
-                self._store.add(Taken(reading[_KEY_ID], int(counter), int(slot), reading))
+                self._store.add(Taken(reading[KEY_ID], counter, slot, reading))
             for one in came_late:
                 self._store.add_late(one)
-            for reading in (*signed, *(one.encoded for one in came_late)):
-                self._note_arrival(reading, now)
+            self._store.note_arrivals(heard, int(now.timestamp()))
             for slot, counts in (*reasons, *refused_late.items()):
                 self._store.count_refused(counts, slot)
             self._store.note_received(batch.gateway, batch.number, batch.root)
-        self._last = last
+        self._last, self._seen = last, None
         return batch.number
-
-    def _note_arrival(self, reading: bytes, now: datetime) -> None:
-        fields = split_reading(reading)
-        assert fields is not None
-        self._store.note_arrival(fields[0], fields[1], int(now.timestamp()))
 
     def _delays(self, slot: int) -> list[int | None]:
         """By device: seconds from the end of the slot until this oracle heard of it, None where it did not."""
         arrivals, end = self._store.arrivals(slot), int(self._rules.grid.end(slot).timestamp())
-        heard = (arrivals.get(kid) for kid in map(key_id, self._registry(slot).keys))
+        heard = map(arrivals.get, self._registry(slot).index)
         return [None if at is None else at - end for at in heard]
 
     def _opened(self, encoded: bytes) -> Batch:
@@ -213,7 +208,12 @@ class OracleNode:
         raise MeteringError(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
 
     def readings_of(self, slot: int) -> SlotReadings:
-        """The slot as this oracle sees it: its admitted readings, substitutes for the rest."""
+        """The slot as this oracle sees it: its admitted readings, substitutes for the rest. The last one is remembered."""
+        if self._seen is None or self._seen.slot != slot:
+            self._seen = self._readings_of(slot)
+        return self._seen
+
+    def _readings_of(self, slot: int) -> SlotReadings:
         admitted = self._admitted(slot)
         readings = close_slot(self._registry(slot), slot, admitted, *self._substitutes(slot, admitted))
         return readings if self._generations is None else with_old_energy(self._generations, readings)
@@ -323,6 +323,7 @@ class OracleNode:
             return self.receive(body).to_bytes(8, "big")
         if kind == REQUEST and self._duty.guard is not None:
             return self._answer_request(self._duty.guard, body)
+        self._seen = None  # what comes may change it
         if kind == EXCHANGE and self._duty.book is not None:
             self._duty.book.take(body.decode("ascii", "replace"))
             return b""
@@ -394,6 +395,16 @@ _SHAPES = {
     Right.COMMIT: (10, DAY_SALT_BYTES),
 }
 """Of a request's body: slot in 8 bytes, for some a second number in 2 (revision, count of slots); then a salt a device."""
+
+
+def _signed_in_vain(refused: Sequence[tuple[list[bytes], Refused]]) -> list[bytes]:
+    """What was refused though its meter, in good standing, had signed it."""
+    return [
+        batch[row]
+        for batch, not_taken in refused
+        for row, reason in zip(not_taken.row.tolist(), not_taken.reason.tolist(), strict=True)
+        if reason >= Refusal.REPLAYED
+    ]
 
 
 def _refused_by_slot(batch: Sequence[bytes], refused: Refused) -> dict[int, Counter[int]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import cbor2
 
@@ -46,13 +46,20 @@ class Words:
     judge: Callable[[bytes], Ordered | EditRefusal | AccessRefusal]
 
 
-def may_be_late(rules: Rules, dispute: timedelta, encoded: bytes, now: object) -> bool:
-    """Whether bytes name a slot past its deadline whose disputes are still heard at `now`."""
-    fields = split_reading(encoded)
-    if fields is None:
-        return False
-    due = rules.grid.end(fields[1]) + rules.deadline
-    return bool(due < now <= due + dispute)  # type: ignore[operator]
+def late_apart(rules: Rules, dispute: timedelta, batch: Sequence[bytes], now: datetime) -> tuple[list[bytes], list[bytes]]:
+    """A batch, and of it apart what names a slot past its deadline whose disputes are still heard at `now`."""
+    first, last = (_first_open(rules, now - further) for further in (dispute, timedelta(0)))
+    rest: list[bytes] = []
+    late: list[bytes] = []
+    for encoded in batch:
+        fields = split_reading(encoded)
+        (late if fields is not None and first <= fields[1] < last else rest).append(encoded)
+    return rest, late
+
+
+def _first_open(rules: Rules, now: datetime) -> int:
+    """The first slot whose metering deadline is not before `now`."""
+    return rules.window(now)[0]
 
 
 def looked_at(registry: Callable[[int], Registry], late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:

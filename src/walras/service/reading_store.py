@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
 from walras.errors import MeteringError
 from walras.metering.gateway import Taken
 from walras.metering.reading import split_reading
-from walras.metering.vault import KeyRing, Place, add_member, forget, member_key, seal, unseal
+from walras.metering.vault import KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
 
 _SCHEMA = """
 create table if not exists member_key (member integer primary key, wrapped blob not null);
@@ -28,7 +30,7 @@ create table if not exists reading (
     record blob not null, batch integer, primary key (key_id, counter)) without rowid;
 create index if not exists reading_by_batch on reading (batch);
 create index if not exists reading_by_slot on reading (slot);
-create table if not exists acknowledged (batch integer not null, peer text not null, primary key (batch, peer)) without rowid;
+create table if not exists acknowledged_until (peer text primary key, batch integer not null) without rowid;
 create table if not exists received (sender blob not null, number integer not null, root blob not null,
     primary key (sender, number)) without rowid;
 create table if not exists vote (slot integer primary key, root blob not null, signature blob not null);
@@ -37,8 +39,8 @@ create table if not exists late (
     record blob not null, primary key (key_id, counter)) without rowid;
 create table if not exists word (kind text not null, first integer not null, second integer not null, root blob not null,
     signature blob not null, primary key (kind, first, second)) without rowid;
-create table if not exists arrival (key_id blob not null, slot integer not null, member integer not null, at integer not null,
-    primary key (key_id, slot)) without rowid;
+create table if not exists heard (slot integer not null, key_id blob not null, member integer not null, at integer not null,
+    primary key (slot, key_id)) without rowid;
 create table if not exists edit (number integer primary key, slot integer not null, member integer not null,
     encoded blob not null unique);
 create table if not exists exchange (number integer primary key, member integer not null, record blob not null);
@@ -62,6 +64,7 @@ class ReadingStore:
         self, path: Path, master: bytes, members: Mapping[bytes, int], random: Callable[[int], bytes] = os.urandom
     ) -> None:
         self._members, self._master, self._random = dict(members), master, random
+        self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -101,14 +104,14 @@ class ReadingStore:
         """Store a reading that came after its slot's deadline, apart from the others. Within a transaction."""
         return self._db.execute("insert or ignore into late values (?, ?, ?, ?, ?)", self._sealed(taken)).rowcount == 1
 
-    def note_arrival(self, key_id: bytes, slot: int, at: int) -> None:
-        """When (Unix seconds) a device was first heard of a slot. Within a transaction."""
-        row = (key_id, slot, self._members[key_id], at)
-        self._db.execute("insert or ignore into arrival values (?, ?, ?, ?)", row)
+    def note_arrivals(self, heard: Sequence[tuple[bytes, int]], at: int) -> None:
+        """When (Unix seconds) devices were first heard of slots: device and slot of each. Within a transaction."""
+        rows = [(slot, kid, self._members[kid], at) for kid, slot in heard]
+        self._db.executemany("insert or ignore into heard values (?, ?, ?, ?)", rows)
 
     def arrivals(self, slot: int) -> dict[bytes, int]:
         """When (Unix seconds) each device was first heard of a slot."""
-        return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from arrival where slot = ?", (slot,))}
+        return {bytes(kid): int(at) for kid, at in self._db.execute("select key_id, at from heard where slot = ?", (slot,))}
 
     def add_device(self, key_id: bytes, member: int) -> None:
         """From now on, readings of this device are the member's."""
@@ -117,13 +120,15 @@ class ReadingStore:
     def add_exchange(self, member: int, statement: str) -> None:
         """Keep what was stated of a meter's exchange, encrypted. Within a transaction."""
         number = int(self._db.execute("select coalesce(max(number), 0) + 1 from exchange").fetchone()[0])
-        record = seal(self._key(member), self._random(12), Place(member, "exchange", number), statement.encode())
+        record = seal_by(self._cipher(member), self._random(12), Place(member, "exchange", number), statement.encode())
         self._db.execute("insert into exchange values (?, ?, ?)", (number, member, record))
 
     def exchanges(self) -> list[str]:
         """What was stated of meters' exchanges, as it came."""
         rows = self._db.execute("select number, member, record from exchange order by number").fetchall()
-        return [unseal(self._key(member), Place(member, "exchange", number), record).decode() for number, member, record in rows]
+        return [
+            unseal_by(self._cipher(member), Place(member, "exchange", number), record).decode() for number, member, record in rows
+        ]
 
     def add_edit(self, slot: int, member: int, encoded: bytes) -> None:
         """Keep an edit order, once. Within a transaction."""
@@ -154,18 +159,29 @@ class ReadingStore:
     def _sealed(self, taken: Taken) -> tuple[bytes, int, int, int, bytes]:
         member = self._members[taken.key_id]
         place = Place(member, "reading " + taken.key_id.hex(), taken.counter)
-        return taken.key_id, taken.counter, taken.slot, member, seal(self._key(member), self._random(12), place, taken.encoded)
+        return (
+            taken.key_id,
+            taken.counter,
+            taken.slot,
+            member,
+            seal_by(self._cipher(member), self._random(12), place, taken.encoded),
+        )
 
     def _opened(self, row: tuple[bytes, int, int, int, bytes]) -> Taken:
         kid, counter, slot, member, record = row
-        return Taken(kid, counter, slot, unseal(self._key(member), Place(member, "reading " + kid.hex(), counter), record))
+        return Taken(kid, counter, slot, unseal_by(self._cipher(member), Place(member, "reading " + kid.hex(), counter), record))
 
-    def _key(self, member: int) -> bytes:
+    def _cipher(self, member: int) -> ChaCha20Poly1305:
+        """Of the member's key, made once for each key: what a transaction that failed has made opens nothing later."""
         if member not in self._ring.wrapped:
             ring = add_member(self._ring, self._master, member, self._random(32))
             self._db.execute("insert into member_key values (?, ?)", (member, ring.wrapped[member]))
             self._ring = ring
-        return member_key(self._ring, self._master, member)
+        wrapped = self._ring.wrapped[member]
+        made = self._ciphers.get(wrapped)
+        if made is None:
+            made = self._ciphers[wrapped] = ChaCha20Poly1305(member_key(self._ring, self._master, member))
+        return made
 
     def readings(self, where: str, values: Sequence[object] = ()) -> list[Taken]:
         """Decrypted readings by device and counter. `where` is one of this file's own conditions."""
@@ -182,16 +198,20 @@ class ReadingStore:
             taken.encoded == encoded for taken in self.readings("key_id = ? and counter = ?", (fields[0], fields[4]))
         )
 
-    def unsealed(self, most: int) -> list[Taken]:
-        """Readings in no batch yet, at most so many."""
-        rows = self._db.execute("select key_id, counter from reading where batch is null order by key_id, counter limit ?", (most,))
-        return [self.readings("key_id = ? and counter = ?", pair)[0] for pair in rows.fetchall()]
+    def anything_unsealed(self) -> bool:
+        """Whether a reading is in no batch yet."""
+        return self._db.execute("select 1 from reading where batch is null limit 1").fetchone() is not None
 
-    def put_in_batch(self, taken: Sequence[Taken], number: int) -> None:
-        """Mark readings as sealed under a number. Within a transaction."""
-        self._db.executemany(
-            "update reading set batch = ? where key_id = ? and counter = ?", [(number, t.key_id, t.counter) for t in taken]
-        )
+    def put_in_batch(self, number: int, most: int) -> int:
+        """Mark at most so many readings that are in no batch as sealed under a number, by device and counter; how many.
+
+        Within a transaction.
+        """
+        return self._db.execute(
+            "update reading set batch = ? where (key_id, counter) in "
+            "(select key_id, counter from reading where batch is null order by key_id, counter limit ?)",
+            (number, most),
+        ).rowcount
 
     def batch_readings(self, number: int) -> list[bytes]:
         """The bytes of a sealed batch, in its order."""
@@ -199,29 +219,34 @@ class ReadingStore:
 
     def next_batch_number(self) -> int:
         """One above the highest number ever sealed here."""
-        return int(
-            self._db.execute(
-                "select coalesce(max(n), -1) + 1 from (select max(batch) n from reading union select max(batch) from acknowledged)"
-            ).fetchone()[0]
+        query = (
+            "select max((select coalesce(max(batch), -1) from reading), (select coalesce(max(batch), -1) from acknowledged_until))"
         )
+        return int(self._db.execute(query).fetchone()[0]) + 1
 
     def last_readings(self) -> list[tuple[bytes, int, int]]:
-        """Device, counter and slot of each device's last reading."""
-        rows = self._db.execute("select key_id, max(counter), slot from reading group by key_id")
+        """Device, counter and slot of each device's last reading; reads no more rows than there are devices."""
+        rows = self._db.execute(
+            "with recursive device(kid) as (select min(key_id) from reading union all "
+            "select (select min(key_id) from reading where key_id > kid) from device where kid is not null) "
+            "select key_id, counter, slot from device join reading on key_id = kid "
+            "and counter = (select max(counter) from reading where key_id = kid)"
+        )
         return [(bytes(kid), int(counter), int(slot)) for kid, counter, slot in rows]
 
     def unacknowledged(self, peer: str) -> list[int]:
         """Numbers of sealed batches that `peer` has not acknowledged, ascending."""
         rows = self._db.execute(
-            "select distinct batch from reading where batch is not null "
-            "and batch not in (select batch from acknowledged where peer = ?) order by batch",
+            "select distinct batch from reading where batch > "
+            "coalesce((select batch from acknowledged_until where peer = ?), -1) order by batch",
             (peer,),
         )
         return [int(number) for (number,) in rows]
 
     def acknowledge(self, number: int, peer: str) -> None:
-        """Note that `peer` has the batch on its disk."""
-        self._db.execute("insert or ignore into acknowledged values (?, ?)", (number, peer))
+        """Note that `peer` has the batch, and all before it, on its disk. Within a transaction."""
+        upsert = "insert into acknowledged_until values (?, ?) on conflict (peer) do update set batch = max(batch, excluded.batch)"
+        self._db.execute(upsert, (peer, number))
 
     def received_root(self, sender: bytes, number: int) -> bytes | None:
         """The root under which a batch was received before, or None."""
@@ -313,8 +338,9 @@ class ReadingStore:
             )
         with self.transaction():
             self._ring = forget(self._ring, member) if self.knows(member) else self._ring
+            self._ciphers.clear()
             self._db.execute("delete from member_key where member = ?", (member,))
-            for table in ("arrival", "edit", "exchange"):
+            for table in ("heard", "edit", "exchange"):
                 self._db.execute(f"delete from {table} where member = ?", (member,))
             gone = sum(
                 self._db.execute(f"delete from {table} where member = ?", (member,)).rowcount for table in ("reading", "late")
@@ -325,7 +351,7 @@ class ReadingStore:
     def erase_before(self, slot: int) -> int:
         """Erase everybody's readings of slots before `slot`, and what was noted about them; returns how many readings went."""
         with self.transaction():
-            for table in ("arrival", "edit"):
+            for table in ("heard", "edit"):
                 self._db.execute(f"delete from {table} where slot < ?", (slot,))
             gone = sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in ("reading", "late"))
         self._overwrite()

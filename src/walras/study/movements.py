@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from walras.errors import LedgerError, RangeError
+from walras.exchange.batching import MadeBatch, shortfall_nano
 from walras.ledger import LedgerAddresses, ReadableChain, account_words, transaction_hash
 from walras.ledger.calls import Contract
 from walras.ledger.encoding import split_word
@@ -22,13 +23,15 @@ NOTICE_S = 900
 
 
 def held_nano(chain: ReadableChain, addresses: LedgerAddresses, batches: Contract | None, accounts: int) -> Int64:
-    """[accounts] nano on the chain: balances of `Settlement`; of `BatchSettlement` what is paid in, less what is asked back.
+    """[accounts] nano on the chain: balances of `Settlement`; of `BatchSettlement` what backs the batch under way: what is paid in,
+    less what was asked back before the last batch. So of what is asked now the run hears one batch later, when it counts.
 
-    LedgerError where more is asked back than any column holds: `BatchSettlement` takes such a request, and no deposit can cover it.
+    LedgerError where more is asked back than any column holds: a batch that was proved wrong bounded the request.
     """
     if batches is None:
         return as_int64([split_word(word)[0] for word in account_words(chain, addresses, range(accounts))], "balance_nano")
-    found = [int(batches.view(chain, "collateralOf", account)[0]) for account in range(accounts)]
+    era = int(batches.view(chain, "era")[0])
+    found = [int(batches.view(chain, "collateralAt", account, era)[0]) for account in range(accounts)]
     try:
         return as_int64(found, "collateral_nano")
     except RangeError as cause:
@@ -36,7 +39,7 @@ def held_nano(chain: ReadableChain, addresses: LedgerAddresses, batches: Contrac
         raise LedgerError(
             f"account {lowest} has asked back more than there is: {-found[lowest]:,} nano beyond what it paid in",
             thing=lowest,
-            way_out="nothing was posted; its owner can ask for less, else after the exit timeout everybody takes out its own",
+            way_out="anybody may drop a request that a wrong batch bounded (dropUnfounded), then the same command again",
         ) from cause
 
 
@@ -67,3 +70,21 @@ def check_payable(chain: ReadableChain, raws: Sequence[bytes], what: str) -> Non
                 thing=account,
                 way_out=f"pay into account {account} at least {lacking:,} nano (anybody may), then give the same command again",
             )
+
+
+def check_backed(chain: ReadableChain, raw: bytes, made: MadeBatch, held: Int64, what: str) -> None:
+    """LedgerError where a batch, recorded and not sent yet, has an account pay beyond its collateral, `held` [accounts] nano.
+
+    While it is under way nobody's collateral for it can fall. But one that another operator posted, and that was proved wrong
+    since, has been under way meanwhile, and what was asked back then is missing now. Sent it would be taken back, and the bond lost.
+    """
+    if chain.receipt(transaction_hash(raw)) is not None:
+        return
+    lacking = shortfall_nano(made, held)
+    if lacking.any():
+        account = int(np.flatnonzero(lacking)[0])
+        raise LedgerError(
+            f"{what}: not sent, account {account} would pay {int(lacking[account]):,} nano beyond its collateral",
+            thing=account,
+            way_out=f"pay into account {account} at least so much (anybody may), then give the same command again",
+        )

@@ -48,7 +48,7 @@ from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.topup import top_up_transactions
 from walras.study.ground import check_same
 from walras.study.ledger_rules import ESCROW_NANO, addition_terms, deployed_at, genesis_time, ledger_terms_of
-from walras.study.movements import check_payable, fetchable_nano, held_nano
+from walras.study.movements import check_backed, check_payable, fetchable_nano, held_nano
 from walras.study.parts import Parts
 from walras.units import Int64
 
@@ -63,6 +63,7 @@ class Settler:
         self._addresses: LedgerAddresses | None = None
         self._batches: Contract | None = None
         self._paid_in = np.zeros(parts.terms.accounts, dtype=np.int64)
+        self._leaving = np.zeros(parts.terms.accounts, dtype=np.bool_)
         self._words: tuple[int, ...] = ()
         self._waiting: dict[int, BatchSlot] = {}
         self._posted = 0
@@ -152,7 +153,9 @@ class Settler:
             known = self._recorder.state.escrow_nano if self._batches is None else self._paid_in
             moved = held_nano(self._p.chain, self.addresses, self._batches, known.size) - known
         if self._recorder.ahead == ESCROW_MOVED or moved.any():
-            self._paid(self._recorder.step(ESCROW_MOVED, None, lambda: ({"nano": moved.tolist()}, None)))
+            entry = self._recorder.step(ESCROW_MOVED, None, lambda: ({"nano": moved.tolist()}, None))
+            self._paid(entry)
+            self._leaving |= np.array(entry.public["nano"], dtype=np.int64) < 0
 
     def _pay_in(self, time: int, missing_nano: Int64) -> None:
         short = np.flatnonzero(missing_nano > 0)
@@ -160,7 +163,8 @@ class Settler:
         if ahead != ESCROW_PAID and (ahead is not None or not short.size):
             return  # what the journal goes on with was decided when it was recorded
         nano = np.zeros(self._p.terms.accounts, dtype=np.int64)
-        nano[short] = -(-missing_nano[short] // ESCROW_NANO) * ESCROW_NANO
+        steps = np.where(self._leaving, NANO_PER_TOKEN_UNIT, ESCROW_NANO)[short]  # who takes its money out finds no more of it
+        nano[short] = -(-missing_nano[short] // steps) * steps
         units = (nano[short] // NANO_PER_TOKEN_UNIT).tolist()
 
         def decide() -> Decision:
@@ -242,6 +246,9 @@ class Settler:
         again = _posted(made[0], bytes.fromhex(entry.public["signatures"]))
         if again != {name: entry.public[name] for name in again}:
             raise JournalError(f"batch {index}: the settled slots do not make the batch recorded", thing=entry.seq)
+        if self._others_act():
+            held = held_nano(self._p.chain, self.addresses, contract, terms.accounts)
+            check_backed(self._p.chain, bytes.fromhex(entry.public["transactions"][0]["raw"]), made[0], held, f"batch {index}")
         receipt = self._spend(entry, f"batch {index}")[-1]
         step(BATCH_INCLUDED, None, lambda: (part | _included(receipt), None))
         self._words, self._posted = made[0].afterwards, index + 1

@@ -17,7 +17,9 @@ import {SlotSteps} from "./SlotSteps.sol";
 /// trading. So money in and out never touches the state, and whoever has the batches has everything.
 ///
 /// Collateral of an account for a batch = paid in before the batch was posted - asked back before the batch before it. So the
-/// operator can always post the batch that is under way when a member asks, and must have heard of it for the next.
+/// operator can always post the batch that is under way when a member asks, and must have heard of it for the next: while a
+/// batch is under way nobody's collateral for it can fall. Nobody asks for more than is its own: paid in - asked back - what
+/// its trades came to by the last batch that stands.
 /// Asked-back money is paid once a batch is final that knew of it; no pause and no operator can stop that. Where the operator
 /// posts nothing for `exitTimeout`, anyone halts the contract for good, and every member takes out all it has, by a
 /// Merkle proof against the last state.
@@ -28,7 +30,9 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     struct Leaving {
         uint128 amountNano;
-        uint64 era; // a final batch of this era or a later one pays it
+        uint48 era; // a final batch of this era or a later one pays it
+        uint32 batches; // that stood when it was asked; by the state after the last of them it was bounded
+        uint48 lastEra; // of that last one
     }
 
     /// @dev Bound on all money in the contract, in nano-units: every sum of it fits in int128.
@@ -66,6 +70,8 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
     error DepositTooLarge(uint256 escrowNano, uint256 maximum);
     error ShortTransfer(uint256 expected, uint256 received);
     error AmountTooLarge(uint256 amountNano);
+    error MoreThanOwn(uint256 account, uint256 amountNano, int256 ownNano);
+    error RequestFounded(uint256 account);
     error NothingToWithdraw(uint256 account);
     error BatchTooOld(uint64 era, uint64 needed);
     error NotInState(uint256 account, uint256 word);
@@ -105,19 +111,43 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     // --- money out -------------------------------------------------------------------------------------------------
 
-    /// @notice Ask for `amountNano` back; it replaces what was asked before, zero cancels. From the batch after next on it backs
-    /// no trade any more.
-    function requestWithdrawal(uint256 amountNano) external {
+    /// @notice Ask for `amountNano` back; it replaces what was asked before, zero cancels and needs no proof. From the batch after
+    /// next on it backs no trade any more; what is asked for no longer backs trades again at once.
+    /// @param word of the caller's account in the state after the last batch that stands, final or not, with its Merkle `proof`;
+    /// of no use where the account came after that batch, or there is none.
+    /// @dev Who asks while a batch is posted is refused, `NotInState`, and asks again by the new state. An older state is of no
+    /// use: what was paid since would be asked for as well. An operator cannot go on like that, since a post takes slots that
+    /// oracles attested. A batch that is taken back may have credited its member with anything, and a request that it bounded
+    /// can be dropped by anybody (`dropUnfounded`).
+    function requestWithdrawal(uint256 amountNano, uint256 word, bytes32[] calldata proof) external {
         uint256 account = _member();
         if (amountNano > MAX_ESCROW_NANO) revert AmountTooLarge(amountNano);
-        uint256 before = leavingOf[account].amountNano;
-        leavingOf[account] = Leaving(uint128(amountNano), era);
-        _setTakenOut(account, _takenOut[account].latest() - before + amountNano);
+        Leaving memory before = leavingOf[account];
+        (bytes32 root, uint256 members, uint32 batches, uint48 lastEra) = _standing();
+        if (amountNano != 0) {
+            int256 ownNano = collateralOf(account) + int256(uint256(before.amountNano))
+                - _runningPayment(root, members, account, word, proof);
+            if (int256(amountNano) > ownNano) revert MoreThanOwn(account, amountNano, ownNano);
+        }
+        _release(account, before, before.amountNano);
+        leavingOf[account] = Leaving(uint128(amountNano), era, batches, lastEra);
+        _setTakenOut(account, _takenOut[account].latest() + amountNano);
         emit WithdrawalRequested(account, amountNano, era);
     }
 
+    /// @notice Anyone may drop a request that was bounded by a state which was taken back since: its member may not own so much.
+    /// The member can ask again.
+    function dropUnfounded(uint256 account) external {
+        Leaving memory leaving = leavingOf[account];
+        if (leaving.amountNano == 0 || _stands(leaving.batches, leaving.lastEra)) revert RequestFounded(account);
+        delete leavingOf[account];
+        _release(account, leaving, leaving.amountNano);
+        emit WithdrawalRequested(account, 0, era);
+    }
+
     /// @notice Pay the caller what it asked for, less what its collateral lacks for its trades; the rest of it, and what makes
-    /// no whole token unit, goes back to its collateral.
+    /// no whole token unit, goes back to its collateral. What anybody paid in for it after the batch that was under way when it
+    /// asked makes up for nothing here: it is there for the trades since.
     /// @param index of a final batch whose era is that of the request or a later one.
     /// @param word of the caller's account in the state after that batch, with its Merkle `proof`.
     function withdraw(uint256 index, uint256 word, bytes32[] calldata proof)
@@ -129,13 +159,15 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
         Leaving memory leaving = leavingOf[account];
         (bytes32 root, uint256 members, uint64 batchEra) = _finalState(index);
         if (batchEra < leaving.era) revert BatchTooOld(batchEra, leaving.era);
-        int256 lacking = _runningPayment(root, members, account, word, proof) - collateralOf(account);
+        int256 backing = int256(uint256(_paidIn[account].upperLookupRecent(leaving.era)))
+            - int256(uint256(_takenOut[account].latest()));
+        int256 lacking = _runningPayment(root, members, account, word, proof) - backing;
         uint256 amountNano = leaving.amountNano;
         if (lacking > 0) amountNano -= uint256(lacking) < amountNano ? uint256(lacking) : amountNano;
         tokenUnits = amountNano / nanoPerTokenUnit;
         if (tokenUnits == 0) revert NothingToWithdraw(account);
         delete leavingOf[account];
-        _setTakenOut(account, _takenOut[account].latest() - leaving.amountNano + tokenUnits * nanoPerTokenUnit);
+        _release(account, leaving, leaving.amountNano - tokenUnits * nanoPerTokenUnit);
         emit Withdrawn(account, msg.sender, tokenUnits);
         currency.safeTransfer(msg.sender, tokenUnits);
     }
@@ -153,7 +185,7 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
     function exit(uint256 word, bytes32[] calldata proof) external nonReentrant returns (uint256 tokenUnits) {
         if (!halted) revert NotHalted();
         uint256 account = _member();
-        (bytes32 root, uint256 members) = _lastState();
+        (bytes32 root, uint256 members,,) = _standing(); // final: the time-out is longer than the fraud window
         int256 own = collateralOf(account) + int256(uint256(leavingOf[account].amountNano))
             - _runningPayment(root, members, account, word, proof);
         tokenUnits = own > 0 ? uint256(own) / nanoPerTokenUnit : 0;
@@ -166,7 +198,8 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
 
     // --- to read ---------------------------------------------------------------------------------------------------
 
-    /// @notice What backs the account's trades from now on, nano: paid in less asked back. Negative where more was asked back.
+    /// @notice What backs the account's trades from the next batch on, nano: paid in less asked back. Negative where what it earned
+    /// was asked back too.
     function collateralOf(uint256 account) public view returns (int256) {
         return int256(uint256(_paidIn[account].latest())) - int256(uint256(_takenOut[account].latest()));
     }
@@ -182,8 +215,12 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
     /// @dev Root, member count and era of batch `index`; reverts where it is not final.
     function _finalState(uint256 index) internal view virtual returns (bytes32 root, uint256 members, uint64 batchEra);
 
-    /// @dev Root and member count after the last batch, which must be final; of none, the empty state.
-    function _lastState() internal view virtual returns (bytes32 root, uint256 members);
+    /// @dev Root and member count after the last batch that stands, final or not, how many stand, and the era of the last; of
+    /// none, the empty state.
+    function _standing() internal view virtual returns (bytes32 root, uint256 members, uint32 batches, uint48 lastEra);
+
+    /// @dev Whether the first `batches` still stand, the last of them of `lastEra`.
+    function _stands(uint32 batches, uint48 lastEra) internal view virtual returns (bool);
 
     function _pay(uint256 account, uint256 tokenUnits) private {
         registry.checkGate(registry.ownerOf(account));
@@ -214,6 +251,14 @@ abstract contract BatchEscrow is Pausable, ReentrancyGuardTransient {
     /// @dev Effective one batch later than it is said: the batch under way may still use the money.
     function _setTakenOut(uint256 account, uint256 amountNano) private {
         _takenOut[account].push(era + 1, SafeCast.toUint208(amountNano));
+    }
+
+    /// @dev So much of `leaving` is not asked for any more and backs trades again at once: where it was missing already, as if it
+    /// were paid in now, else by not going out.
+    function _release(uint256 account, Leaving memory leaving, uint256 amountNano) private {
+        if (amountNano == 0) return;
+        if (leaving.era == era) _setTakenOut(account, _takenOut[account].latest() - amountNano);
+        else _paidIn[account].push(era, SafeCast.toUint208(_paidIn[account].latest() + amountNano));
     }
 
     function _member() private view returns (uint256 account) {

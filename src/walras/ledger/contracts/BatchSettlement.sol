@@ -7,6 +7,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {BatchEscrow} from "./BatchEscrow.sol";
+import {BatchWord} from "./BatchWord.sol";
 import {Registry} from "./Registry.sol";
 import {SlotSteps} from "./SlotSteps.sol";
 
@@ -57,14 +58,9 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         bytes positions;
     }
 
-    /// @notice EIP-712 type of what an oracle signs: the root of one fact for every account of every slot in the batch.
-    bytes32 public constant FACTS_TYPEHASH = keccak256("Facts(uint64 firstSlot,uint32 slots,bytes32 factsRoot)");
-
-    /// @notice EIP-712 type of what an oracle signs that holds the data of a batch: its steps lead from `before` to the state's root
-    /// and are those under the steps' root, and the facts are those under theirs.
-    bytes32 public constant DATA_TYPEHASH = keccak256(
-        "Data(uint64 firstSlot,uint32 slots,bytes32 before,bytes32 stepsRoot,bytes32 stateRoot,bytes32 factsRoot)"
-    );
+    /// @notice EIP-712 types of what an oracle signs. Two words of one oracle that contradict each other cost it its stake: `BatchWord`.
+    bytes32 public constant FACTS_TYPEHASH = BatchWord.FACTS_TYPEHASH;
+    bytes32 public constant DATA_TYPEHASH = BatchWord.DATA_TYPEHASH;
 
     /// @notice Bounds the gas of a post.
     uint256 public constant MAX_SLOTS = 672; // a week of quarter hours
@@ -340,9 +336,13 @@ contract BatchSettlement is BatchEscrow, EIP712 {
         return (batch.stateRoot, batch.members, batch.era);
     }
 
-    function _lastState() internal view override returns (bytes32, uint256) {
-        if (batchCount == 0) return (keccak256(""), 0);
-        (bytes32 root, uint256 members,) = _finalState(batchCount - 1);
-        return (root, members);
+    function _standing() internal view override returns (bytes32, uint256, uint32, uint48) {
+        if (batchCount == 0) return (keccak256(""), 0, 0, 0);
+        Batch storage batch = batchOf[batchCount - 1];
+        return (batch.stateRoot, batch.members, uint32(batchCount), batch.era);
+    }
+
+    function _stands(uint32 batches, uint48 lastEra) internal view override returns (bool) {
+        return batches == 0 || (batches <= batchCount && batchOf[batches - 1].era == lastEra);
     }
 }

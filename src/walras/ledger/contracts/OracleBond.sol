@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {BatchWord} from "./BatchWord.sol";
 import {FalseRoot} from "./FalseRoot.sol";
 import {ReadingLeaf} from "./ReadingLeaf.sol";
 import {MeterRegister} from "./MeterRegister.sol";
@@ -13,9 +14,10 @@ import {Settlement} from "./Settlement.sol";
 
 /// @title What an oracle loses by saying two things, or what is provably false
 /// @notice Oracles put in a stake before they are appointed. Two signatures of one oracle under different roots for the same
-/// slot (or the same correction of a slot) convict it, and so does its signature under a root that no honest readings have
-/// (`FalseRoot`), of a slot's settlement or of a correction, whoever shows them and whenever: the whole stake goes, a share of it to
-/// whoever showed them, the rest to the treasury, and the oracle is out of the set in the same transaction.
+/// slot (or the same correction of a slot) convict it, and so do two words on batches of slots that contradict each other
+/// (`BatchWord`), and its signature under a root that no honest readings have (`FalseRoot`), of a slot's settlement or of a
+/// correction, whoever shows them and whenever: the whole stake goes, a share of it to whoever showed them, the rest to the
+/// treasury, and the oracle is out of the set in the same transaction.
 /// Amounts are in the token's smallest unit.
 /// @dev Leaving takes `unbondingDelay` seconds after the oracle was rotated out, and the stake can be slashed all that time:
 /// choose it longer than the correction window. With threshold m of n, two conflicting attested roots need 2m - n oracles that
@@ -148,6 +150,21 @@ contract OracleBond is IOracleBond, ReentrancyGuardTransient {
         if (firstRoot == secondRoot) revert SameRoot(firstRoot);
         address first = ECDSA.recoverCalldata(settlement.correctionDigest(slot, revision, firstRoot), firstSignature);
         address second = ECDSA.recoverCalldata(settlement.correctionDigest(slot, revision, secondRoot), secondSignature);
+        _convict(slot, first, second);
+    }
+
+    /// @notice Convict an oracle that gave the contract `batches` two words over a common slot that contradict each other. The
+    /// contract may be gone, or another community's: an honest oracle gives no two such words to any.
+    function slashBatch(
+        address batches,
+        BatchWord.Word calldata firstWord,
+        bytes calldata firstSignature,
+        BatchWord.Word calldata secondWord,
+        bytes calldata secondSignature
+    ) external nonReentrant {
+        uint64 slot = BatchWord.checkContradict(firstWord, secondWord);
+        address first = ECDSA.recoverCalldata(BatchWord.digest(batches, firstWord), firstSignature);
+        address second = ECDSA.recoverCalldata(BatchWord.digest(batches, secondWord), secondSignature);
         _convict(slot, first, second);
     }
 
