@@ -2,8 +2,8 @@
 
 `walras gateway` and `walras oracle` run as they are, processes of their own on loopback ports, stores and all. Every meter's
 reading of every slot, with its own signature, goes to the gateway; it verifies, stores encrypted, acknowledges, and hands
-signed batches to the oracle, which verifies for itself and stores again. The exchange asks for the report and the vote on every slot
-once its metering deadline has passed. Root and leaves of each are held against what was sent, so a reading lost, changed or
+signed batches to the oracle, which verifies for itself and stores again. The exchange asks for the report and the vote on every
+slot once its metering deadline has passed. Root and leaves of each are held against what was sent, so a reading lost, changed or
 counted twice ends the benchmark.
 
 Not as in a live run: one of the community's four oracles is there, the metering deadline is a day (so that hours of slots may be on

@@ -254,6 +254,17 @@ def test_with_an_operators_secret_the_keys_are_random_and_nothing_opens_without_
         open_journal(tmp_path / "one")
 
 
+def test_the_public_record_names_no_member_no_meter_and_no_credential() -> None:
+    """What stands there stands under account numbers: nothing in it says whose a number is."""
+    public = (rural1_day() / PUBLIC).read_bytes()
+    community = load_community(EXAMPLES / "rural1.toml")
+    meters = make_meters(community, run_seed(community))
+    for row, key in enumerate(meters.registry.keys):
+        named = [community.members[row].id, did_of(key), meters.credentials[row], key_id(key).hex()]
+        assert all(text.encode() not in public for text in named)
+    assert b'"import_wh":[' in public
+
+
 def test_a_member_cannot_learn_a_neighbours_readings_from_all_that_is_public_and_their_own_proofs(tmp_path: Path) -> None:
     """Brute force over every leaf that could stand for the neighbour, even knowing the true reading and its signature."""
     journal = open_journal(rural1_day())

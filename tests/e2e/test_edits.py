@@ -10,12 +10,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from rich.console import Console
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
 from e2e.runs import EXAMPLES, add, copy_of, file_of, forge
 from walras.commands.bill import bill_command
 from walras.commands.dispatch import allow_command
 from walras.commands.edit import Editor, edit_command
+from walras.commands.summary import summary_table
 from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.errors import AuditError, InputError, JournalError
@@ -151,6 +153,33 @@ def test_bill_and_validation_show_what_was_edited_by_whom_and_why(tmp_path: Path
     found = validate_command(tmp_path / "run", None)
     assert not any(one.check is Check.MISSING for one in found)
     assert "marked: 2 edited" in capsys.readouterr().out
+
+
+def test_an_edit_off_the_feeders_own_meter_is_said_at_once_struck_by_the_oracles_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(edited(), tmp_path / "run")
+    first = load_community(file_of(run)).slots.start
+    stands = closed_readings(first + 7, _admitted(run, first + 7)).import_wh
+
+    def said(row: int, more: int) -> str:
+        capsys.readouterr()
+        edit_command(run, f"home-{row}", str(first + 7), (int(stands[row]) + more, 0), "register_total", DESK, None)
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "against the feeder's own meter" not in said(ROW, 1)  # as much as a register is read off by
+    assert "against the feeder's own meter: -4" in said(ROW + 1, 400)
+    corrections = [entry.public for entry in go_on(file_of(run), run, 12) if entry.kind == SLOT_CORRECTED]
+    first_struck = [_admitted(run, public["slot"]).public["balance_wh"] for public in corrections]
+    assert all(abs(residual) <= tolerance for residual, tolerance in first_struck)
+    assert all(abs(residual) > tolerance for residual, tolerance in (public["balance_wh"] for public in corrections))
+    summary_table(Console(width=300), run)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "edited by people 3 slots; 3 now further off the feeder's own meter than meters' errors explain" in shown
+    assert "off the feeder's own meter 3 of 3 slots that stand on substitutes or edits: no meter's fault" in shown
+    assert "corrected after late readings" not in shown
+    assert "not met" not in shown
+    assert Audit(run / PUBLIC).run().checked["edits under their signature"] == 4
 
 
 def test_what_may_not_be_edited_is_refused_and_the_refusal_is_on_record(tmp_path: Path) -> None:

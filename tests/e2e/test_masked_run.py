@@ -16,6 +16,7 @@ from typing import Any
 import cbor2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from e2e.node_loop import PLENTY, Loop, balance_in, gateway_in, oracle_in
 from e2e.nodes import ORACLES, Village
@@ -23,6 +24,7 @@ from e2e.runs import copy_of, file_of, forge, rural1_private, with_privacy
 from keys_world import make_keyring
 from walras.commands.rights import export_command, forget_command
 from walras.commands.secrets import read_secret
+from walras.commands.summary import summary_table
 from walras.community import load_community
 from walras.errors import AuditError, InputError, MeteringError
 from walras.exchange.audit import Audit
@@ -41,6 +43,7 @@ from walras.service.keys import open_key
 from walras.service.message_store import MessageStore
 from walras.service.remote_balance import RemoteBalance
 from walras.service.remote_metering import Nodes, RemoteMetering
+from walras.study.masked_lines import MaskedSums
 from walras.study.meters import make_meters, run_seed
 from walras.study.oracles import Closed, InProcess
 from walras.study.runner import PUBLIC, Appointed, Options, Run
@@ -106,6 +109,23 @@ def test_who_is_late_drops_out_and_the_sum_is_that_of_the_others() -> None:
     (lost,) = [word for word in found if word is not None and word["gap_wh"] is None]
     assert lost["lost"] == lost["contributors"]
     assert lost["import_wh"] is None
+
+
+def test_the_summary_says_of_how_many_slots_there_is_a_sum_and_whether_it_is_what_settled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary_table(Console(width=200), rural1_private())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "masked sums of the feeder 23 of 24 slots, each what its contributors' readings come to" in shown
+    sums = MaskedSums()
+    for gap, named in (([0, 0], []), ([500, 0], [LIAR]), (None, [])):
+        sums.add({"masked": {"gap_wh": gap, "balance": [9, 8], "named": named}})
+    ((_, text),) = sums.rows(lambda account: f"account {account}")
+    assert text.startswith("2 of 3 slots, 1 of them not what settled; 3 off the feeder's own meter; did not open ")
+    assert text.endswith("to what the meter signed: account 3 in 1")
+    silent = MaskedSums()
+    silent.add({"masked": None})
+    assert silent.rows(str) == [("masked sums of the feeder", "none of 1 slots")]
 
 
 def test_a_member_that_masks_another_number_than_its_meter_signs_is_named_and_moves_no_money(tmp_path: Path) -> None:

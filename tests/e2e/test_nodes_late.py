@@ -119,14 +119,15 @@ def test_an_oracle_hears_late_readings_in_the_window_only_and_says_each_word_onc
             asked(right, what)
     clock.move(closed + timedelta(seconds=1))
     handed_on(5, [readings[slots[1]][0]])  # after the window
-    leaves, refused, delays, root, signature = cbor2.loads(asked(Right.CORRECT, body + b"".join(salts)))
+    leaves, refused, balance, delays, root, signature = cbor2.loads(asked(Right.CORRECT, body + b"".join(salts)))
     assert delays == [901, *[0] * 12]  # the late one was heard a second after its deadline
     assert leaves == readings[last]
+    assert balance is None  # the feeder's own meter was not heard
     assert sum(refused.values()) == 1  # the one whose place was taken
     at = a.addresses
     assert recover_address(correction_digest(at.chain_id, at.settlement, last, 1, root), signature) == a.terms.oracles[0]
     again = cbor2.loads(asked(Right.CORRECT, body + b"".join(reversed(salts))))
-    assert again[3:] == [root, signature]  # other salts do not make it say another thing
+    assert again[4:] == [root, signature]  # other salts do not make it say another thing
     missed = cbor2.loads(asked(Right.CORRECT, slots[1].to_bytes(8, "big") + body[8:] + b"".join(salts)))[0]
     assert missed[0] != readings[slots[1]][0]
     word = asked(Right.COMMIT, days)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from e2e.test_run_on_a_manifest import Deployed, deploy, fund
 from ledger_world import anvil, rpc
 from walras.errors import LedgerError
-from walras.exchange.journal import read_public_record
+from walras.exchange.fold import BATCH_INCLUDED, BATCH_POSTED, ESCROW_MOVED, ESCROW_PAID
+from walras.exchange.journal import Entry, read_public_record
+from walras.exchange.leaving import leave_batches
 from walras.exchange.watch_batches import RIGHT, BatchWatch
 from walras.ledger import account_words, request_withdrawal, withdraw
 from walras.ledger.calls import Contract
+from walras.ledger.deployment import NANO_PER_TOKEN_UNIT
 from walras.ledger.keys import key_of
 from walras.ledger.manifest import contracts_of
 from walras.ledger.standing import read_standing
@@ -84,27 +88,100 @@ def test_money_gone_between_the_record_and_the_sending_burns_nothing(tmp_path: P
         assert deployed.audit(tmp_path / "run") == 24
 
 
-@pytest.mark.parametrize("asked", [200 * 10**9])
-def test_a_run_goes_on_when_money_is_asked_back_between_two_batches_and_the_audit_holds(tmp_path: Path, asked: int) -> None:
+def batches_of(deployed: Deployed) -> Contract:
+    return Contract("BatchSettlement", deployed.chain.chain_id, contracts_of(deployed.manifest)["BatchSettlement"])
+
+
+def ask_for_all(deployed: Deployed) -> int:
+    """Everything that is the leaving member's own by the last batch, nano."""
+    fund(deployed.url, deployed.keys.member(LEAVING).address)
+    leave_batches(deployed.chain, batches_of(deployed), deployed.keys.member(LEAVING), 0)
+    asked = int(batches_of(deployed).view(deployed.chain, "leavingOf", LEAVING)[0])
+    assert asked > 0
+    return asked
+
+
+def moves_and_deposits(record: Sequence[Entry]) -> list[tuple[str, int, int]]:
+    """Kind, batches posted by then, and nano of the leaving member, of what is recorded beside slots."""
+    posted, found = 0, []
+    for entry in record:
+        posted += entry.kind == BATCH_POSTED
+        if entry.kind in (ESCROW_MOVED, ESCROW_PAID) and entry.public["nano"][LEAVING]:
+            found.append((entry.kind, posted, entry.public["nano"][LEAVING]))
+    return found
+
+
+def check_nothing_to_prove(deployed: Deployed, out: Path, batches: int) -> list[Entry]:
+    """Every batch stands and is right, and the audit holds."""
+    assert batches_of(deployed).view(deployed.chain, "batchCount")[0] == batches
+    record = read_public_record(out / PUBLIC)
+    found = BatchWatch(record, deployed.chain, key_of(bytes(31) + b"\1")).look(0)
+    assert [(f.batch, f.outcome) for f in found] == [(at, RIGHT) for at in range(batches)]
+    assert deployed.audit(out) == 24
+    return record
+
+
+def test_a_member_that_asks_for_all_it_has_between_two_batches_is_paid_for_as_it_spends(tmp_path: Path) -> None:
+    """The batch under way stands on its money still. After it the run hears of the request, and pays in what lacks and no more."""
+    with anvil() as url:
+        deployed = deploy(tmp_path, url, QUARTERS.replace("batch_slots = 6", "batch_slots = 2"))
+        deployed.run(tmp_path / "run", slots=3)
+        assert batches_of(deployed).view(deployed.chain, "batchCount")[0] == 1
+        asked = ask_for_all(deployed)
+        deployed.run(tmp_path / "run")
+        record = check_nothing_to_prove(deployed, tmp_path / "run", 12)
+        rows = moves_and_deposits(record)
+        assert (ESCROW_MOVED, 2, -asked) in rows
+        at = rows.index((ESCROW_MOVED, 2, -asked))
+        bills = [int(entry.public["cash_nano"][LEAVING]) for entry in record if entry.kind == "settlement_submitted"]
+        under_way, served_since = sum(bills[2:4]), sum(bills[4:6])  # after which it sells for the rest of the day
+        filled = sum(nano for _, _, nano in rows[at + 1 :])
+        assert 0 < under_way + served_since <= filled < under_way + served_since + 3 * NANO_PER_TOKEN_UNIT
+        ask_after_the_end(deployed, tmp_path / "run")
+
+
+def ask_after_the_end(deployed: Deployed, out: Path) -> None:
+    """What is asked after the last batch is heard of by nobody, and the audit of the run still holds."""
+    member = deployed.keys.member(LEAVING)
+    batches_of(deployed).act(deployed.chain, member, "requestWithdrawal", 0, 0, [], timestamp=0)
+    assert deployed.audit(out) == 24
+
+
+SPEND = Settler._spend
+
+
+def test_a_batch_recorded_and_not_sent_stands_though_a_member_asks_for_everything_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent again to the byte: while it is under way nobody's collateral for it can fall, so nothing in it can be proved wrong."""
+    recorded: list[Entry] = []
+
+    def cut_off(self: Settler, entry: Entry, what: str) -> Any:
+        """In the place of sending the second batch, recorded just now."""
+        if what == "batch 1" and self._recorder.ahead is None:
+            recorded.append(entry)
+            raise KeyboardInterrupt
+        return SPEND(self, entry, what)
+
     with anvil() as url:
         deployed = deploy(tmp_path, url, QUARTERS)
-        contract = Contract("BatchSettlement", deployed.chain.chain_id, contracts_of(deployed.manifest)["BatchSettlement"])
-        deployed.run(tmp_path / "run", slots=8)
-        member = deployed.keys.member(LEAVING)
-        fund(url, member.address)
-        contract.act(deployed.chain, member, "requestWithdrawal", asked, timestamp=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Settler, "_spend", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                deployed.run(tmp_path / "run")
+        assert batches_of(deployed).view(deployed.chain, "batchCount")[0] == 1
+        asked = ask_for_all(deployed)
         deployed.run(tmp_path / "run")
-        assert contract.view(deployed.chain, "batchCount")[0] == 4
-        record = read_public_record(tmp_path / "run" / PUBLIC)
-        found = BatchWatch(record, deployed.chain, key_of(bytes(31) + b"\1")).look(0)
-        assert [(f.batch, f.outcome) for f in found] == [(at, RIGHT) for at in range(4)]
-        assert deployed.audit(tmp_path / "run") == 24
+        record = check_nothing_to_prove(deployed, tmp_path / "run", 4)
+        at = next(at for at, entry in enumerate(record) if entry.hash == recorded[0].hash)
+        assert record[at + 1].kind == BATCH_INCLUDED  # as it was recorded, with nothing paid in for it
+        assert (ESCROW_MOVED, 2, -asked) in moves_and_deposits(record)
 
 
 def test_a_run_on_contracts_that_a_member_halted_is_refused_before_it_begins(tmp_path: Path) -> None:
     with anvil() as url:
         deployed = deploy(tmp_path, url, QUARTERS)
-        contract = Contract("BatchSettlement", deployed.chain.chain_id, contracts_of(deployed.manifest)["BatchSettlement"])
+        contract = batches_of(deployed)
         fund(url, deployed.keys.member(LEAVING).address)
         rpc(url, "evm_increaseTime", 8 * 86_400)
         contract.act(deployed.chain, deployed.keys.member(LEAVING), "halt", timestamp=0)

@@ -1,4 +1,4 @@
-"""What a member may ask back from behind batches: its own by the last batch that stands, to the nano, and who drops what is more."""
+"""What a member may ask back from behind batches: its own by the last batch, to the nano; who drops what is more."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def test_who_asked_for_everything_spent_and_pays_no_more_makes_no_honest_operato
 
 
 def test_what_is_paid_in_after_a_request_does_not_free_what_was_spent_before(embedded: Batches) -> None:
-    """Member 1 asks for all, buys 30 Wh in the batch under way and 40 in the next, for which the operator has to pay in 70. What it
-    fetches is less the 30, which back its next 30 Wh: what the operator has lost by then is what it served after the first batch."""
+    """Member 1 asks for all, buys 30 Wh in the batch under way and 40 in the next, for which the operator pays in 70. What it
+    fetches is less the 30, which back its next 30 Wh: by then the operator has lost what it served after the first batch."""
     embedded.must_ask(1, WHOLE)
     embedded.post_honest([{1: 30, 2: -30}])
     first = list(embedded.words)

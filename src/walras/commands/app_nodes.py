@@ -201,7 +201,7 @@ def exchange_meter(
     member
         The member's id, such as home-17.
     slot
-        The slot in which it happens, by its number or when it begins, in local time: 2016-06-21T10:15. Not metered yet.
+        The slot in which it happens, by its number or when it begins, by the community's clocks: 2016-06-21T10:15. Not metered yet.
     old_import
         The old meter's register of energy taken, in Wh: BEGAN:FINAL, as the slot began and when it was taken down.
     old_export

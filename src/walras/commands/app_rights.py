@@ -237,7 +237,7 @@ def edit(
     member
         The member's id, such as home-17.
     slot
-        The slot's number, or when it begins, in local time: 2016-06-21T10:15.
+        The slot's number, or when it begins, by the community's clocks (2016-06-21T10:15) or with its offset.
     import_wh
         What was taken, in whole Wh.
     export_wh

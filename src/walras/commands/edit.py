@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from walras.commands.options import read_moment
 from walras.commands.rights import community_of, opened_run
 from walras.commands.secrets import read_passphrase
@@ -27,11 +29,14 @@ from walras.metering import derive_key, did_of
 from walras.metering.access import AccessRefusal
 from walras.metering.correction import Reason
 from walras.metering.editing import Edit, EditRefusal, Ordered, judge_edit, sign_edit
+from walras.metering.feeder import Feeder, FeederCheck, check_energies
 from walras.metering.identity import Key
+from walras.metering.reading import split_reading
 from walras.metering.slot_readings import energy_of_leaf
 from walras.service.appointment import Appointment, appointment, editor_credential
 from walras.service.data_protection import account_of, record
 from walras.service.keys import open_key
+from walras.study.correction_lines import is_against
 
 LOCAL = "%Y-%m-%dT%H:%M"
 
@@ -68,11 +73,19 @@ def edit_command(
             raise JournalError(f"the edit is refused: {judged.value}; the refusal is recorded", thing=judged)
         record(journal, run, edit_act(judged, at))
     edit = judged.edit
+    before, after = _balances(a, entries, edit)
     say(
         screen(),
         f"{member}, slot {edit.slot} ({terms.grid.local(edit.slot):%Y-%m-%d %H:%M}): {_shown(edit.was)} to {_shown(edit.now)}, "
         f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}",
     )
+    if after is not None and is_against(before, after):
+        say(
+            screen(),
+            f"against the feeder's own meter: {after.residual_wh:+,} Wh came through beyond homes and losses, where meters' errors "
+            f"explain {after.tolerance_wh:,}" + ("" if before is None else f"; it was {before.residual_wh:+,}"),
+        )
+        say(screen(), "  summary and report will say so, once the oracles have struck the balance of the edited slot")
     return judged
 
 
@@ -104,6 +117,21 @@ def _judged(
     if closed or not in_time(terms, edit.slot, settled[-1]):
         return EditRefusal.TOO_LATE
     return judge_edit(sign_edit(key, credential, edit, contract, at), a.operator, contract, terms.members)
+
+
+def _balances(a: Appointment, entries: list[Entry], edit: Edit) -> tuple[FeederCheck | None, FeederCheck | None]:
+    """The feeder's balance of the slot as it stands, and with the edit; None where the feeder's own meter was not heard."""
+    of_slot = [entry.public for entry in entries if edit.slot in (entry.slot, entry.public.get("slot"))]
+    feeder = next((split_reading(bytes.fromhex(public["feeder"])) for public in of_slot if public.get("feeder")), None)
+    energies = [public for public in of_slot if "import_wh" in public]
+    if feeder is None or not energies:
+        return None, None
+    grid, through = a.community.grid, feeder[2] - feeder[3]
+    imports, exports = (np.array(energies[-1][name], dtype=np.int64) for name in ("import_wh", "export_wh"))
+    behind = Feeder(a.meters.feeder, a.trading.network, a.trading.bus)
+    before = check_energies(behind, grid, imports, exports, through)
+    imports[edit.account], exports[edit.account] = edit.now
+    return before, check_energies(behind, grid, imports, exports, through)
 
 
 def _stands(terms: Terms, entries: list[Entry], account: int, slot: int) -> tuple[int, int]:

@@ -92,7 +92,7 @@ class BalanceNode:
         if asked.right is Right.READ:
             return cbor2.dumps(self._oracle.contributions(slot))
         word = self._oracle.word(slot)
-        return cbor2.dumps([word.to_public(), self._sign(word.digest(*self._bound))])
+        return cbor2.dumps([word.to_public(), self._sign(word.digest(*self._bound))], canonical=True)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""

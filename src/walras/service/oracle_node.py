@@ -14,7 +14,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import cbor2
 import numpy as np
 
 from walras.errors import MeteringError, PhaseError
@@ -33,7 +32,7 @@ from walras.metering.admission import (
     joined,
     revoke,
 )
-from walras.metering.feeder import Feeder, check_feeder, split_batch, transformer_net_wh
+from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
 from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
@@ -51,6 +50,7 @@ from walras.service.erasure import erased
 from walras.service.exchange_book import ExchangeBook
 from walras.service.frames import BATCH, EDIT, EXCHANGE, REQUEST, VOTE
 from walras.service.oracle_batches import BatchDuty, batch_word
+from walras.service.oracle_reports import encode_report
 from walras.service.oracle_words import (
     Words,
     corrected_slot,
@@ -266,24 +266,27 @@ class OracleNode:
         return Vote(self._duty.number, slot, *given)
 
     def report(self, slot: int) -> bytes:
-        """What this oracle holds of a closed slot: leaves, refusals by reason, the feeder's balance, when each was heard (CBOR)."""
+        """What this oracle holds of a closed slot (`oracle_reports`)."""
         self._check_closed(slot)
         readings = self.readings_of(slot)
-        balance = None
+        return encode_report(readings.leaves, self._store.refused_in(slot), self._balance(readings), self._delays(slot))
+
+    def _balance(self, readings: SlotReadings) -> FeederCheck | None:
+        """The homes' readings against the feeder's own meter; None where that was not heard."""
         feeder = self._duty.feeder
-        if feeder is not None:
-            (kid,) = feeder.registry.index
-            through = [taken.encoded for taken in self._store.readings("key_id = ? and slot = ?", (kid, slot))]
-            transformer = transformer_net_wh(feeder, self._rules, slot, through)
-            if transformer is not None:
-                check = check_feeder(feeder, self._rules.grid, readings, transformer)
-                balance = [check.residual_wh, check.tolerance_wh]
-        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance, self._delays(slot)])
+        if feeder is None:
+            return None
+        (kid,) = feeder.registry.index
+        through = [taken.encoded for taken in self._store.readings("key_id = ? and slot = ?", (kid, readings.slot))]
+        transformer = transformer_net_wh(feeder, self._rules, readings.slot, through)
+        return None if transformer is None else check_feeder(feeder, self._rules.grid, readings, transformer)
 
     def corrected(self, slot: int, revision: int, salts: Sequence[bytes]) -> bytes:
         """The slot after what came late, and this oracle's word on it (`oracle_words`). PhaseError while more may come."""
         words = self._words(slot)
-        return correction_word(words, self._store, self._standing(slot, words), revision, salts, self._delays(slot))
+        readings, refused = self._standing(slot, words)
+        word = correction_word(words, self._store, readings, revision, salts)
+        return encode_report(readings.leaves, refused, self._balance(readings), self._delays(slot), *word)
 
     def days(self, slots: range, salts: Sequence[bytes]) -> bytes:
         """This oracle's word on the commitments to the days over `slots`. PhaseError while one of them can still change."""

@@ -76,7 +76,7 @@ def check_backed(chain: ReadableChain, raw: bytes, made: MadeBatch, held: Int64,
     """LedgerError where a batch, recorded and not sent yet, has an account pay beyond its collateral, `held` [accounts] nano.
 
     While it is under way nobody's collateral for it can fall. But one that another operator posted, and that was proved wrong
-    since, has been under way meanwhile, and what was asked back then is missing now. Sent it would be taken back, and the bond lost.
+    since, has been under way meanwhile, and what was asked back then is missing now. Sent it would be taken back, the bond lost.
     """
     if chain.receipt(transaction_hash(raw)) is not None:
         return

@@ -212,6 +212,7 @@ def _collect(community: Community, entries: Iterator[Entry]) -> ReportData:
         soc, alone_soc = _add_slot(sums, trading, terms, layout, s, (soc, alone_soc))
         books.append(book_of(s, terms.conventions.grid_fee_micro_per_kwh))
         trust.balance.add(s)
+        trust.corrections.add(s, acts)
         trust.ordered += outcomes(s.slot, s.events[EventKind.SLOT_OPENED].public, s.import_wh - s.export_wh)
         on_wires = recorded_wires(terms, s.slot, s.events)
         if on_wires is not None:

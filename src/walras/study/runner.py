@@ -257,7 +257,7 @@ def with_mechanism(community: Community, name: str) -> Community:
 def make_terms(community: Community, trading: Trading, keys: LedgerKeys) -> Terms:
     """The public terms of a community's run."""
     slots = community.slots
-    prices = trading.day(slots.start).prices
+    prices = trading.priced(slots.start).prices
     return Terms(
         name=community.name,
         currency=community.currency,

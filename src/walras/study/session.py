@@ -57,6 +57,7 @@ from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import SlotReadings, Vote, key_id
+from walras.metering.feeder import FeederCheck
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
 from walras.study.days import Days
@@ -219,7 +220,8 @@ class Session:
         if not w.late and not edits:
             return
         revision = self._recorder.state.revisions.get(slot, 0) + 1
-        readings, refused, votes, delays = p.path.correct(slot, revision, addresses, [order_of(act) for act in edits.values()])
+        orders = [order_of(act) for act in edits.values()]
+        readings, refused, votes, delays, check = p.path.correct(slot, revision, addresses, orders)
         if readings.leaves == w.readings.leaves:
             return  # nothing that may correct came: the slot stands on its substitutes
         standing = settled_again(p.terms, self._layout, was, readings.import_wh, readings.export_wh)
@@ -246,6 +248,7 @@ class Session:
                 "revision": revision,
                 "admitted": int((readings.quality <= MAX_DEVICE_QUALITY).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
+                "balance_wh": _balance_to_public(check),
                 "import_wh": readings.import_wh.tolist(),
                 "export_wh": readings.export_wh.tolist(),
                 "cash_nano": cash.tolist(),
@@ -318,7 +321,7 @@ class Session:
                 "admitted": devices - int((readings.quality > MAX_DEVICE_QUALITY).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
                 "feeder": feeder.hex(),
-                "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
+                "balance_wh": _balance_to_public(check),
             }
             if p.masked is not None:
                 public["masked"] = self._masked_sum(p.masked, slot, readings)
@@ -376,3 +379,7 @@ class Session:
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
+
+
+def _balance_to_public(check: FeederCheck | None) -> list[int] | None:
+    return None if check is None else [check.residual_wh, check.tolerance_wh]
