@@ -130,8 +130,6 @@ def _registers(old: str, start: int) -> Registers:
 def _refusal(terms: Terms, entries: list[Entry], slot: int) -> str:
     if any(entry.kind == RUN_CLOSED for entry in entries):
         return "the run is over"
-    if terms.balance_oracle is not None:
-        return "a run with masked readings keeps the meters that it began with: the new one would share no masks with the others"
     metered = [entry.slot for entry in entries if entry.kind == EventKind.READINGS_ADMITTED.value and entry.slot is not None]
     if metered and slot <= max(metered):
         return f"slot {slot} is metered already: the next is {max(metered) + 1}; what the old meter counted of it is an edit's"

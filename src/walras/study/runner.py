@@ -157,7 +157,7 @@ class Run:
 
     def _balance(self, meters: Meters, trading: Trading, keys: LedgerKeys) -> InProcessBalance:
         rules = Rules(self.community.grid, deadline=timedelta(seconds=self.terms.metering_deadline_s))
-        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus))
+        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus), meters.operator)
         return InProcessBalance(duty, keys.balance_oracle())
 
     @property
