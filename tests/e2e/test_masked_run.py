@@ -20,7 +20,7 @@ from rich.console import Console
 
 from e2e.node_loop import PLENTY, Loop, balance_in, gateway_in, oracle_in
 from e2e.nodes import ORACLES, Village
-from e2e.runs import copy_of, forge, rural1_private, with_privacy
+from e2e.runs import copy_of, file_of, forge, rural1_private, with_privacy
 from keys_world import make_keyring
 from walras.commands.rights import export_command, forget_command
 from walras.commands.secrets import read_secret
@@ -102,7 +102,7 @@ def test_a_whole_day_and_its_corrections_settle_as_without_masked_sums(tmp_path:
 
 def test_who_is_late_drops_out_and_the_sum_is_that_of_the_others() -> None:
     found = words(read_public_record(rural1_private() / PUBLIC))
-    members = len(load_community(rural1_private() / "community.toml").members)
+    members = len(load_community(file_of(rural1_private())).members)
     dropouts = [members - len(word["contributors"]) for word in found if word is not None and word["gap_wh"] == [0, 0]]
     assert (len(dropouts), max(dropouts)) == (23, 4)
     assert sum(n > 0 for n in dropouts) > 10
