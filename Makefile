@@ -7,6 +7,10 @@ ONLY ?=
 # Compiled loops are cached by source: numba looks only at a function's own file, so the cache's name is all sources together.
 export NUMBA_CACHE_DIR := $(CURDIR)/.tools/numba/$(shell find src -name '*.py' -print0 | sort -z | xargs -0 cat | sha1sum | cut -c1-12)
 
+# Compiled modules are kept there, whatever the environment says: without them each process compiles two thousand files anew.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.tools/pycache
+
 .PHONY: run test test-nightly bench lint types lock tools simbench tpm clean check
 
 run: $(VENV)/.installed

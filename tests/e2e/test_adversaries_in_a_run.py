@@ -11,11 +11,13 @@ import pytest
 
 from e2e.runs import EXAMPLES
 from walras.commands.validate import validate_command
+from walras.community import load_community
 from walras.exchange.journal import Entry
+from walras.exchange.parts import closed_readings
 from walras.exchange.phases import EventKind
 from walras.metering import derive_key, sign_reading
 from walras.metering.validation import Check, Finding
-from walras.study.meters import Meters
+from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import Options, Run
 from walras.units import Int64
 
@@ -38,6 +40,7 @@ def with_own(change: Callable[[Meters, int, int], list[bytes]]) -> Send:
 
 SCENARIOS: dict[str, tuple[Send, dict[str, int], int]] = {
     "honest": (lambda m, s, c, sent: sent, {}, 13),
+    "reordered": (lambda m, s, c, sent: sent[::-1], {}, 13),
     "forged": (with_own(lambda m, s, c: [sign_reading(STRANGER, s, 9, 0, c)]), {"unknown_device": 1}, 12),
     "signed by another": (
         with_own(lambda m, s, c: [one(m, s, 9, c)[:-64] + sign_reading(m.keys[1], s, 9, 0, c)[-64:]]),
@@ -109,9 +112,20 @@ def test_a_slot_with_an_adversary_settles_and_says_what_was_refused(scenario: st
     assert entry.public["admitted"] == count
     if refused:
         assert entry.public["refused"] == refused
-    elif scenario not in ("honest", "withheld"):
+    elif scenario not in ("honest", "reordered", "withheld"):
         assert sum(entry.public["refused"].values()) == 1, entry.public["refused"]
     assert any(e.kind == "settled" and e.slot == entry.slot for e in disturbed()[1])
+
+
+def test_readings_that_come_in_another_order_are_the_same_slot() -> None:
+    entry = admitted("reordered")
+    assert entry.slot is not None
+    readings = closed_readings(entry.slot, entry)
+    community = load_community(EXAMPLES / "rural1.toml")
+    registry = make_meters(community, run_seed(community)).registry
+    assert [registry.index[leaf[8:24]] for leaf in readings.leaves] == list(range(13))
+    assert entry.public["refused"] == {}
+    assert readings.quality.tolist() == [0] * 13
 
 
 def test_a_negative_energy_has_no_encoding_and_is_refused_as_none() -> None:

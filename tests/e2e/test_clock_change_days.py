@@ -58,7 +58,9 @@ def test_a_time_that_comes_twice_needs_its_offset_and_one_that_is_skipped_is_no_
     with pytest.raises(InputError, match=r"2016-10-30T02:15\+02:00 or 2016-10-30T02:15\+01:00: .* twice"):
         slot_named(autumn, "2016-10-30T02:15", "walras edit")
     for slot, offset in zip(twice, ("+02:00", "+01:00"), strict=True):
-        assert slot_named(autumn, f"2016-10-30T02:15{offset}", "walras edit") == slot_named(autumn, str(slot), "walras edit") == slot
+        assert slot_named(autumn, f"2016-10-30T02:15{offset}", "walras edit") == slot
+        assert slot_named(autumn, str(slot), "walras edit") == slot
     with pytest.raises(InputError, match=r"2016-03-27T01:15\+01:00 or 2016-03-27T03:15\+02:00: .* leave this time out"):
         slot_named(terms[SPRING], "2016-03-27T02:15", "walras edit")
-    assert slot_named(terms[SPRING], "2016-03-27T03:15", "walras edit") == slot_named(terms[SPRING], "2016-03-27T01:15Z", "walras edit")
+    after = [slot_named(terms[SPRING], time, "walras edit") for time in ("2016-03-27T03:15", "2016-03-27T01:15Z")]
+    assert after[0] == after[1]

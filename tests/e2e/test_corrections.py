@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from e2e.runs import add, copy_of, forge, rechain, rural1_day, rural1_late, with_late_readings
+from e2e.runs import add, copy_of, file_of, forge, rechain, rural1_day, rural1_late, with_late_readings
 from walras.commands.bill import bill_command
+from walras.commands.summary import summary_table
 from walras.community import load_community
 from walras.errors import AuditError
 from walras.exchange.audit import Audit
@@ -27,10 +29,11 @@ from walras.exchange.phases import EventKind
 from walras.exchange.statement import check_statement, make_statement, opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.ledger import Header, LedgerAddresses, Sender, SlotSettlement, correction_transaction, read_transaction
+from walras.metering.feeder import FeederCheck
 from walras.metering.slot_readings import energy_of_leaf
 from walras.metering.vault import SALT_BYTES
 from walras.study.meters import run_seed
-from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, ledger_keys, open_journal
+from walras.study.runner import PUBLIC, Options, Run, ledger_keys, open_journal
 
 KILLED_RUN = """
 import os, signal, sys
@@ -141,6 +144,21 @@ def test_a_statement_has_each_correction_as_a_line_of_its_own(tmp_path: Path, ca
     assert {energy_of_leaf(leaf.data[SALT_BYTES:]) for leaf in substitutes} == {(0, 0)}  # on the first day there is no like day
     bill_command(copy_of(rural1_late(), tmp_path / "run"), "farm-1", None)
     assert "corrected after late readings" in capsys.readouterr().out
+
+
+def test_late_readings_are_held_against_the_feeders_own_meter_as_those_in_time_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody escapes the balance by sending late: the oracles strike it again when the slot is corrected."""
+    entries = _record(rural1_late())
+    admitted = {entry.slot: entry.public for entry in entries if entry.kind == "readings_admitted"}
+    corrected = [entry.public for entry in entries if entry.kind == SLOT_CORRECTED]
+    checks = [(FeederCheck(*admitted[public["slot"]]["balance_wh"]), FeederCheck(*public["balance_wh"])) for public in corrected]
+    assert all(after.holds for _, after in checks)
+    assert sum(not before.holds for before, _ in checks) > 10  # on substitutes of nothing
+    summary_table(Console(width=200), rural1_late())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"corrected after late readings {len(corrected)} slots" in shown
+    assert "edited" not in shown
+    assert "feeder's own meter" not in shown
 
 
 def test_a_run_killed_between_a_correction_and_its_transaction_goes_on_in_the_same_bytes(tmp_path: Path) -> None:
@@ -263,7 +281,7 @@ def test_a_correction_is_made_after_the_settlement_and_until_the_window_closes(s
 def _other_difference(public: dict[str, Any]) -> None:
     """A transaction that the contract takes, signed by the operator under the oracles' quorum: one nano more than was recorded."""
     addresses = _first_correction()[1]
-    keys = ledger_keys(run_seed(load_community(rural1_late() / COMMUNITY)))
+    keys = ledger_keys(run_seed(load_community(file_of(rural1_late()))))
     header = Header(*(bytes.fromhex(public[name]) for name in ("root", "trades_root", "journal_head")))
     cash = np.array(public["cash_nano"]) + np.array([1, -1] + [0] * (len(public["cash_nano"]) - 2))
     positions = difference_positions(cash, np.array(public["energy_wh"]))

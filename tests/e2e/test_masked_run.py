@@ -16,13 +16,15 @@ from typing import Any
 import cbor2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from e2e.node_loop import PLENTY, Loop, balance_in, gateway_in, oracle_in
 from e2e.nodes import ORACLES, Village
-from e2e.runs import copy_of, forge, rural1_private, with_privacy
+from e2e.runs import copy_of, file_of, forge, rural1_private, with_privacy
 from keys_world import make_keyring
 from walras.commands.rights import export_command, forget_command
 from walras.commands.secrets import read_secret
+from walras.commands.summary import summary_table
 from walras.community import load_community
 from walras.errors import AuditError, InputError, MeteringError
 from walras.exchange.audit import Audit
@@ -31,16 +33,20 @@ from walras.ledger.keys import key_of
 from walras.metering import SlotReadings, derive_key, did_of, key_id
 from walras.metering.access import Right, issue_access, sign_request
 from walras.metering.aggregation import MODULUS
+from walras.metering.flow_control import RateRule
 from walras.metering.masked import pack
 from walras.metering.slot_readings import encode_substitute
 from walras.service.appointment import Appointment, appointed_exchange, appointment, make_balance, make_gateway, make_oracle
+from walras.service.balance_node import JOINS
 from walras.service.clocks import FileClock
 from walras.service.frames import MASKED, REQUEST, TOLD, ask
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
 from walras.service.message_store import MessageStore
+from walras.service.rate_limits import HostLimits
 from walras.service.remote_balance import RemoteBalance
 from walras.service.remote_metering import Nodes, RemoteMetering
+from walras.study.masked_lines import MaskedSums
 from walras.study.meters import make_meters, run_seed
 from walras.study.oracles import Closed, InProcess
 from walras.study.runner import PUBLIC, Appointed, Options, Run
@@ -96,7 +102,7 @@ def test_a_whole_day_and_its_corrections_settle_as_without_masked_sums(tmp_path:
 
 def test_who_is_late_drops_out_and_the_sum_is_that_of_the_others() -> None:
     found = words(read_public_record(rural1_private() / PUBLIC))
-    members = len(load_community(rural1_private() / "community.toml").members)
+    members = len(load_community(file_of(rural1_private())).members)
     dropouts = [members - len(word["contributors"]) for word in found if word is not None and word["gap_wh"] == [0, 0]]
     assert (len(dropouts), max(dropouts)) == (23, 4)
     assert sum(n > 0 for n in dropouts) > 10
@@ -106,6 +112,23 @@ def test_who_is_late_drops_out_and_the_sum_is_that_of_the_others() -> None:
     (lost,) = [word for word in found if word is not None and word["gap_wh"] is None]
     assert lost["lost"] == lost["contributors"]
     assert lost["import_wh"] is None
+
+
+def test_the_summary_says_of_how_many_slots_there_is_a_sum_and_whether_it_is_what_settled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary_table(Console(width=200), rural1_private())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "masked sums of the feeder 23 of 24 slots, each what its contributors' readings come to" in shown
+    sums = MaskedSums()
+    for gap, named in (([0, 0], []), ([500, 0], [LIAR]), (None, [])):
+        sums.add({"masked": {"gap_wh": gap, "balance": [9, 8], "named": named}})
+    ((_, text),) = sums.rows(lambda account: f"account {account}")
+    assert text.startswith("2 of 3 slots, 1 of them not what settled; 3 off the feeder's own meter; did not open ")
+    assert text.endswith("to what the meter signed: account 3 in 1")
+    silent = MaskedSums()
+    silent.add({"masked": None})
+    assert silent.rows(str) == [("masked sums of the feeder", "none of 1 slots")]
 
 
 def test_a_member_that_masks_another_number_than_its_meter_signs_is_named_and_moves_no_money(tmp_path: Path) -> None:
@@ -284,6 +307,21 @@ def test_the_balance_oracle_answers_who_may_ask_and_logs_everyone(loop: Loop, tm
     for kind, body in ((MASKED, b"\xff"), (TOLD, cbor2.dumps([7, slot])), (MASKED, cbor2.dumps([1])), (TOLD, cbor2.dumps({}))):
         with pytest.raises(MeteringError):
             asyncio.run(ask(peer.host, peer.port, kind, body, 100_000, 10))
+
+
+def test_a_host_that_floods_the_balance_oracle_is_told_to_come_back(loop: Loop, tmp_path: Path) -> None:
+    a = appointment(load_community(with_privacy(tmp_path)))
+    limits = HostLimits(RateRule(per_second=1, burst=2), lambda: 0)
+
+    async def run(ready: Callable[[int], None]) -> None:
+        clock = FileClock(tmp_path / "clock.balance")
+        await make_balance(a, a.keys.balance_oracle(), tmp_path / "balance.sqlite", clock, limits).run("127.0.0.1", 0, ready)
+
+    port = loop.serve(run)
+    joins = cbor2.dumps([JOINS, 0])
+    assert [cbor2.loads(asyncio.run(ask("127.0.0.1", port, TOLD, joins, 1_000, 10))) for _ in range(2)] == [[], []]
+    with pytest.raises(MeteringError, match="come back later"):
+        asyncio.run(ask("127.0.0.1", port, TOLD, joins, 1_000, 10))
 
 
 def test_what_it_keeps_is_in_the_record_of_processing_and_goes_with_the_member(tmp_path: Path) -> None:

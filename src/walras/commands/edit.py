@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from walras.commands.options import read_moment
-from walras.commands.rights import opened_run
+from walras.commands.rights import community_of, opened_run
 from walras.commands.secrets import read_passphrase
 from walras.commands.terminal import say, screen
-from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind
 from walras.exchange.edits import edit_act, final_with, in_time
@@ -28,12 +29,14 @@ from walras.metering import derive_key, did_of
 from walras.metering.access import AccessRefusal
 from walras.metering.correction import Reason
 from walras.metering.editing import Edit, EditRefusal, Ordered, judge_edit, sign_edit
+from walras.metering.feeder import Feeder, FeederCheck, check_energies
 from walras.metering.identity import Key
+from walras.metering.reading import split_reading
 from walras.metering.slot_readings import energy_of_leaf
 from walras.service.appointment import Appointment, appointment, editor_credential
 from walras.service.data_protection import account_of, record
 from walras.service.keys import open_key
-from walras.study.runner import COMMUNITY
+from walras.study.correction_lines import is_against
 
 LOCAL = "%Y-%m-%dT%H:%M"
 
@@ -55,10 +58,9 @@ def edit_command(
     given = {one.name.lower(): one for one in Reason}
     if reason not in given:
         raise InputError("walras edit", [Fault("command line", "--reason", reason, f"one of {', '.join(given)}")])
-    a = appointment(load_community(run / COMMUNITY), editor.roll) if (run / COMMUNITY).is_file() else None
     at = datetime.now(UTC).replace(microsecond=0)
-    with opened_run(run, secret, "walras edit") as (journal, _):
-        assert a is not None  # else there was no run to open
+    with opened_run(run, secret, "walras edit") as opened:
+        journal, a = opened.journal, appointment(community_of(opened), editor.roll)
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
         account, index = account_of(entries, member), slot_named(terms, slot, "walras edit")
@@ -71,11 +73,19 @@ def edit_command(
             raise JournalError(f"the edit is refused: {judged.value}; the refusal is recorded", thing=judged)
         record(journal, run, edit_act(judged, at))
     edit = judged.edit
+    before, after = _balances(a, entries, edit)
     say(
         screen(),
         f"{member}, slot {edit.slot} ({terms.grid.local(edit.slot):%Y-%m-%d %H:%M}): {_shown(edit.was)} to {_shown(edit.now)}, "
         f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}",
     )
+    if after is not None and is_against(before, after):
+        say(
+            screen(),
+            f"against the feeder's own meter: {after.residual_wh:+,} Wh came through beyond homes and losses, where meters' errors "
+            f"explain {after.tolerance_wh:,}" + ("" if before is None else f"; it was {before.residual_wh:+,}"),
+        )
+        say(screen(), "  summary and report will say so, once the oracles have struck the balance of the edited slot")
     return judged
 
 
@@ -107,6 +117,21 @@ def _judged(
     if closed or not in_time(terms, edit.slot, settled[-1]):
         return EditRefusal.TOO_LATE
     return judge_edit(sign_edit(key, credential, edit, contract, at), a.operator, contract, terms.members)
+
+
+def _balances(a: Appointment, entries: list[Entry], edit: Edit) -> tuple[FeederCheck | None, FeederCheck | None]:
+    """The feeder's balance of the slot as it stands, and with the edit; None where the feeder's own meter was not heard."""
+    of_slot = [entry.public for entry in entries if edit.slot in (entry.slot, entry.public.get("slot"))]
+    feeder = next((split_reading(bytes.fromhex(public["feeder"])) for public in of_slot if public.get("feeder")), None)
+    energies = [public for public in of_slot if "import_wh" in public]
+    if feeder is None or not energies:
+        return None, None
+    grid, through = a.community.grid, feeder[2] - feeder[3]
+    imports, exports = (np.array(energies[-1][name], dtype=np.int64) for name in ("import_wh", "export_wh"))
+    behind = Feeder(a.meters.feeder, a.trading.network, a.trading.bus)
+    before = check_energies(behind, grid, imports, exports, through)
+    imports[edit.account], exports[edit.account] = edit.now
+    return before, check_energies(behind, grid, imports, exports, through)
 
 
 def _stands(terms: Terms, entries: list[Entry], account: int, slot: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from walras.commands.terminal import say
 from walras.exchange.acts import ActKind, acts_of
 from walras.exchange.curtailment import WiresSlot, recorded_wires
-from walras.exchange.fold import BATCH_INCLUDED
+from walras.exchange.fold import ACT, BATCH_INCLUDED
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.ordered import Outcome, outcomes
 from walras.exchange.phases import EventKind
@@ -21,6 +21,8 @@ from walras.exchange.terms import Terms
 from walras.grid import limit_worths
 from walras.ledger.costs import ASSUMED, settlement_costs
 from walras.study.balance_lines import FeederBalance
+from walras.study.correction_lines import Corrections
+from walras.study.masked_lines import MaskedSums
 from walras.study.ordered_lines import holders_of, ordered_rows
 from walras.study.required import required_lines
 from walras.tariffs.bill import ADDED, CURTAILMENT, LOCATIONAL, RENT_RETURNED, RESERVE
@@ -33,7 +35,9 @@ def summary_table(console: Console, run: Path) -> None:
     terms, _ = opened_terms(entries)
     imported = exported = traded = pays = alone = gas = overloads = 0
     nano = np.zeros(terms.accounts, dtype=np.int64)
-    paid, worst, corrected = 0, (0, ""), 0
+    paid, worst = 0, (0, "")
+    corrections, masked = Corrections(), MaskedSums()
+    acts = [entry for entry in entries if entry.kind == ACT]
     charged = [] if terms.charges is None else [terms.layout().items.index(name) for name in terms.charges.items]
     network = 0
     on_wires: list[tuple[WiresSlot, SettledSlot]] = []
@@ -50,7 +54,8 @@ def summary_table(console: Console, run: Path) -> None:
         alone += checked_sum(s.alone.total_nano)
         paid += checked_sum(np.maximum(s.accounts.settled.local_nano, 0))
         gas += s.events[EventKind.SETTLED].public.get("gas", 0)
-        corrected += s.correction is not None
+        corrections.add(s, acts)
+        masked.add(s.events[EventKind.READINGS_ADMITTED].public)
         flow = s.events[EventKind.DELIVERED].public
         overloads += bool(flow["violations"])
         balance.add(s)
@@ -71,15 +76,20 @@ def summary_table(console: Console, run: Path) -> None:
             else []
         ),
         *_on_wires(terms, on_wires),
-        *balance.rows(lambda account: f"account {account}"),
-        *ordered_rows(ordered, holders_of(entries), terms.grid, lambda account: f"account {account}"),
-        *([("corrected after late readings", f"{corrected} slots")] if corrected else []),
+        *balance.rows(_account),
+        *(masked.rows(_account) if terms.balance_oracle is not None else []),
+        *ordered_rows(ordered, holders_of(entries), terms.grid, _account),
+        *corrections.rows(),
         *_found(entries),
         _gas(terms, entries, gas),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
     for name, text in rows:
         say(console, f"{name:<30}  {text}", indent=" " * 32)
+
+
+def _account(account: int) -> str:
+    return f"account {account}"
 
 
 def _owed(nano: int, currency: str) -> str:

@@ -75,11 +75,16 @@ def transformer_net_wh(feeder: Feeder, rules: Rules, slot: int, readings: Sequen
 
 def check_feeder(feeder: Feeder, grid: SlotGrid, readings: SlotReadings, transformer_wh: int) -> FeederCheck:
     """The balance of a closed slot; `transformer_wh` positive into the feeder."""
+    return check_energies(feeder, grid, readings.import_wh, readings.export_wh, transformer_wh)
+
+
+def check_energies(feeder: Feeder, grid: SlotGrid, import_wh: Int64, export_wh: Int64, transformer_wh: int) -> FeederCheck:
+    """The balance of a slot by what each home took and gave [devices]; `transformer_wh` positive into the feeder."""
     p_kw = np.zeros((1, feeder.network.buses))
-    np.add.at(p_kw[0], feeder.bus, readings.net_wh / (1e3 * grid.hours))
+    np.add.at(p_kw[0], feeder.bus, (import_wh - export_wh) / (1e3 * grid.hours))
     losses_wh = np.maximum(power_flow(feeder.network, p_kw).losses_kw * 1e3 * grid.hours, 0.0)
     column = np.array([transformer_wh], dtype=np.int64)
-    balance = feeder_balance(readings.import_wh[None], readings.export_wh[None], column, losses_wh, feeder.rule)
+    balance = feeder_balance(import_wh[None], export_wh[None], column, losses_wh, feeder.rule)
     return FeederCheck(round(float(balance.residual_wh[0])), int(balance.tolerance_wh[0]) + 1)
 
 

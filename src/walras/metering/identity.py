@@ -19,6 +19,7 @@ The rules kept here:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -89,9 +90,15 @@ def key_id(key: PublicKey) -> bytes:
 
 def did_of(key: PublicKey) -> str:
     """The `did:key` of a P-256 public key: `did:key:zDn...`."""
-    return "did:key:z" + _base58_encode(_MULTICODEC_P256 + compressed_point(key))
+    return _did_of_point(compressed_point(key))
 
 
+@lru_cache(maxsize=1024)
+def _did_of_point(point: bytes) -> str:
+    return "did:key:z" + _base58_encode(_MULTICODEC_P256 + point)
+
+
+@lru_cache(maxsize=1024)
 def public_key_of(did: str) -> PublicKey:
     """The key in a `did:key`; MeteringError for another method, another curve, or a point that is not on the curve."""
     if not did.startswith("did:key:z"):

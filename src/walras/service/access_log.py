@@ -87,3 +87,11 @@ def act_of_log(node: str, log: bytes, at: datetime) -> Act:
         "log": sha256(cbor2.dumps(rows)).hexdigest(),
     }
     return Act(ActKind.ASKED, at, node, None, detail)
+
+
+def act_of(node: str, log: bytes | None, at: datetime) -> Act:
+    """As `act_of_log`; where the node is silent (None) or says something else, the act says that."""
+    try:
+        return Act(ActKind.ASKED, at, node, None, {"log": "no answer"}) if log is None else act_of_log(node, log, at)
+    except MeteringError:
+        return Act(ActKind.ASKED, at, node, None, {"log": "not a log"})

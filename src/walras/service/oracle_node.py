@@ -14,7 +14,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import cbor2
 import numpy as np
 
 from walras.errors import MeteringError, PhaseError
@@ -33,7 +32,7 @@ from walras.metering.admission import (
     joined,
     revoke,
 )
-from walras.metering.feeder import Feeder, check_feeder, split_batch, transformer_net_wh
+from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.gateway import MAX_BATCH_BYTES, Batch, BatchRefusal, Taken, open_batch
 from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
@@ -47,9 +46,11 @@ from walras.metering.slot_readings import SlotReadings, close_slot, missing_devi
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
+from walras.service.erasure import erased
 from walras.service.exchange_book import ExchangeBook
 from walras.service.frames import BATCH, EDIT, EXCHANGE, REQUEST, VOTE
 from walras.service.oracle_batches import BatchDuty, batch_word
+from walras.service.oracle_reports import encode_report
 from walras.service.oracle_words import (
     Words,
     corrected_slot,
@@ -265,24 +266,27 @@ class OracleNode:
         return Vote(self._duty.number, slot, *given)
 
     def report(self, slot: int) -> bytes:
-        """What this oracle holds of a closed slot: leaves, refusals by reason, the feeder's balance, when each was heard (CBOR)."""
+        """What this oracle holds of a closed slot (`oracle_reports`)."""
         self._check_closed(slot)
         readings = self.readings_of(slot)
-        balance = None
+        return encode_report(readings.leaves, self._store.refused_in(slot), self._balance(readings), self._delays(slot))
+
+    def _balance(self, readings: SlotReadings) -> FeederCheck | None:
+        """The homes' readings against the feeder's own meter; None where that was not heard."""
         feeder = self._duty.feeder
-        if feeder is not None:
-            (kid,) = feeder.registry.index
-            through = [taken.encoded for taken in self._store.readings("key_id = ? and slot = ?", (kid, slot))]
-            transformer = transformer_net_wh(feeder, self._rules, slot, through)
-            if transformer is not None:
-                check = check_feeder(feeder, self._rules.grid, readings, transformer)
-                balance = [check.residual_wh, check.tolerance_wh]
-        return cbor2.dumps([list(readings.leaves), self._store.refused_in(slot), balance, self._delays(slot)])
+        if feeder is None:
+            return None
+        (kid,) = feeder.registry.index
+        through = [taken.encoded for taken in self._store.readings("key_id = ? and slot = ?", (kid, readings.slot))]
+        transformer = transformer_net_wh(feeder, self._rules, readings.slot, through)
+        return None if transformer is None else check_feeder(feeder, self._rules.grid, readings, transformer)
 
     def corrected(self, slot: int, revision: int, salts: Sequence[bytes]) -> bytes:
         """The slot after what came late, and this oracle's word on it (`oracle_words`). PhaseError while more may come."""
         words = self._words(slot)
-        return correction_word(words, self._store, self._standing(slot, words), revision, salts, self._delays(slot))
+        readings, refused = self._standing(slot, words)
+        word = correction_word(words, self._store, readings, revision, salts)
+        return encode_report(readings.leaves, refused, self._balance(readings), self._delays(slot), *word)
 
     def days(self, slots: range, salts: Sequence[bytes]) -> bytes:
         """This oracle's word on the commitments to the days over `slots`. PhaseError while one of them can still change."""
@@ -337,6 +341,9 @@ class OracleNode:
     def _answer_request(self, guard: Guard, body: bytes) -> bytes:
         """The answer to a request that a credential allows; every one is logged, also what is refused."""
         asked = judged(guard, body, self._store, self._clock)
+        if asked.right is Right.ERASE:
+            note(self._store, self._clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, True)
+            return erased(asked.body, self)
         slot = int.from_bytes(asked.body[:8], "big")
         if asked.right is Right.BATCH:
             note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
@@ -359,6 +366,14 @@ class OracleNode:
             vote = self.vote(slot, salts)
             return vote.root + vote.signature + own_digest(vote.oracle, slot, self.readings_of(slot).leaves)
         raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
+
+    def forget(self, account: int) -> int:
+        """Erase what is kept of an account."""
+        return self._store.forget_member(account)
+
+    def erase_before(self, slot: int) -> int:
+        """Erase the readings of slots before `slot`."""
+        return self._store.erase_before(slot)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until cancelled; `ready` is told the port."""

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import cbor2
-
 from walras.errors import MeteringError
 from walras.metering.access import AccessRefusal
 from walras.metering.admission import Registry, Rules
@@ -111,18 +109,11 @@ def is_source(rules: Rules, dispute: timedelta, earlier: int, slot: int) -> bool
 
 
 def correction_word(
-    words: Words,
-    store: ReadingStore,
-    corrected: tuple[SlotReadings, dict[int, int]],
-    revision: int,
-    salts: Sequence[bytes],
-    delays: list[int | None],
-) -> bytes:
-    """CBOR of leaves, refusals, when each was heard, root and signature of a slot's `revision`; the first word stands."""
-    readings, refused = corrected
+    words: Words, store: ReadingStore, readings: SlotReadings, revision: int, salts: Sequence[bytes]
+) -> tuple[bytes, bytes]:
+    """Root and signature of a slot's `revision`; the first word stands."""
     root = root_of([salt + leaf for salt, leaf in zip(salts, readings.leaves, strict=True)])
-    said = _said_once(store, "correction", readings.slot, revision, root, words.sign_correction)
-    return cbor2.dumps([list(readings.leaves), refused, delays, *said])
+    return _said_once(store, "correction", readings.slot, revision, root, words.sign_correction)
 
 
 def days_word(words: Words, store: ReadingStore, registry: Registry, readings: list[SlotReadings], salts: Sequence[bytes]) -> bytes:

@@ -15,17 +15,19 @@ from typing import Any, TypeVar
 
 import cbor2
 
-from walras.exchange.acts import Act, ActKind
+from walras.errors import MeteringError
+from walras.exchange.acts import Act
 from walras.ledger import LedgerAddresses
 from walras.metering import Rules
 from walras.metering.access import Right, sign_request
 from walras.metering.balance_oracle import taken_until
 from walras.metering.masked import Kind, MaskedWord, word_from_public
-from walras.service.access_log import act_of_log
+from walras.metering.strict_cbor import loads_strict
+from walras.service.access_log import act_of
 from walras.service.appointment import Appointment
 from walras.service.balance_node import CONTRIBUTORS, JOINS, OPENINGS
 from walras.service.clocks import FileClock
-from walras.service.frames import MASKED, READINGS, REQUEST, TOLD, ask
+from walras.service.frames import HUNG, MASKED, READINGS, REQUEST, TOLD, ask
 from walras.service.gateway_node import PATIENCE_S, Peer
 from walras.service.remote_metering import MAX_REPORT, PAUSE_S, UNREACHABLE
 
@@ -47,6 +49,10 @@ class RemoteBalance:
     def join(self, messages: Sequence[bytes]) -> list[bytes] | None:
         """As `BalancePath.join`."""
         return None if self._tried(None, lambda: self._sent(messages)) is None else self._tried(None, lambda: self._told(JOINS, 0))
+
+    def hang(self, record: bytes) -> list[bytes] | None:
+        """As `BalancePath.hang`."""
+        return self._tried(None, lambda: list(cbor2.loads(self._ask(HUNG, record))))
 
     def open(self, slot: int, messages: Sequence[bytes], transformer: bytes) -> list[bytes] | None:
         """As `BalancePath.open`."""
@@ -71,18 +77,17 @@ class RemoteBalance:
     def word(self, slot: int, addresses: LedgerAddresses) -> tuple[MaskedWord, bytes] | None:
         """As `BalancePath.word`."""
         self._pass(slot, Kind.REVEAL)
-        said = self._tried(slot, lambda: cbor2.loads(self._request(Right.VOTE, slot)))
-        return None if said is None else (word_from_public(slot, said[0]), said[1])
+        return self._tried(slot, lambda: _spoken(slot, self._request(Right.VOTE, slot)))
 
     def contributions(self, slot: int) -> list[bytes] | None:
         """As `BalancePath.contributions`."""
-        return self._tried(slot, lambda: cbor2.loads(self._request(Right.READ, slot)))
+        return self._tried(slot, lambda: _list_in(self._request(Right.READ, slot), bytes))
 
     def act(self, at: datetime) -> Act:
         """The oracle's log of requests, for the record when the run is over; that it is silent, where it does not answer."""
         self._clock.move(at)
         log = self._tried(None, lambda: self._request(Right.LOG, 0))
-        return Act(ActKind.ASKED, at, NODE, None, {"log": "no answer"}) if log is None else act_of_log(NODE, log, at)
+        return act_of(NODE, log, at)
 
     def _pass(self, slot: int, kind: Kind) -> None:
         self._clock.move(taken_until(self._rules, slot, kind) + timedelta(seconds=1))
@@ -94,7 +99,7 @@ class RemoteBalance:
         return True
 
     def _told(self, what: int, slot: int) -> list[Any]:
-        return list(cbor2.loads(self._ask(TOLD, cbor2.dumps([what, slot]))))
+        return _list_in(self._ask(TOLD, cbor2.dumps([what, slot])), int if what == CONTRIBUTORS else bytes)
 
     def _request(self, right: Right, slot: int) -> bytes:
         assert self._a.terms.balance_oracle is not None
@@ -115,3 +120,19 @@ class RemoteBalance:
                 sleep(PAUSE_S)
         self._given_up = slot
         return None
+
+
+def _list_in(answer: bytes, kind: type) -> list[Any]:
+    """The list that an answer is; MeteringError for anything else: no answer, then."""
+    value = loads_strict(answer)
+    if not isinstance(value, list) or not all(type(one) is kind for one in value):
+        raise MeteringError("the balance oracle answers with something else than was asked for", thing=NODE)
+    return value
+
+
+def _spoken(slot: int, answer: bytes) -> tuple[MaskedWord, bytes]:
+    """The word and its signature; MeteringError for anything else."""
+    value = loads_strict(answer)
+    if not isinstance(value, list) or len(value) != 2 or not (isinstance(value[0], dict) and isinstance(value[1], bytes)):
+        raise MeteringError("the balance oracle answers with something else than its word", thing=NODE)
+    return word_from_public(slot, value[0]), value[1]

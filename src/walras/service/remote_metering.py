@@ -13,29 +13,24 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
-from typing import Any
-
-import cbor2
 
 from walras.errors import MeteringError
-from walras.exchange.acts import Act, ActKind
+from walras.exchange.acts import Act
 from walras.exchange.batching import BatchSlot, MadeBatch, batch_digest
 from walras.ledger import LedgerAddresses
 from walras.ledger.calls import Contract
 from walras.ledger.keys import SIGNATURE_BYTES
-from walras.metering import Refusal, SlotReadings, Vote
+from walras.metering import SlotReadings, Vote
 from walras.metering.access import Right, sign_request
-from walras.metering.feeder import FeederCheck
-from walras.metering.merkle import root_of
 from walras.metering.oracle import own_digest
-from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import leaf_salt
-from walras.service.access_log import act_of_log
+from walras.service.access_log import act_of
 from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import EDIT, EXCHANGE, REQUEST, WAITING, ask
 from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
 from walras.service.oracle_batches import batch_body
+from walras.service.oracle_reports import agreed, read_report
 from walras.study.oracles import Closed, Corrected
 
 PAUSE_S = 0.05
@@ -83,7 +78,8 @@ class RemoteMetering:
             self._clock.move(end + timedelta(seconds=delay))
             self._hand_on(slot, [one for one, its in zip(batch, after_s, strict=True) if its == delay])
         self._clock.move(end + timedelta(seconds=self._a.terms.metering_deadline_s) + PAST)
-        closed = self._agreed(slot, [report for _, report in self._reports(slot)])
+        reports = [read_report(answer, self._a.terms.members) for _, answer in self._ask_all(Right.READ, slot.to_bytes(8, "big"))]
+        closed = agreed(slot, [report for report in reports if report is not None], self._a.terms.quorum)
         self._leaves = slot, closed[0].leaves
         return closed
 
@@ -131,10 +127,11 @@ class RemoteMetering:
         self._clock.move(self._standing_from(slot))
         salts = b"".join(leaf_salt(secret, device, slot) for device, secret in enumerate(self._secrets))
         answers = self._ask_all(Right.CORRECT, slot.to_bytes(8, "big") + revision.to_bytes(2, "big") + salts)
-        said = [(n, *cbor2.loads(answer)) for n, answer in answers]
-        reports = [cbor2.dumps([leaves, counts, None, delays]) for _, leaves, counts, delays, _, _ in said]
-        readings, refused, _, delays = self._agreed(slot, reports)
-        return readings, refused, [Vote(n, slot, root, signature) for n, _, _, _, root, signature in said], delays
+        said = {n: read_report(answer, self._a.terms.members, parts=6) for n, answer in answers}
+        reports = {n: report for n, report in said.items() if report is not None}
+        readings, refused, check, delays = agreed(slot, list(reports.values()), self._a.terms.quorum)
+        votes = [Vote(n, slot, *report.word) for n, report in reports.items() if report.word is not None]
+        return readings, refused, votes, delays, check
 
     def day_votes(
         self, readings: Sequence[SlotReadings], salts: Sequence[bytes], root: bytes, addresses: LedgerAddresses
@@ -161,16 +158,14 @@ class RemoteMetering:
         return await ask(peer.host, peer.port, EXCHANGE, statement, 64, PATIENCE_S)
 
     def acts(self) -> list[Act]:
-        """One act a node with its log of requests; a node that does not answer within the patience has one that says so."""
+        """One act a node with its log of requests; a node that does not answer, or with what is no log, has one that says so."""
         at, body = self._clock(), bytes(8)
         logs = dict(self._ask_those_who_answer(Right.LOG, body))
-        done = [act_of_log(f"oracle {n}", logs[n], at) if n in logs else _silent(f"oracle {n}", at) for n in self._numbers]
-        try:
-            host, port = self._nodes.gateway.host, self._nodes.gateway.port
-            request = sign_request(self._a.exchange_key, self._credential, Right.LOG, GATEWAY, body, at)
-            done.append(act_of_log(GATEWAY, asyncio.run(ask(host, port, REQUEST, request, MAX_REPORT, PATIENCE_S)), at))
-        except UNREACHABLE:
-            done.append(_silent(GATEWAY, at))
+        done = [act_of(f"oracle {n}", logs.get(n), at) for n in self._numbers]
+        request = sign_request(self._a.exchange_key, self._credential, Right.LOG, GATEWAY, body, at)
+        gateway = self._nodes.gateway
+        log = asyncio.run(_or_none(ask(gateway.host, gateway.port, REQUEST, request, MAX_REPORT, PATIENCE_S)))
+        done.append(act_of(GATEWAY, log, at))
         return done if self._further is None else [*done, *self._further(at)]
 
     @property
@@ -213,30 +208,6 @@ class RemoteMetering:
             if done < self._a.terms.quorum:
                 raise
 
-    def _reports(self, slot: int) -> list[tuple[int, bytes]]:
-        return self._ask_all(Right.READ, slot.to_bytes(8, "big"))
-
-    def _agreed(self, slot: int, reports: Sequence[bytes]) -> Closed:
-        """The readings that a quorum reports, and of these what most say of refusals and the balance: no one's word alone counts.
-
-        MeteringError where no quorum has the same readings.
-        """
-        by_root: dict[bytes, list[list[Any]]] = {}
-        for report in reports:
-            leaves, refused, balance, delays = cbor2.loads(report)
-            by_root.setdefault(root_of(leaves), []).append([leaves, refused, balance, delays])
-        for same in by_root.values():
-            if len(same) >= self._a.terms.quorum:
-                refused = _most([refused for _, refused, _, _ in same])
-                balance = _most([balance for _, _, balance, _ in same])
-                counts = {Refusal(reason): count for reason, count in refused.items()}
-                check = None if balance is None else FeederCheck(*balance)
-                devices = range(len(same[0][0]))
-                heard = [delays for _, _, _, delays in same if _is_one_each(delays, len(devices))]
-                medians = [_median([delays[device] for delays in heard]) for device in devices]
-                return readings_of_leaves(slot, same[0][0]), counts, check, medians
-        raise MeteringError(f"slot {slot}: no quorum of oracles holds the same readings", thing=slot)
-
     def _ask_all(self, right: Right, body: bytes) -> list[tuple[int, bytes]]:
         """Number and answer of every oracle; of those that answer within the patience, if they are a quorum."""
         return self._until_all_answer(int.from_bytes(body[:8], "big"), lambda n: self._ask_one(n, right, body))
@@ -276,26 +247,6 @@ class RemoteMetering:
             yield
             sleep(PAUSE_S)
         raise MeteringError(what, thing=self._nodes, way_out="start the nodes that are missing, then run again: it goes on here")
-
-
-def _median(delays: Sequence[int | None]) -> int | None:
-    """The middle one, the lower of two: no oracle alone says when a meter was heard. None where no oracle heard it."""
-    heard = sorted(delay for delay in delays if delay is not None)
-    return heard[(len(heard) - 1) // 2] if heard else None
-
-
-def _is_one_each(delays: Any, devices: int) -> bool:
-    """Whether these are seconds, or None, one a device: what an oracle sends else says nothing of when meters were heard."""
-    return isinstance(delays, list) and len(delays) == devices and all(d is None or type(d) is int for d in delays)
-
-
-def _most(said: Sequence[Any]) -> Any:
-    """What most say; the first of them where two are said as often."""
-    return max(said, key=said.count)
-
-
-def _silent(node: str, at: datetime) -> Act:
-    return Act(ActKind.ASKED, at, node, None, {"log": "no answer"})
 
 
 async def _or_none(question: Awaitable[bytes]) -> bytes | None:

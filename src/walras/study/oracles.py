@@ -52,8 +52,8 @@ Counts = dict[Refusal, int]
 Closed = tuple[SlotReadings, Counts, FeederCheck | None, Delays]
 """A slot as a quorum of oracles closed it, refusals by reason, the feeder's balance where its meter spoke; when each was heard."""
 
-Corrected = tuple[SlotReadings, Counts, list[Vote], Delays]
-"""A slot after its late readings, refusals by reason, the oracles' votes on the new root; when each was heard."""
+Corrected = tuple[SlotReadings, Counts, list[Vote], Delays, FeederCheck | None]
+"""A slot after its late readings, refusals by reason, the oracles' votes on the new root; when each was heard; the balance then."""
 
 
 def usual_delay_s(community: Community) -> int:
@@ -131,6 +131,7 @@ class InProcess:
         self._history: dict[int, SlotReadings] = {}
         self._late: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self._heard: dict[tuple[int, int], int] = {}
+        self._through: dict[int, int] = {}
 
     def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
         """As `MeteringPath.take`."""
@@ -157,10 +158,16 @@ class InProcess:
         if len({readings.salted_tree(self._secrets).root for readings in closed}) != 1:
             raise MeteringError(f"slot {slot}: the oracles disagree on the readings", thing=slot)
         self._history[slot] = closed[0]
-        self._history.pop(slot - KEPT_DAYS * 24 * 60 // grid.minutes, None)
+        for kept in (self._history, self._through):
+            kept.pop(slot - KEPT_DAYS * 24 * 60 // grid.minutes, None)
         through = transformer_net_wh(self._feeder, self._rules, slot, transformer)
-        check = None if through is None else check_feeder(self._feeder, grid, closed[0], through)
-        return closed[0], counts, check, self._delays(slot)
+        if through is not None:
+            self._through[slot] = through
+        return closed[0], counts, self._balance(closed[0]), self._delays(slot)
+
+    def _balance(self, readings: SlotReadings) -> FeederCheck | None:
+        through = self._through.get(readings.slot)
+        return None if through is None else check_feeder(self._feeder, self._rules.grid, readings, through)
 
     def exchange(self, statement: str) -> None:
         """The oracles hear of it together."""
@@ -259,7 +266,7 @@ class InProcess:
         self._history[slot] = closed[0]
         fields = [(split_reading(encoded), delay) for encoded, delay in late]
         heard = {registry.index.get(one[0]): delay for one, delay in fields if one is not None}
-        return closed[0], counts, votes, [heard.get(device) for device in range(self._terms.members)]
+        return closed[0], counts, votes, [heard.get(device) for device in range(self._terms.members)], self._balance(closed[0])
 
     def _vote_on_correction(
         self, oracle: int, slot: int, revision: int, readings: SlotReadings, addresses: LedgerAddresses

@@ -203,14 +203,14 @@ def trust(data: ReportData) -> str:
         ["signed readings admitted", f"{t.admitted:,} of {t.readings:,}"],
         ["readings refused", refused],
         ["readings substituted", f"{substituted:,}"],
-        *([["slots corrected after late readings", f"{t.corrections:,}"]] if t.corrections else []),
+        *([escape(words) for words in row] for row in t.corrections.rows()),
         [
             f"oracle signatures ({len(data.terms.oracles)} oracles, {data.terms.quorum} needed)",
             f"{t.attestations:,} over {t.settled:,} roots",
         ],
         *([escape(words) for words in row] for row in t.balance.rows(named)),
         *([escape(words) for words in row] for row in ordered_rows(t.ordered, t.holders, data.terms.grid, named)),
-        *([["masked sums of the feeder", _masked(data)]] if data.terms.balance_oracle else []),
+        *([escape(words) for words in row] for row in (t.masked.rows(named) if data.terms.balance_oracle else [])),
         ["single trades under Merkle roots", f"{t.trades:,}"],
         ["transactions on the chain", f"{t.transactions:,}"],
         *_gas(data),
@@ -226,13 +226,6 @@ hashes; the first command checks all of it and runs the contract again, the seco
 <pre>walras audit RUN
 walras bill RUN {example}</pre>
 {table(["what", "how much"], rows, words=True)}{_published(data)}</section>"""
-
-
-def _masked(data: ReportData) -> str:
-    """Of how many slots the balance oracle knows the sum, and whether those are what settled."""
-    t = data.trust
-    met = "each what its contributors' readings come to" if t.masked_gaps == 0 else f"{t.masked_gaps:,} of them not what settled"
-    return f"{t.masked_sums:,} of {t.settled:,} slots, {met}" if t.masked_sums else f"none of {t.settled:,} slots"
 
 
 def _published(data: ReportData) -> str:

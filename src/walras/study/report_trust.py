@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from walras.exchange.fold import BATCH_INCLUDED, ESCROW_MOVED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED, SLOT_CORRECTED
+from walras.exchange.fold import BATCH_INCLUDED, ESCROW_MOVED, ESCROW_PAID, LEDGER_DEPLOYED, RUN_CLOSED
 from walras.exchange.journal import Entry
 from walras.exchange.ordered import Outcome
 from walras.exchange.phases import EventKind
@@ -17,6 +17,8 @@ from walras.exchange.settled_positions import SettledPositions
 from walras.ledger.keys import SIGNATURE_BYTES
 from walras.metering.privacy import Budget
 from walras.study.balance_lines import FeederBalance
+from walras.study.correction_lines import Corrections
+from walras.study.masked_lines import MaskedSums
 from walras.study.ordered_lines import holders_of
 
 
@@ -33,7 +35,7 @@ class Trust:
     refused: dict[str, int] = field(default_factory=dict)
     attestations: int = 0
     trades: int = 0
-    corrections: int = 0
+    corrections: Corrections = field(default_factory=Corrections)
     transactions: int = 0
     chain_id: int = 0
     contract: str = ""
@@ -46,8 +48,7 @@ class Trust:
     ordered: list[Outcome] = field(default_factory=list)
     holders: dict[int, str] = field(default_factory=dict)
     positions: SettledPositions = field(default_factory=SettledPositions)
-    masked_sums: int = 0
-    masked_gaps: int = 0
+    masked: MaskedSums = field(default_factory=MaskedSums)
     budgets: tuple[Budget, ...] = ()
 
 
@@ -74,8 +75,6 @@ def tally(entries: Iterator[Entry], trust: Trust) -> Iterator[Entry]:
             trust.attestations += len(p["signatures"]) // (2 * SIGNATURE_BYTES)
         elif entry.kind == EventKind.SETTLEMENT_SUBMITTED.value:
             trust.trades += p["trades"]
-        elif entry.kind == SLOT_CORRECTED:
-            trust.corrections += 1
         elif entry.kind == EventKind.SETTLED.value:
             trust.settled += 1
             trust.gas += [p["gas"]] if "gas" in p else []
@@ -91,6 +90,4 @@ def _add_readings(trust: Trust, public: Mapping[str, Any]) -> None:
     trust.admitted += public["admitted"]
     for reason, count in public["refused"].items():
         trust.refused[reason] = trust.refused.get(reason, 0) + count
-    gap = (public.get("masked") or {}).get("gap_wh")
-    trust.masked_sums += gap is not None
-    trust.masked_gaps += gap not in (None, [0, 0])
+    trust.masked.add(public)

@@ -56,7 +56,8 @@ from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.metering import SlotReadings, Vote, key_id
+from walras.metering import SlotReadings, Vote
+from walras.metering.feeder import FeederCheck
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
 from walras.study.days import Days
@@ -219,7 +220,8 @@ class Session:
         if not w.late and not edits:
             return
         revision = self._recorder.state.revisions.get(slot, 0) + 1
-        readings, refused, votes, delays = p.path.correct(slot, revision, addresses, [order_of(act) for act in edits.values()])
+        orders = [order_of(act) for act in edits.values()]
+        readings, refused, votes, delays, check = p.path.correct(slot, revision, addresses, orders)
         if readings.leaves == w.readings.leaves:
             return  # nothing that may correct came: the slot stands on its substitutes
         standing = settled_again(p.terms, self._layout, was, readings.import_wh, readings.export_wh)
@@ -246,6 +248,7 @@ class Session:
                 "revision": revision,
                 "admitted": int((readings.quality <= MAX_DEVICE_QUALITY).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
+                "balance_wh": _balance_to_public(check),
                 "import_wh": readings.import_wh.tolist(),
                 "export_wh": readings.export_wh.tolist(),
                 "cash_nano": cash.tolist(),
@@ -306,7 +309,7 @@ class Session:
             on_time = [one for one in signed() if one.after_s <= p.terms.metering_deadline_s and not one.held_up]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
             if p.masked is not None:
-                silent = {*delayed, *self._exchanged(slot)}
+                silent = {*delayed, *self._meters.exchanged_in(slot)}  # neither meter has measured the whole slot
                 p.masked.round(slot, np.maximum(net_wh, 0), np.maximum(-net_wh, 0), silent, feeder)
             sent = [*(one.encoded for one in on_time), feeder]
             arrivals = [*(one.after_s for one in on_time), usual_delay_s(p.community)]
@@ -318,7 +321,7 @@ class Session:
                 "admitted": devices - int((readings.quality > MAX_DEVICE_QUALITY).sum()),
                 "refused": {reason.name.lower(): count for reason, count in refused.items()},
                 "feeder": feeder.hex(),
-                "balance_wh": None if check is None else [check.residual_wh, check.tolerance_wh],
+                "balance_wh": _balance_to_public(check),
             }
             if p.masked is not None:
                 public["masked"] = self._masked_sum(p.masked, slot, readings)
@@ -328,7 +331,9 @@ class Session:
         if not outcome:
             self._hear_of_exchanges(admitted.seq)
             outcome.append(closed_readings(slot, admitted))
-            p.path.taken_before(slot, *sent_batch(admitted), outcome[0])
+            sent, after_s = sent_batch(admitted)
+            feeder = bytes.fromhex(admitted.public["feeder"])
+            p.path.taken_before(slot, [*sent, feeder], [*after_s, usual_delay_s(p.community)], outcome[0])
         self._watch.note(slot, admitted)
         root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
@@ -360,13 +365,10 @@ class Session:
                 self._heard = act.seq
                 statement = exchange_statement(act)
                 if statement is not None:
-                    self._meters.hear(statement)
+                    hung = self._meters.hear(statement)
                     self._p.path.exchange(statement)
-
-    def _exchanged(self, slot: int) -> list[int]:
-        """The accounts whose meter is another than that which agreed keys with its neighbours: it takes no part in masked sums."""
-        began = [key_id(key) for key in self._p.meters.registry.keys]
-        return [account for account, key in enumerate(self._meters.key_ids(slot)) if key != began[account]]
+                    if hung is not None and self._p.masked is not None:
+                        self._p.masked.hang(hung)
 
     def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings) -> dict[str, Any] | None:
         """The balance oracle's word on the slot, beside the readings that settle."""
@@ -376,3 +378,7 @@ class Session:
 
     def _salt(self, slot: int, order: int) -> bytes:
         return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
+
+
+def _balance_to_public(check: FeederCheck | None) -> list[int] | None:
+    return None if check is None else [check.residual_wh, check.tolerance_wh]

@@ -3,6 +3,7 @@
 Everything here is a function of the community and the slot (and the stored energy at its start), so a run that goes on after a
 kill, and a replay, see the same world. Days are planned one at a time: at local midnight each battery gets its value function
 from the day-ahead forecast of the day and the day after; orders use the forecast at gate closure; delivery uses what is real.
+Prices are known without any of that: who only needs them, as the nodes of the metering path do, plans no battery's day.
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ class Day:
     values: ValueTable
 
 
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The slots of one local day, the same with the day after as far as there are data, and the prices of these, row by row."""
+
+    slots: range
+    horizon: range
+    prices: PriceTable
+
+
 class Trading:
     """The neighbourhood of one community. Keeps the day it is asked about; otherwise without memory."""
 
@@ -64,6 +74,7 @@ class Trading:
         self.fleet = fleet_from_records([b for b, _ in owners], [i for _, i in owners], community.grid.minutes)
         self._random = np.array([m.strategy == "zero_intelligence" for m in community.members])
         self._day: Day | None = None
+        self._priced: Priced | None = None
 
     @property
     def initial_soc(self) -> Int64:
@@ -73,13 +84,19 @@ class Trading:
     def day(self, slot: int) -> Day:
         """The day that holds `slot`."""
         if self._day is None or slot not in self._day.slots:
-            self._day = self._plan_day(self.community.grid.local(slot).date())
+            self._day = self._plan_day(self.priced(slot))
         return self._day
+
+    def priced(self, slot: int) -> Priced:
+        """The prices of the day that holds `slot`, and of the day after."""
+        if self._priced is None or slot not in self._priced.slots:
+            self._priced = self._price_day(self.community.grid.local(slot).date())
+        return self._priced
 
     def item_micro(self, slot: int) -> Int64:
         """Price items of the contracts in `slot`: [contracts, items]."""
-        day = self.day(slot)
-        return np.asarray(day.prices.item_micro[slot - day.slots.start])
+        priced = self.priced(slot)
+        return np.asarray(priced.prices.item_micro[slot - priced.slots.start])
 
     def orders(self, slot: int, soc_uwh: Int64, bounds: Bounds | None = None) -> Orders:
         """The book of `slot`: every member by its own strategy, within its bounds."""
@@ -212,14 +229,17 @@ class Trading:
             self.community.local,
         )
 
-    def _plan_day(self, today: date) -> Day:
+    def _price_day(self, today: date) -> Priced:
         c = self.community
         day = c.grid.local_day(today)
         check_slots(c, day)
         after = c.grid.local_day(today + timedelta(days=1))
         horizon = range(day.start, min(after.stop, c.slot_count))
-        series = member_series(c, horizon)
-        prices = price_table(c.contracts, c.local, c.grid, horizon, wholesale_micro_per_kwh(c, horizon))
+        return Priced(day, horizon, price_table(c.contracts, c.local, c.grid, horizon, wholesale_micro_per_kwh(c, horizon)))
+
+    def _plan_day(self, priced: Priced) -> Day:
+        day, horizon, prices = priced.slots, priced.horizon, priced.prices
+        series = member_series(self.community, horizon)
         ahead = self._forecast_net(series, horizon.start, DAY_AHEAD)
         owners = self.fleet.member
         buy = prices.import_micro[:, self.contract_of[owners]]
