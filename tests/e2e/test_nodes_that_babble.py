@@ -59,7 +59,7 @@ def babbler_in(loop: Loop) -> Peer:
     return Peer("oracle-3", "127.0.0.1", loop.serve(run))
 
 
-def test_what_one_oracle_babbles_stops_nothing_and_counts_for_nothing(loop: Loop, tmp_path: Path, answer: bytes) -> None:
+def test_what_one_oracle_babbles_stops_nothing_and_counts_for_nothing(loop: Loop, tmp_path: Path) -> None:
     community = file_of(rural1_committed())
     a = appointment(load_community(community))
     honest = [oracle_in(loop, a, number, tmp_path) for number in range(3)]

@@ -285,6 +285,5 @@ def make_balance(
     duty = BalanceDuty(a.meters.registry, rules, Feeder(a.meters.feeder, a.trading.network, a.trading.bus), a.meters.operator)
     messages, at = MessageStore(store), a.addresses
     oracle = BalanceOracle(duty, messages, clock)
-    return BalanceNode(
-        oracle, messages, Guard(a.operator, signing.address), signing.sign_digest, (at.chain_id, at.settlement), clock
-    )
+    guard, bound = Guard(a.operator, signing.address), (at.chain_id, at.settlement)
+    return BalanceNode(oracle, messages, guard, signing.sign_digest, bound, clock, limits)

@@ -105,8 +105,8 @@ _READING_STORE: dict[str, Held] = {
     "reading.member": _TECHNICAL,
     "reading.record": _READING,
     "reading.batch": _TECHNICAL,
-    "acknowledged.batch": _TECHNICAL,
-    "acknowledged.peer": _TECHNICAL,
+    "acknowledged_until.batch": _TECHNICAL,
+    "acknowledged_until.peer": _TECHNICAL,
     "received.sender": _TECHNICAL,
     "received.number": _TECHNICAL,
     "received.root": _TECHNICAL,
@@ -119,11 +119,9 @@ _READING_STORE: dict[str, Held] = {
     **{f"late.{name}": _TECHNICAL for name in ("counter", "slot", "member")},
     "late.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
     "late.record": _READING,
-    **{f"arrival.{name}": _TECHNICAL for name in ("slot", "member")},
-    "arrival.key_id": Held(
-        "name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"
-    ),
-    "arrival.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", "`walras forget`"),
+    **{f"heard.{name}": _TECHNICAL for name in ("slot", "member")},
+    "heard.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
+    "heard.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", "`walras forget`"),
     **{f"edit.{name}": _TECHNICAL for name in ("number", "slot", "member")},
     "edit.encoded": Held(
         "signed orders to edit a value, as in the public record",

@@ -331,7 +331,9 @@ class Session:
         if not outcome:
             self._hear_of_exchanges(admitted.seq)
             outcome.append(closed_readings(slot, admitted))
-            p.path.taken_before(slot, *sent_batch(admitted), outcome[0])
+            sent, after_s = sent_batch(admitted)
+            feeder = bytes.fromhex(admitted.public["feeder"])
+            p.path.taken_before(slot, [*sent, feeder], [*after_s, usual_delay_s(p.community)], outcome[0])
         self._watch.note(slot, admitted)
         root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
