@@ -51,7 +51,9 @@ BLOCK = 16
 WARM_BLOCKS = 42
 """A week: what a process holds by then it may hold at the end."""
 
-GOAL = 0.5
+GOAL = 0.3
+"""Of the slower node's time: what verifying its readings' signatures alone takes. The rest is disk, encryption, roots, requests."""
+
 PATIENCE_S = 60.0
 PLENTY = "10000000"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -220,27 +222,32 @@ def admitted(days: int, folder: Path) -> Admitted:
     return Admitted(signed["readings"], signed["seconds"], wall, *used)
 
 
-def _measured(days: int, span: str) -> list[Result]:
-    bare = bare_seconds()
-    with tempfile.TemporaryDirectory() as folder:
-        done = admitted(days, Path(folder))
-    one = (bare + bare_seconds()) / 2
-    slowest = max(done.gateway.cpu_s, done.oracle.cpu_s)
+def rows(span: str, done: Admitted, bare_s: float, load: float) -> list[Result]:
+    """The figures of an admission, against one bare verification of `bare_s` CPU seconds; `load` is the machine's meanwhile."""
+    slower = max(done.gateway.cpu_s, done.oracle.cpu_s)
     grown = max(used.peak_mb / used.week_mb for used in (done.gateway, done.oracle))
-    parts = [
+    nodes = "; ".join(
         f"{name} {used.cpu_s:.0f} s CPU, peak {used.peak_mb:.0f} MB ({used.week_mb:.0f} in the first week), "
         f"store {used.store_mb:,.0f} MB"
         for name, used in (("gateway", done.gateway), ("oracle", done.oracle))
-    ]
-    speed = (
-        f"{done.readings:,} readings in {done.wall_s:.0f} s: {done.readings / done.wall_s:,.0f}/s through both, "
-        f"{1 / one:,.0f} bare verifications/s; signing before: {done.signing_s:.0f} s CPU"
     )
+    speed = (
+        f"{done.readings:,} readings in {done.wall_s:.0f} s at load {load:.0f}: {done.readings / done.wall_s:,.0f}/s through both; "
+        f"{done.readings / slower:,.0f} a CPU second of the slower, {1 / bare_s:,.0f} bare verifications; "
+        f"signed before in {done.signing_s:.0f} s CPU"
+    )
+    name = f"metering: {span} of rural3 end to end"
     return [
-        at_least(f"metering: {span} of rural3 end to end, its slower node against bare verification", one * done.readings / slowest,
-                 GOAL, f"{speed}; " + "; ".join(parts)),
-        at_most(f"metering: {span} of rural3 end to end, peak memory over that after a week", grown, 1.25, "; ".join(parts)),
-    ]  # fmt: skip
+        at_least(f"{name}, its slower node against bare verification", bare_s * done.readings / slower, GOAL, f"{speed}; {nodes}"),
+        at_most(f"{name}, peak memory over that of the first week", grown, 1.25, nodes),
+    ]
+
+
+def _measured(days: int, span: str) -> list[Result]:
+    bare_s, load = bare_seconds(), os.getloadavg()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        done = admitted(days, Path(folder))
+    return rows(span, done, (bare_s + bare_seconds()) / 2, (load + os.getloadavg()[1]) / 2)
 
 
 def results() -> list[Result]:

@@ -114,6 +114,25 @@ def test_a_key_made_in_a_transaction_that_failed_seals_nothing_afterwards(tmp_pa
     assert {kept.encoded for kept in reopened.readings("true")} == {one.encoded, other.encoded}
 
 
+def test_a_store_of_before_goes_on_and_keeps_no_table_that_nobody_erases_from(tmp_path: Path) -> None:
+    node = gateway(tmp_path / "g.db", PEERS)
+    for number in range(3):
+        node.take_readings(slot_batch(SLOT + number, number + 1))
+        node.seal_waiting()
+    node._store.close()
+    kid = slot_batch(SLOT, 1)[0][8:24]
+    with sqlite3.connect(tmp_path / "g.db") as db:
+        db.execute("create table acknowledged (batch integer not null, peer text not null, primary key (batch, peer))")
+        db.executemany("insert into acknowledged values (?, ?)", [(0, "one"), (1, "one"), (0, "other")])
+        db.execute("create table arrival (key_id blob, slot integer, member integer, at integer, primary key (key_id, slot))")
+        db.execute("insert into arrival values (?, ?, 0, 1234)", (kid, SLOT))
+    db.close()
+    store = reading_store(tmp_path / "g.db")
+    assert (store.unacknowledged("one"), store.unacknowledged("other")) == ([2], [1, 2])
+    assert store.arrivals(SLOT) == {kid: 1234}
+    assert {"acknowledged", "arrival"}.isdisjoint({name for (name,) in store._db.execute("select name from sqlite_master")})
+
+
 def test_what_a_node_asks_of_its_store_every_moment_searches_and_never_scans(tmp_path: Path) -> None:
     asked: list[str] = []
     node = gateway(tmp_path / "g.db", PEERS)

@@ -124,7 +124,9 @@ class LotsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lots)
     @rule(data=st.data(), by=accounts, own=st.booleans(), part=st.integers(0, 11))
     def split(self, data: st.DataObject, by: int, own: bool, part: int) -> None:
-        number, by = self.pick(data, by, own)
+        self.take_part(*self.pick(data, by, own), part)
+
+    def take_part(self, number: int, by: int, part: int) -> None:
         lot = self.lots[number]
         done = self.attempt(self.contract, self.keys[by], "split", number, part)
         assert done == (by == lot.owner and 0 < part < lot.wh)
@@ -143,12 +145,12 @@ class LotsMachine(RuleBasedStateMachine):
         to=accounts,
         count=st.integers(1, 3),
         passed=st.integers(0, 3),
-        then=st.sampled_from(["give back", "sweep", "hand on", "offer"]),
+        then=st.sampled_from(["give back", "sweep", "hand on", "offer", "split"]),
     )
     def hold_a_lot_for_a_while(self, to: int, count: int, passed: int, then: str) -> None:
-        """A lot is granted, some or all of its slots pass, and its owner does something with it: what few walks reach."""
+        """A lot is granted, some or all of its slots pass, and its owner or another does something with it: few walks get there."""
         known = self.made
-        self.grant(to, 0, count, 1, False, True)
+        self.grant(to, 0, count, 2, False, True)
         for _ in range(passed):
             self.a_slot_passes()
         if self.made == known:
@@ -159,6 +161,8 @@ class LotsMachine(RuleBasedStateMachine):
             self.put_up(self.made, to, 2, 1)  # there is one of it
         elif then == "sweep":
             self.remove(self.made, to)
+        elif then == "split":
+            self.take_part(self.made, (to + passed) % MEMBERS, 1)
         else:
             self.return_lot(self.made, to)
 
@@ -232,13 +236,14 @@ class LotsMachine(RuleBasedStateMachine):
         seller=accounts, other=st.integers(1, 2), amount=st.integers(2, 20), price=st.integers(1, 5_000), beyond=st.integers(0, 1)
     )
     def sell_in_parts(self, seller: int, other: int, amount: int, price: int, beyond: int) -> None:
-        """Half of an offer, then the rest or one more than that, and what is left is taken back, twice."""
+        """Half of an offer, first for too little, then the rest or one more than that, and what is left is taken back, twice."""
         known = len(self.offers)
         self.offer_claims(seller, amount, price)
         if len(self.offers) == known:
             return
         buyer = (seller + other) % MEMBERS
-        self.purchase(known, buyer, amount // 2, 0)
+        for slack in (-1, 0):
+            self.purchase(known, buyer, amount // 2, slack)
         self.purchase(known, buyer, amount - amount // 2 + beyond, 0)
         for _ in range(2):
             self.reclaim(known, seller)
@@ -355,4 +360,4 @@ PLANTED = {
 @pytest.mark.parametrize(("contract", "source", "correct", "wrong"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_bug_is_found(contract: str, source: str, correct: str, wrong: str) -> None:
     with planted(contract, correct, wrong, source=source), pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_machine(LotsMachine, hunting(120, 30))
+        run_machine(LotsMachine, hunting(300, 30))

@@ -35,7 +35,7 @@ class Held:
 
 _TECHNICAL = Held("numbers, hashes and counts of the software itself", "nobody", (), "operator", "none needed", "with the file")
 _SEALED_KEY = Held(
-    "a member's key", "members", ("settlement", "billing"), "who holds the master key", "AES key wrap", "`walras forget`"
+    "a member's key", "members", ("settlement", "billing"), "who may open the folder", "AES key wrap", "`walras forget`"
 )
 _READING = Held(
     "signed readings",
@@ -63,22 +63,31 @@ CATALOGUE: dict[str, dict[str, Held] | Held] = {
             "member's devices as their sender signed them",
             "members",
             ("settlement", "billing", "operation", "supply", "balance", "forecast", "proof", "research"),
-            "who holds the master key",
+            "who may open the folder, a member their own",
             "ChaCha20-Poly1305, a key a member; salted digests",
             "`walras forget RUN MEMBER`, `walras forget RUN --older-than DAYS`",
         ),
         "member_key.account": _TECHNICAL,
         "member_key.wrapped": _SEALED_KEY,
+        "member_key.sealing": _SEALED_KEY,
     },
     "public.jsonl": _PUBLIC,
     "HEAD": _TECHNICAL,
-    "community.toml": Held(
+    "community.sealed": Held(
         "member's id, node, contract, loads, solar plants, battery",
         "members",
         ("settlement",),
-        "operator",
-        "none",
+        "who may open the folder",
+        "ChaCha20-Poly1305",
         "`walras forget`",
+    ),
+    "access.json": Held(
+        "DIDs of who may open the folder, their rights and until when; the folder's key, in an envelope for each",
+        "members, as account numbers; who was admitted",
+        ("settlement", "operation"),
+        "everybody with the folder; an envelope: its holder",
+        "ECDH on P-256 and ChaCha20-Poly1305",
+        "`walras forget`, `walras admit RUN DID --end`",
     ),
     "report.html": Held(
         "energy, payments and gains by member", "members", ("billing",), "operator", "none", "`walras forget`, or delete the file"
@@ -96,8 +105,8 @@ _READING_STORE: dict[str, Held] = {
     "reading.member": _TECHNICAL,
     "reading.record": _READING,
     "reading.batch": _TECHNICAL,
-    "acknowledged.batch": _TECHNICAL,
-    "acknowledged.peer": _TECHNICAL,
+    "acknowledged_until.batch": _TECHNICAL,
+    "acknowledged_until.peer": _TECHNICAL,
     "received.sender": _TECHNICAL,
     "received.number": _TECHNICAL,
     "received.root": _TECHNICAL,
@@ -110,11 +119,9 @@ _READING_STORE: dict[str, Held] = {
     **{f"late.{name}": _TECHNICAL for name in ("counter", "slot", "member")},
     "late.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
     "late.record": _READING,
-    **{f"arrival.{name}": _TECHNICAL for name in ("slot", "member")},
-    "arrival.key_id": Held(
-        "name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"
-    ),
-    "arrival.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", "`walras forget`"),
+    **{f"heard.{name}": _TECHNICAL for name in ("slot", "member")},
+    "heard.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
+    "heard.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", "`walras forget`"),
     **{f"edit.{name}": _TECHNICAL for name in ("number", "slot", "member")},
     "edit.encoded": Held(
         "signed orders to edit a value, as in the public record",

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from walras.errors import MeteringError
 from walras.metering.gateway import Taken
 from walras.metering.reading import split_reading
-from walras.metering.vault import KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
+from walras.metering.vault import EMPTY_RING, KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
 
 _SCHEMA = """
 create table if not exists member_key (member integer primary key, wrapped blob not null);
@@ -52,6 +52,12 @@ create table if not exists access (number integer primary key, at text not null,
     slot integer not null, allowed integer not null);
 """
 
+_TAKEN_OVER = {
+    "acknowledged": "insert or ignore into acknowledged_until select peer, max(batch) from acknowledged group by peer",
+    "arrival": "insert or ignore into heard select slot, key_id, member, at from arrival",
+}
+"""Tables that stores had before, and how what is in them goes on."""
+
 
 UNKNOWN_SLOT = -1
 """In the counts of refusals: the refused bytes name no slot."""
@@ -65,6 +71,7 @@ class ReadingStore:
     ) -> None:
         self._members, self._master, self._random = dict(members), master, random
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
+        self._ring = EMPTY_RING
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -73,7 +80,15 @@ class ReadingStore:
             self._db.executescript(_SCHEMA)
         except sqlite3.DatabaseError as cause:
             raise MeteringError(f"{path} is no store of readings: {cause}", thing=path) from cause
+        self._take_over()
         self._ring = self._stored_ring()
+
+    def _take_over(self) -> None:
+        tables = {str(name) for (name,) in self._db.execute("select name from sqlite_master where type = 'table'").fetchall()}
+        for table in sorted(tables & _TAKEN_OVER.keys()):
+            with self.transaction():
+                self._db.execute(_TAKEN_OVER[table])
+                self._db.execute(f"drop table {table}")
 
     def _stored_ring(self) -> KeyRing:
         rows = self._db.execute("select member, wrapped from member_key").fetchall()
