@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     """One day of rural1."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(ROOT / "examples" / "rural1.toml", Path(folder), Options())
+        run = Run(ROOT / "examples" / "rural1.toml", Path(folder) / "run", Options())
         for _ in run:
             pass
         heads = {"rural1, one day": run.head}

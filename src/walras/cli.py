@@ -26,7 +26,7 @@ from walras.commands import (
     app_watch,
 )
 from walras.commands.app_grids import imports
-from walras.commands.options import missing_beside, read_day
+from walras.commands.options import AsFile, missing_beside, read_day
 from walras.errors import Fault, InputError, RangeError, WalrasError
 
 __all__ = ["app", "imports", "main"]
@@ -47,6 +47,7 @@ def run(
     mechanism: str | None = None,
     chain: str | None = None,
     manifest: Path | None = None,
+    after: list[Path] | None = None,
     fresh: bool = False,
     secret: Path | None = None,
     gateway: str | None = None,
@@ -76,10 +77,12 @@ def run(
         JSON-RPC address of an EVM node to settle on, instead of the EVM in the process.
     manifest
         Settle on the contracts of this manifest of `walras deploy` instead of having new ones made; without `chain`, rehearse it.
+    after
+        Folder or public record of a run that posted batches to these contracts before, where a committee published them; each one.
     fresh
         Begin anew: remove the run that is in the folder.
     secret
-        File with 64 hex digits: members' keys are drawn at random and wrapped under it, instead of following from the seed.
+        File with 64 hex digits: members' keys are drawn at random instead of following from the seed, and it opens the folder.
     gateway
         HOST:PORT of a `walras gateway` to hand the readings to; with `oracles` and `clock`.
     oracles
@@ -123,6 +126,7 @@ def run(
         mechanism=mechanism,
         secret=held,
         manifest=manifest,
+        after=tuple(after or ()),
         clock=None if clock is None else FileClock(clock).move,
     )
     nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)
@@ -165,9 +169,7 @@ def audit(run: Path, *, chain: str | None = None) -> None:
 
 
 @app.command
-def bill(
-    run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None, secret: Path | None = None
-) -> None:
+def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name="--json")] = None, opener: AsFile = None) -> None:
     """One member's bill, itemised, with and without the market, its proofs of inclusion checked.
 
     Parameters
@@ -178,12 +180,13 @@ def bill(
         The member's id, such as home-17.
     json
         Also write the whole statement, every slot and every proof, to this file.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.bill import bill_command
 
-    bill_command(run, member, json, secret)
+    bill_command(run, member, json, opener)
 
 
 @app.command
@@ -195,7 +198,8 @@ def report(
     coin_price: str = "2500",
     batch_slots: int = 96,
     purpose: str = "operation",
-    secret: Path | None = None,
+    public: bool = False,
+    opener: AsFile = None,
 ) -> None:
     """A self-contained HTML page with pictures: prices, trades, wires, bills.
 
@@ -204,7 +208,7 @@ def report(
     run
         Folder of the run.
     out
-        Where to write the page; default: report.html in the run's folder.
+        Where to write the page; default: beside the run's folder, `runs/learn.html` for `runs/learn`.
     gas_gwei
         What a unit of gas is taken to cost, in gwei.
     coin_price
@@ -213,12 +217,18 @@ def report(
         Slots in one batch, where settlement in batches is counted beside.
     purpose
         What the page is for; it names those members whose contract or consent allows that, the others by account.
-    secret
-        The file that the run was begun with, if one was.
+    public
+        Instead of the page, print what anybody may know, from the public record and without a key.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
-    from walras.commands.report import Reader, report_command
+    from walras.commands.report import Reader, public_command, report_command
 
-    report_command(run, out, gas_gwei, coin_price, batch_slots, Reader(purpose, secret))
+    if public:
+        public_command(run)
+    else:
+        report_command(run, out, gas_gwei, coin_price, batch_slots, Reader(purpose, opener))
 
 
 @app.command

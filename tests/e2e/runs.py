@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from walras.exchange.folder import key_place, sealed_text
 from walras.exchange.journal import GENESIS, canonical
-from walras.study.runner import PUBLIC, Options, Run
+from walras.study.runner import PUBLIC, Options, Run, opened_by_operator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -35,10 +36,23 @@ def rural1_on_wires() -> Path:
     return folder
 
 
-def copy_of(run: Path, to: Path) -> Path:
-    """A copy that a test may break."""
+def copy_of(run: Path, to: Path, *, key: bool = True) -> Path:
+    """A copy that a test may break; with the operator's key beside it, as the run has it, or without."""
     shutil.copytree(run, to)
+    if key:
+        shutil.copy(key_place(run), key_place(to))
     return to
+
+
+@cache
+def file_of(run: Path) -> Path:
+    """The community file that a run keeps sealed, in a file of its own."""
+    opened = opened_by_operator(run)
+    opened.journal.close()
+    assert opened.master is not None
+    path = Path(mkdtemp(prefix="walras-test-")) / "community.toml"
+    path.write_text(sealed_text(run, opened.master)[0], encoding="utf-8")
+    return path
 
 
 def rechain(lines: list[bytes]) -> tuple[bytes, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from e2e.runs import EXAMPLES, copy_of, rural1_day
+from e2e.runs import EXAMPLES, copy_of, file_of, rural1_day
 from walras.cli import app
 from walras.commands.bill import bill_command
 from walras.commands.rights import consent_command, export_command, forget_command
@@ -16,7 +16,8 @@ from walras.exchange.acts import ActKind, acts_of
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
 from walras.metering.purposes import PURPOSES, Ground
-from walras.study.runner import COMMUNITY, JOURNAL, PUBLIC, Options, Run, open_journal
+from walras.service.data_protection import page_place
+from walras.study.runner import JOURNAL, PUBLIC, Options, Run, open_journal
 
 MEMBER = "home-1"
 
@@ -69,7 +70,7 @@ def test_a_report_names_whom_its_purpose_may_see_and_says_so_on_record(tmp_path:
     consent_command(run, "home-2", "research", False, None)
     walras("report", run, "--purpose", "research", "--out", tmp_path / "research.html")
     page = (tmp_path / "research.html").read_text()
-    ids = [line.split('"')[1] for line in (run / COMMUNITY).read_text().splitlines() if line.startswith('id = "home-')]
+    ids = [line.split('"')[1] for line in file_of(run).read_text().splitlines() if line.startswith('id = "home-')]
     assert [name for name in ids if f">{name}<" in page] == ["home-2"]
     assert ">account-1<" in page
     last = acts_of(read_public_record(run / PUBLIC))[-1]
@@ -79,7 +80,7 @@ def test_a_report_names_whom_its_purpose_may_see_and_says_so_on_record(tmp_path:
         {"page": "report", "purpose": "research", "named": [3]},
     )
     walras("report", run)
-    assert f">{MEMBER}<" in (run / "report.html").read_text()
+    assert f">{MEMBER}<" in page_place(run).read_text()
     with pytest.raises(InputError, match="one of settlement"):
         walras("report", run, "--purpose", "gossip")
 
@@ -171,7 +172,7 @@ def test_a_run_with_other_options_is_told_which_and_what_differs(tmp_path: Path)
 
 def test_keys_that_do_not_open_name_the_secret_or_the_community(tmp_path: Path) -> None:
     out = begun(tmp_path / "run")
-    with pytest.raises(JournalError, match="another --secret, or is of a community with another name or seed"):
+    with pytest.raises(JournalError, match="begun with another key or --secret"):
         Run(EXAMPLES / "rural1.toml", out, Options(secret=bytes(32)))
     with pytest.raises(JournalError, match="members' keys do not open"):
         open_journal(out, bytes(32))

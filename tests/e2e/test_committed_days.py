@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from e2e.runs import copy_of, rechain, rural1_committed, rural1_late
+from e2e.runs import copy_of, file_of, rechain, rural1_committed, rural1_late
 from proofs_world import keys_folder
 from walras.cli import app
 from walras.commands.rights import consent_command, export_command, forget_command
@@ -23,7 +23,7 @@ from walras.exchange.journal import Entry, canonical, read_public_record
 from walras.exchange.statement import make_statement, opened_terms
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses
-from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal
+from walras.study.runner import PUBLIC, Options, Run, open_journal
 
 MEMBER, DAY = "home-1", "2016-06-21"
 
@@ -148,7 +148,7 @@ def test_days_left_out_are_found(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_to_the_same_record(tmp_path: Path) -> None:
-    community = rural1_committed() / COMMUNITY
+    community = file_of(rural1_committed())
     going = Run(community, tmp_path, Options())
     slots = iter(going)
     for _ in range(95):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from e2e.runs import add, copy_of, forge, rechain, rural1_day, rural1_late, with_late_readings
+from e2e.runs import add, copy_of, file_of, forge, rechain, rural1_day, rural1_late, with_late_readings
 from walras.commands.bill import bill_command
 from walras.commands.summary import summary_table
 from walras.community import load_community
@@ -33,7 +33,7 @@ from walras.metering.feeder import FeederCheck
 from walras.metering.slot_readings import energy_of_leaf
 from walras.metering.vault import SALT_BYTES
 from walras.study.meters import run_seed
-from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, ledger_keys, open_journal
+from walras.study.runner import PUBLIC, Options, Run, ledger_keys, open_journal
 
 KILLED_RUN = """
 import os, signal, sys
@@ -281,7 +281,7 @@ def test_a_correction_is_made_after_the_settlement_and_until_the_window_closes(s
 def _other_difference(public: dict[str, Any]) -> None:
     """A transaction that the contract takes, signed by the operator under the oracles' quorum: one nano more than was recorded."""
     addresses = _first_correction()[1]
-    keys = ledger_keys(run_seed(load_community(rural1_late() / COMMUNITY)))
+    keys = ledger_keys(run_seed(load_community(file_of(rural1_late()))))
     header = Header(*(bytes.fromhex(public[name]) for name in ("root", "trades_root", "journal_head")))
     cash = np.array(public["cash_nano"]) + np.array([1, -1] + [0] * (len(public["cash_nano"]) - 2))
     positions = difference_positions(cash, np.array(public["energy_wh"]))

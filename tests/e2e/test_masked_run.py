@@ -20,7 +20,7 @@ from rich.console import Console
 
 from e2e.node_loop import PLENTY, Loop, balance_in, gateway_in, oracle_in
 from e2e.nodes import ORACLES, Village
-from e2e.runs import copy_of, forge, rural1_private, with_privacy
+from e2e.runs import copy_of, file_of, forge, rural1_private, with_privacy
 from keys_world import make_keyring
 from walras.commands.rights import export_command, forget_command
 from walras.commands.secrets import read_secret
@@ -33,14 +33,17 @@ from walras.ledger.keys import key_of
 from walras.metering import SlotReadings, derive_key, did_of, key_id
 from walras.metering.access import Right, issue_access, sign_request
 from walras.metering.aggregation import MODULUS
+from walras.metering.flow_control import RateRule
 from walras.metering.masked import pack
 from walras.metering.slot_readings import encode_substitute
 from walras.service.appointment import Appointment, appointed_exchange, appointment, make_balance, make_gateway, make_oracle
+from walras.service.balance_node import JOINS
 from walras.service.clocks import FileClock
 from walras.service.frames import MASKED, REQUEST, TOLD, ask
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
 from walras.service.message_store import MessageStore
+from walras.service.rate_limits import HostLimits
 from walras.service.remote_balance import RemoteBalance
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.masked_lines import MaskedSums
@@ -99,7 +102,7 @@ def test_a_whole_day_and_its_corrections_settle_as_without_masked_sums(tmp_path:
 
 def test_who_is_late_drops_out_and_the_sum_is_that_of_the_others() -> None:
     found = words(read_public_record(rural1_private() / PUBLIC))
-    members = len(load_community(rural1_private() / "community.toml").members)
+    members = len(load_community(file_of(rural1_private())).members)
     dropouts = [members - len(word["contributors"]) for word in found if word is not None and word["gap_wh"] == [0, 0]]
     assert (len(dropouts), max(dropouts)) == (23, 4)
     assert sum(n > 0 for n in dropouts) > 10
@@ -304,6 +307,21 @@ def test_the_balance_oracle_answers_who_may_ask_and_logs_everyone(loop: Loop, tm
     for kind, body in ((MASKED, b"\xff"), (TOLD, cbor2.dumps([7, slot])), (MASKED, cbor2.dumps([1])), (TOLD, cbor2.dumps({}))):
         with pytest.raises(MeteringError):
             asyncio.run(ask(peer.host, peer.port, kind, body, 100_000, 10))
+
+
+def test_a_host_that_floods_the_balance_oracle_is_told_to_come_back(loop: Loop, tmp_path: Path) -> None:
+    a = appointment(load_community(with_privacy(tmp_path)))
+    limits = HostLimits(RateRule(per_second=1, burst=2), lambda: 0)
+
+    async def run(ready: Callable[[int], None]) -> None:
+        clock = FileClock(tmp_path / "clock.balance")
+        await make_balance(a, a.keys.balance_oracle(), tmp_path / "balance.sqlite", clock, limits).run("127.0.0.1", 0, ready)
+
+    port = loop.serve(run)
+    joins = cbor2.dumps([JOINS, 0])
+    assert [cbor2.loads(asyncio.run(ask("127.0.0.1", port, TOLD, joins, 1_000, 10))) for _ in range(2)] == [[], []]
+    with pytest.raises(MeteringError, match="come back later"):
+        asyncio.run(ask("127.0.0.1", port, TOLD, joins, 1_000, 10))
 
 
 def test_what_it_keeps_is_in_the_record_of_processing_and_goes_with_the_member(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import cbor2
 import numpy as np
 import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
-from e2e.runs import copy_of
+from e2e.runs import copy_of, file_of
 from e2e.test_edits import MEMBER, ROW, community_with_corrections, entries_of, go_on
 from walras.commands.bill import bill_command
 from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
@@ -30,6 +31,7 @@ from walras.metering import (
     MeterCredential,
     Refusal,
     Registry,
+    Rules,
     derive_key,
     did_of,
     issue,
@@ -39,9 +41,12 @@ from walras.metering import (
     sign_reading,
 )
 from walras.metering.admission import admitted_of, columns_of
+from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
 from walras.metering.correction import Reason, reason_of_leaf
+from walras.metering.feeder import Feeder
 from walras.metering.gateway import seal_batch
 from walras.metering.jose import unverified_claims
+from walras.metering.masked import contribution_message, join_message
 from walras.metering.meter_exchange import (
     Generations,
     MeterExchange,
@@ -57,12 +62,14 @@ from walras.metering.vault import SALT_BYTES
 from walras.service.appointment import appointment, make_oracle
 from walras.service.clocks import FileClock
 from walras.service.frames import EXCHANGE
+from walras.service.message_store import MessageStore
 from walras.service.oracle_node import OracleNode
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.hanging import exchanged_keys
 from walras.study.meters import Meters, make_meters, meter_credential, meter_operator, run_seed
 from walras.study.oracles import MeteringPath
-from walras.study.runner import COMMUNITY, PUBLIC
+from walras.study.runner import PUBLIC
+from walras.study.trading import Trading
 
 READ = ReadOff("999950:30", "7:7", 0, 0, 6)
 """The old meter counted 80 Wh of the slot, over the turn of its register of six digits."""
@@ -117,12 +124,12 @@ def test_the_slot_of_the_exchange_has_what_both_meters_counted_and_everybody_pay
     assert mixed.quality[ROW] == Quality.EDITED
     leaf = salted_leaf(slots[BEFORE], ROW)
     assert leaf is not None
-    operator = make_meters(load_community(exchanged() / COMMUNITY), run_seed(load_community(exchanged() / COMMUNITY))).operator
+    operator = make_meters(load_community(file_of(exchanged())), run_seed(load_community(file_of(exchanged())))).operator
     assert reason_of_leaf(leaf[SALT_BYTES:]) == (Reason.METER_EXCHANGE, did_of(operator))
 
 
 def test_the_old_key_counts_before_and_the_new_one_from_then_on() -> None:
-    community = load_community(exchanged() / COMMUNITY)
+    community = load_community(file_of(exchanged()))
     meters = make_meters(community, run_seed(community))
     old = key_id(meters.registry.keys[ROW])
     new = key_id(exchanged_keys(community, run_seed(community))(ROW, first_slot() + BEFORE).public_key())
@@ -153,7 +160,7 @@ def test_bill_and_validation_show_the_exchange_and_find_no_gap(tmp_path: Path, c
 
 def test_the_old_key_used_after_the_exchange_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = copy_of(exchanged(), tmp_path / "run")
-    community = load_community(run / COMMUNITY)
+    community = load_community(file_of(run))
     old = make_meters(community, run_seed(community))
     honest = Meters.sign
 
@@ -162,7 +169,7 @@ def test_the_old_key_used_after_the_exchange_is_refused(tmp_path: Path, monkeypa
         return [*honest(self, slot, counter, net_wh), mine]
 
     monkeypatch.setattr(Meters, "sign", with_a_thief)
-    entries = go_on(run / COMMUNITY, run, SLOTS + 1)
+    entries = go_on(file_of(run), run, SLOTS + 1)
     last = admitted(entries)[-1].public
     assert (last["admitted"], last["refused"]) == (13, {"unknown_device": 1})
 
@@ -326,3 +333,71 @@ def test_a_substitute_stands_for_the_whole_slot_until_the_new_meters_reading_com
     assert with_old_energy(after, closed) is closed
     measured = replace(closed, quality=np.zeros(13, dtype=np.int64))
     assert with_old_energy(after, measured).import_wh.tolist() == [40] * ROW + [120] + [40] * (12 - ROW)
+
+
+@cache
+def exchanged_masked() -> Path:
+    """The same exchange, where the meters' readings are summed in secret as well. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    community = community_with_corrections(folder)
+    text = community.read_text()
+    assert text.count("[metering]\n") == 1
+    community.write_text(text.replace("[metering]\n", '[metering]\naggregation = "masked"\n'))
+    go_on(community, folder / "run", BEFORE)
+    exchange_meter_command(folder / "run", MEMBER, str(first_slot() + BEFORE), READ, SEED, None)
+    go_on(community, folder / "run", SLOTS - 1)
+    go_on(community, folder / "run", SLOTS)
+    return folder / "run"
+
+
+def test_an_exchanged_meter_takes_part_in_masked_sums_from_the_next_slot_on_and_bills_are_those_without() -> None:
+    plain, masked = admitted(entries_of(exchanged())), admitted(entries_of(exchanged_masked()))
+    words = [entry.public["masked"] for entry in masked]
+    everybody = list(range(13))
+    others = [account for account in everybody if account != ROW]
+    assert [word["contributors"] for word in words] == [everybody, everybody, others, everybody, everybody]
+    assert [(word["gap_wh"], word["named"], word["lost"], word["liars"]) for word in words] == [([0, 0], [], [], [])] * SLOTS
+    for one, other in zip(plain, masked, strict=True):
+        slot = one.slot or 0
+        assert closed_readings(slot, one).import_wh.tolist() == closed_readings(slot, other).import_wh.tolist()
+    for name in ("import_wh", "export_wh", "cash_nano"):
+        of = [
+            [entry.public[name] for entry in entries_of(run) if entry.kind == EventKind.SETTLEMENT_SUBMITTED.value]
+            for run in (exchanged(), exchanged_masked())
+        ]
+        assert of[0] == of[1]
+
+
+def test_a_balance_oracle_hears_an_exchanged_meter_with_its_credential_and_nobody_else_in_its_place(tmp_path: Path) -> None:
+    community = load_community(undisturbed()[0])
+    seed, first = run_seed(community), first_slot()
+    meters, operator = make_meters(community, seed), meter_operator(seed)
+    new, other, agreement = exchanged_keys(community, seed)(ROW, first + 2), derive_key(seed, "another"), bytes(range(32))
+    vouched = issue(operator, meter_credential(community, MEMBER, did_of(new.public_key())))
+    forged = issue(other, meter_credential(community, MEMBER, did_of(other.public_key())))
+    trading = Trading(community)
+    feeder = Feeder(meters.feeder, trading.network, trading.bus)
+    duty = BalanceDuty(meters.registry, Rules(community.grid), feeder, operator.public_key())
+
+    def oracle() -> BalanceOracle:
+        return BalanceOracle(duty, MessageStore(tmp_path / "balance.sqlite"), lambda: community.grid.start(first + 2))
+
+    one = oracle()
+    for record in (
+        [forged, join_message(other, agreement, first + 2)],
+        [vouched, join_message(other, agreement, first + 2)],
+        [vouched, join_message(new, agreement)],
+        [meters.credentials[ROW], join_message(meters.keys[ROW], agreement, first + 2)],
+        [vouched],
+    ):
+        assert not one.take_hung(cbor2.dumps(record))
+    told = cbor2.dumps([vouched, join_message(new, agreement, first + 2)])
+    assert one.take_hung(told)
+    assert one.take_hung(told)
+    assert not one.take_hung(cbor2.dumps([vouched, join_message(new, bytes(32), first + 2)]))
+    assert not one.take_hung(cbor2.dumps([meters.credentials[ROW], join_message(meters.keys[ROW], agreement, first + 3)]))
+    for again in (one, oracle()):
+        assert again.hung() == [join_message(new, agreement, first + 2)]
+        for slot, key, stands in ((first + 1, new, False), (first + 2, new, True), (first + 2, meters.keys[ROW], False)):
+            assert again.take(contribution_message(key, slot, 7)) is stands
+        assert again.take(contribution_message(meters.keys[ROW], first + 1, 7))

@@ -15,7 +15,7 @@ import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
 from e2e.nodes import Village
-from e2e.runs import rural1_committed
+from e2e.runs import file_of, rural1_committed
 from walras.community import load_community
 from walras.errors import MeteringError
 from walras.exchange.fold import SLOT_CORRECTED
@@ -31,7 +31,7 @@ from walras.service.frames import BATCH, REQUEST, ask
 from walras.service.gateway_node import Peer
 from walras.service.oracle_node import OracleNode
 from walras.service.remote_metering import Nodes, RemoteMetering
-from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal
+from walras.study.runner import PUBLIC, Options, Run, open_journal
 
 SLOTS = 8
 
@@ -45,7 +45,7 @@ def loop() -> Iterator[Loop]:
 
 def lines_over(nodes: Nodes, folder: Path, slots: int) -> list[bytes]:
     """The record of the first slots of a run over `nodes`."""
-    community = rural1_committed() / COMMUNITY
+    community = file_of(rural1_committed())
     a = appointment(load_community(community))
     clock = FileClock(folder / "clock")
     run = Run(community, folder / "run", Options(), lambda c, secrets: RemoteMetering(a, nodes, secrets, clock))
@@ -59,7 +59,7 @@ def lines_over(nodes: Nodes, folder: Path, slots: int) -> list[bytes]:
 
 
 def test_late_readings_over_the_network_correct_the_same_slots_to_the_same_bytes(loop: Loop, tmp_path: Path) -> None:
-    a = appointment(load_community(rural1_committed() / COMMUNITY))
+    a = appointment(load_community(file_of(rural1_committed())))
     oracles = [oracle_in(loop, a, number, tmp_path) for number in range(4)]
     nodes = Nodes(gateway_in(loop, a, oracles, tmp_path), tuple(oracles))
     lines = lines_over(nodes, tmp_path, SLOTS)
@@ -70,7 +70,7 @@ def test_late_readings_over_the_network_correct_the_same_slots_to_the_same_bytes
 
 
 def test_with_one_oracle_away_a_quorum_corrects(loop: Loop, tmp_path: Path) -> None:
-    a = appointment(load_community(rural1_committed() / COMMUNITY))
+    a = appointment(load_community(file_of(rural1_committed())))
     oracles = [oracle_in(loop, a, number, tmp_path) for number in range(3)]
     away = Peer("oracle-3", "127.0.0.1", 1)
     nodes = Nodes(gateway_in(loop, a, [*oracles, away], tmp_path), (*oracles, away), patience_s=1.5)
@@ -81,7 +81,7 @@ def test_with_one_oracle_away_a_quorum_corrects(loop: Loop, tmp_path: Path) -> N
 
 
 def test_an_oracle_hears_late_readings_in_the_window_only_and_says_each_word_once(loop: Loop, tmp_path: Path) -> None:
-    a, made = appointment(load_community(rural1_committed() / COMMUNITY)), []  # type: ignore[var-annotated]
+    a, made = appointment(load_community(file_of(rural1_committed()))), []  # type: ignore[var-annotated]
     first = a.community.slots.start
     slots = range(first, first + 3)
     due = a.community.grid.end(slots[-1]) + timedelta(seconds=a.terms.metering_deadline_s)
@@ -154,7 +154,7 @@ def node_late(loop: Loop, node: OracleNode, slot: int) -> list[Taken]:
 
 @pytest.mark.nightly
 def test_a_whole_day_over_processes_has_the_journal_and_the_bills_of_one_process(tmp_path: Path) -> None:
-    village = Village(tmp_path, {}, community=rural1_committed() / COMMUNITY)
+    village = Village(tmp_path, {}, community=file_of(rural1_committed()))
     try:
         village.run(0)
     finally:
@@ -164,7 +164,7 @@ def test_a_whole_day_over_processes_has_the_journal_and_the_bills_of_one_process
     assert lines[: len(inside)] == inside
     acts = [json.loads(line)["public"] for line in lines[len(inside) :]]
     assert [(act["act"], act["by"]) for act in acts] == [("asked", by) for by in (*(f"oracle {n}" for n in range(4)), "gateway")]
-    exchange = did_of(appointment(load_community(rural1_committed() / COMMUNITY)).exchange_key.public_key())
+    exchange = did_of(appointment(load_community(file_of(rural1_committed()))).exchange_key.public_key())
     for act in acts[:4]:
         asked = {(holder, right, how): count for holder, right, how, count in act["detail"]["requests"]}
         assert asked[exchange, "READ", "answered"] >= 96
@@ -194,7 +194,7 @@ STORE, REMOTE = "walras.service.reading_store.ReadingStore", "walras.service.rem
     ],
 )
 def test_a_node_killed_around_a_late_reading_corrects_nothing_else_and_nothing_twice(tmp_path: Path, node: str, where: str) -> None:
-    village = Village(tmp_path, {node: where}, community=rural1_committed() / COMMUNITY)
+    village = Village(tmp_path, {node: where}, community=file_of(rural1_committed()))
     try:
         village.run(7)
         deaths = village.exchange_deaths if node == "exchange" else village.nodes[node].deaths

@@ -12,7 +12,7 @@ import cbor2
 import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
-from e2e.runs import rural1_committed
+from e2e.runs import file_of, rural1_committed
 from walras.community import load_community
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.metering import Refusal
@@ -23,7 +23,7 @@ from walras.service.gateway_node import Peer
 from walras.service.oracle_reports import encode_report, read_report
 from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.service.serving import serve
-from walras.study.runner import COMMUNITY, Options, Run
+from walras.study.runner import Options, Run
 
 BABBLE = (
     b"\xff\xff",
@@ -59,8 +59,8 @@ def babbler_in(loop: Loop) -> Peer:
     return Peer("oracle-3", "127.0.0.1", loop.serve(run))
 
 
-def test_what_one_oracle_babbles_stops_nothing_and_counts_for_nothing(loop: Loop, tmp_path: Path, answer: bytes) -> None:
-    community = rural1_committed() / COMMUNITY
+def test_what_one_oracle_babbles_stops_nothing_and_counts_for_nothing(loop: Loop, tmp_path: Path) -> None:
+    community = file_of(rural1_committed())
     a = appointment(load_community(community))
     honest = [oracle_in(loop, a, number, tmp_path) for number in range(3)]
     all_four = (*honest, babbler_in(loop))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.runs import copy_of, rechain, rural1_day, rural1_private
+from e2e.runs import copy_of, file_of, rechain, rural1_day, rural1_private
 from walras.commands.statistics import Asked, epsilon_of, statistics_command
 from walras.errors import AuditError, InputError, JournalError
 from walras.exchange.acts import ActKind, acts_of
@@ -158,7 +158,7 @@ def test_what_is_measured_is_what_stands_after_corrections(tmp_path: Path) -> No
 
 def test_a_period_that_is_not_over_is_not_published(tmp_path: Path) -> None:
     unfinished = tmp_path / "unfinished"
-    going = iter(Run(rural1_private() / "community.toml", unfinished, Options()))
+    going = iter(Run(file_of(rural1_private()), unfinished, Options()))
     next(going)
     going.close()  # type: ignore[attr-defined]
     with pytest.raises(JournalError, match="not over"):

@@ -172,7 +172,7 @@ def test_every_figure_has_a_unit_and_no_colour_of_its_own() -> None:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no run here[\s\S]*community.toml[\s\S]*journal.sqlite"):
+    with pytest.raises(InputError, match=r"no run here[\s\S]*community.sealed[\s\S]*journal.sqlite"):
         write_report(tmp_path, tmp_path / "report.html")
 
 

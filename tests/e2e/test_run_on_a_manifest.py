@@ -19,7 +19,9 @@ from walras.community import load_community
 from walras.errors import AuditError, InputError, JournalError, LedgerError
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
-from walras.exchange.watch_batches import RIGHT, BatchWatch
+from walras.exchange.leaving import leave_batches
+from walras.exchange.opening import opening_from_public
+from walras.exchange.watch_batches import RIGHT, BatchWatch, stated_positions
 from walras.ledger import JsonRpcChain, LedgerKeys, account_words, next_slot, request_withdrawal, withdraw
 from walras.ledger.calls import Contract
 from walras.ledger.keys import key_of
@@ -54,8 +56,10 @@ class Deployed:
     def chain(self) -> JsonRpcChain:
         return JsonRpcChain(self.url)
 
-    def run(self, out: Path, start: date = FIRST, *, slots: int | None = None, url: str | None = None) -> Run:
-        going = Run(self.file, out, Options(start=start, chain_url=url or self.url, manifest=self.manifest))
+    def run(
+        self, out: Path, start: date = FIRST, *, slots: int | None = None, url: str | None = None, after: tuple[Path, ...] = ()
+    ) -> Run:
+        going = Run(self.file, out, Options(start=start, chain_url=url or self.url, manifest=self.manifest, after=after))
         for _ in islice(going, slots):
             pass
         return going
@@ -192,6 +196,31 @@ def test_whatever_differs_is_named_before_anything_is_signed(deployed: Deployed,
     with anvil() as empty:
         refused(LedgerError, r"there is no contract at 0x[0-9a-fA-F]+ \(currency\)(.|\n)*walras deploy", empty)
     assert deployed.chain.nonce(deployed.keys.operator.address) == nonce
+
+
+def test_a_run_goes_on_from_what_a_committee_published_by_the_records_of_the_runs_before(tmp_path: Path) -> None:
+    """Without the records, or with one of other slots, nothing begins; a member leaves by the record of the last run alone."""
+    with anvil() as url:
+        deployed = deploy(tmp_path, url, BATCHES + 'publish = "committee"\n')
+        contract = Contract("BatchSettlement", deployed.chain.chain_id, contracts_of(deployed.manifest)["BatchSettlement"])
+        one, two = tmp_path / "one", tmp_path / "two"
+        deployed.run(one)
+        with pytest.raises(LedgerError, match=r"batch 0 at 0x\w+ was published by a committee(.|\n)*--after"):
+            deployed.run(two, SECOND)
+        assert not two.exists()
+        deployed.run(two, SECOND, after=(one / PUBLIC,), slots=3)
+        deployed.run(two, SECOND)  # cut off, it goes on by its own journal
+        assert contract.view(deployed.chain, "batchCount")[0] == 4
+        assert deployed.audit(two) == 24
+        with pytest.raises(LedgerError, match="batch 0 at"):
+            deployed.run(tmp_path / "three", date(2016, 6, 23), after=(two,))
+        record = read_public_record(two / PUBLIC)
+        found = BatchWatch(record, deployed.chain, key_of(bytes(31) + b"\1")).look(0)
+        assert [(f.batch, f.outcome) for f in found] == [(2, RIGHT), (3, RIGHT)]
+        opening = opening_from_public(next(e.public for e in record if e.kind == "ledger_deployed"))
+        fund(url, deployed.keys.member(1).address)
+        step = leave_batches(deployed.chain, contract, deployed.keys.member(1), 0, stated_positions(record), opening=opening)
+        assert "asked for" in step.done
 
 
 def test_batches_go_on_where_those_of_the_day_before_ended(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from walras.commands.options import clock_of, read_moment
+from walras.commands.options import AsFile, clock_of, read_moment
 
 group = App()
 
@@ -30,7 +30,8 @@ def allow(
     holder
         DID of who gets the right.
     right
-        `dispatch`: limits and set-points, with the owner's consent; `limit`: limits alone, without; `edit`: readings, once settled.
+        `dispatch`: limits and set-points, with the owner's consent; `limit`: limits alone, without; `edit`: readings, once
+        settled; `erase`: what nodes keep of members.
     operator
         Place of the operator's key: a file (PEM), or `tpm:TCTI`; `seed:COMMUNITY` for the one that follows from the seed.
     out
@@ -110,7 +111,7 @@ def dispatch(
     *,
     revoke: str | None = None,
     clock: Path | None = None,
-    secret: Path | None = None,
+    opener: AsFile = None,
     roll: Path | None = None,
 ) -> None:
     """Judge and record an order to a member's devices; the run heeds it from the next slot on that opens.
@@ -125,8 +126,9 @@ def dispatch(
         Instead of an order: the DID of a holder whose credential is revoked, and with it the orders under it.
     clock
         File with the time, for a replay; default: the machine's clock.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     roll
         Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
     """
@@ -136,6 +138,6 @@ def dispatch(
     if (order is None) == (revoke is None):
         raise InputError("walras dispatch", [Fault("command line", "ORDER", order, "a signed order, or --revoke DID")])
     if order is not None:
-        dispatch_command(run, order, secret, clock_of(clock)(), roll)
+        dispatch_command(run, order, opener, clock_of(clock)(), roll)
     elif revoke is not None:
-        revoke_command(run, revoke, secret, clock_of(clock)())
+        revoke_command(run, revoke, opener, clock_of(clock)())

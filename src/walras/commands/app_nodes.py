@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from walras.commands.options import AsFile
+
 group = App()
 
 
@@ -188,7 +190,7 @@ def exchange_meter(
     operator: str | None = None,
     passphrase: Path | None = None,
     roll: Path | None = None,
-    secret: Path | None = None,
+    opener: AsFile = None,
 ) -> None:
     """A member's meter is exchanged while the run goes on: the new key counts from that slot, the old one is refused.
 
@@ -218,10 +220,11 @@ def exchange_meter(
         File whose first line decrypts keys in files.
     roll
         Who is appointed (TOML), where keys do not follow from the seed.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
 
     read = ReadOff(old_import, old_export, new_import, new_export, digits)
-    exchange_meter_command(run, member, slot, read, ExchangeKeys(key, operator, passphrase, roll), secret)
+    exchange_meter_command(run, member, slot, read, ExchangeKeys(key, operator, passphrase, roll), opener)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cyclopts import App
 
+from walras.commands.options import AsFile
+
 group = App()
 
 
@@ -20,7 +22,7 @@ def prove(
     member: str | None = None,
     day: date | None = None,
     baseline: Path | None = None,
-    secret: Path | None = None,
+    opener: AsFile = None,
     keys: Path = Path(".walras-proving-keys"),
     engine: str | None = None,
 ) -> None:
@@ -41,8 +43,8 @@ def prove(
         With --run: which local day, such as 2016-06-21.
     baseline
         With --run and a reduction: JSON file with the agreed baseline (import_wh, export_wh, salt).
-    secret
-        With --run: the file that the run was begun with, if one was.
+    opener
+        With --run: whose key opens its folder, in a file (PEM), or the secret that it was begun with; default: the key beside it.
     keys
         Folder of proving keys; those of the development ceremony are made there when missing.
     engine
@@ -52,13 +54,13 @@ def prove(
     from walras.commands.prove_run import Subject, prove_of_run
     from walras.errors import Fault, InputError
 
-    if run is None and (member, day, baseline, secret) == (None, None, None, None):
+    if run is None and (member, day, baseline, opener) == (None, None, None, None):
         prove_command(Path(claim), out, keys, engine)
         return
     if run is None or member is None or day is None:
         expected = "--run RUN --member MEMBER --day DATE together, or none of them"
         raise InputError("walras prove", [Fault("command line", "--run, --member, --day", (run, member, day), expected)])
-    prove_of_run(claim, Subject(run, member, day, baseline, secret), out, keys, engine)
+    prove_of_run(claim, Subject(run, member, day, baseline, opener), out, keys, engine)
 
 
 @group.command

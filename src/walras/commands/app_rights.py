@@ -1,10 +1,12 @@
-"""The command line of members' data: export, forget, consent, validate, edit. Parses and calls."""
+"""The command line of members' data: export, forget, consent, admit, statistics, validate, edit. Parses and calls."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cyclopts import App
+
+from walras.commands.options import AsFile
 
 group = App()
 
@@ -17,7 +19,7 @@ def export(
     out: Path | None = None,
     purpose: str | None = None,
     processing_record: bool = False,
-    secret: Path | None = None,
+    opener: AsFile = None,
 ) -> None:
     """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
 
@@ -33,12 +35,13 @@ def export(
         Only what this purpose may see, at its resolution, if the member's consent allows it.
     processing_record
         The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.rights import export_command
 
-    export_command(run, member, out, purpose, processing_record, secret)
+    export_command(run, member, out, purpose, processing_record, opener)
 
 
 @group.command
@@ -48,7 +51,15 @@ def forget(
     *,
     older_than: int | None = None,
     nodes: Path | None = None,
-    secret: Path | None = None,
+    gateway: str | None = None,
+    oracles: str | None = None,
+    balance: str | None = None,
+    clock: Path | None = None,
+    roll: Path | None = None,
+    key: str | None = None,
+    credential: Path | None = None,
+    passphrase: Path | None = None,
+    opener: AsFile = None,
 ) -> None:
     """Erase a member from every store of a finished run; the audit and everybody else's proofs still hold.
 
@@ -62,16 +73,36 @@ def forget(
         Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
     nodes
         Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
-    secret
-        The file that the run was begun with, if one was.
+    gateway
+        HOST:PORT of the gateway, told over the network. With neither member nor `older_than`: of everybody who was forgotten.
+    oracles
+        HOST:PORT of every oracle, by number, with commas between.
+    balance
+        HOST:PORT of the balance oracle, where the community's aggregation is masked.
+    clock
+        File with the time that the nodes read, for a replay; default: the machine's clock.
+    roll
+        Who issues credentials (TOML), where keys do not follow from the seed.
+    key
+        Place of the key that asks the nodes: a file (PEM), or `tpm:TCTI`. Without it, the operator's, which follows from the seed.
+    credential
+        The operator's word that the key's holder may erase, as `walras allow DID erase` writes it.
+    passphrase
+        File whose first line decrypts the key's file.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
-    from walras.commands.rights import forget_command
+    from walras.commands.remote_forget import RemoteNodes
+    from walras.commands.rights import Places, forget_command
 
-    forget_command(run, member, older_than, secret, nodes)
+    named = (gateway, oracles, balance) != (None, None, None)
+    remote = RemoteNodes(gateway, oracles, balance, clock, key, credential, passphrase, roll) if named else None
+    forget_command(run, member, older_than, opener, Places(nodes, remote))
 
 
 @group.command
-def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, secret: Path | None = None) -> None:
+def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, opener: AsFile = None) -> None:
     """Record that a member agrees to a use of their data, or no longer does.
 
     Parameters
@@ -84,12 +115,49 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, sec
         The use: one of those in docs/explain/data-protection.md.
     withdraw
         Withdraw the consent.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.rights import consent_command
 
-    consent_command(run, member, purpose, withdraw, secret)
+    consent_command(run, member, purpose, withdraw, opener)
+
+
+@group.command
+def admit(
+    run: Path,
+    holder: str,
+    right: str | None = None,
+    *,
+    member: str | None = None,
+    days: int = 365,
+    end: bool = False,
+    opener: AsFile = None,
+) -> None:
+    """Let somebody else open a run's folder with a key of their own, for one right and a time; a member, what is their own.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    holder
+        DID of whose key it is (`walras key FILE`).
+    right
+        `own`: a member's own data, with `member`; `operate`: what running the market needs; `export`; `erase`; `edit`.
+    member
+        The member's id, such as home-17, with the right own.
+    days
+        How long it holds.
+    end
+        Take it back.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
+    """
+    from walras.commands.admit import admit_command
+
+    admit_command(run, holder, right, member, days, end, opener)
 
 
 @group.command
@@ -101,7 +169,7 @@ def statistics(
     by: str = "period",
     epsilon: str | None = None,
     out: Path | None = None,
-    secret: Path | None = None,
+    opener: AsFile = None,
 ) -> None:
     """Publish a statistic of a run with noise, under the community's privacy budget; without a name: the budget, what is published.
 
@@ -119,28 +187,30 @@ def statistics(
         What to spend of the period's budget: the less, the more noise. Not needed for what is published already.
     out
         Also write the answer to this file as JSON.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.statistics import Asked, statistics_command
 
-    statistics_command(run, Asked(name, period, by, epsilon, out), secret)
+    statistics_command(run, Asked(name, period, by, epsilon, out), opener)
 
 
 @group.command
-def validate(run: Path, *, secret: Path | None = None) -> None:
+def validate(run: Path, *, opener: AsFile = None) -> None:
     """What the run's readings show when days of them are looked at together: gaps, skipped counters, stuck meters, spikes, clocks.
 
     Parameters
     ----------
     run
         Folder of the run.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.validate import validate_command
 
-    validate_command(run, secret)
+    validate_command(run, opener)
 
 
 @group.command
@@ -156,7 +226,7 @@ def edit(
     credential: Path | None = None,
     passphrase: Path | None = None,
     roll: Path | None = None,
-    secret: Path | None = None,
+    opener: AsFile = None,
 ) -> None:
     """Say that a value of a settled slot is wrong, and what it should be: signed, recorded, and settled as a correction.
 
@@ -182,9 +252,10 @@ def edit(
         File whose first line decrypts the key's file.
     roll
         Who issues credentials (TOML), where keys do not follow from the seed.
-    secret
-        The file that the run was begun with, if one was.
+    opener
+        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
+        beside it.
     """
     from walras.commands.edit import Editor, edit_command
 
-    edit_command(run, member, slot, (import_wh, export_wh), reason, Editor(key, credential, passphrase, roll), secret)
+    edit_command(run, member, slot, (import_wh, export_wh), reason, Editor(key, credential, passphrase, roll), opener)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from walras.commands.rights import OPERATOR, opened_run, refusal
+from walras.commands.rights import opened_run, refusal
 from walras.commands.terminal import say, screen
 from walras.errors import AuditError
 from walras.exchange.acts import Act, ActKind, act_from_public
@@ -52,8 +52,9 @@ TITLES = {
 def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | None = None) -> None:
     """Print the bill of `member`, its proofs checked against the public record."""
     console = screen()
-    with opened_run(run, secret, "walras bill") as (journal, _):
-        refused = read_for(journal, run, member, PURPOSES["billing"], datetime.now(UTC), OPERATOR)
+    with opened_run(run, secret, "walras bill") as opened:
+        journal = opened.journal
+        refused = read_for(journal, run, member, PURPOSES["billing"], datetime.now(UTC), opened.by)
         if refused:
             raise refusal(run, member, refused)
         entries = list(journal.entries())

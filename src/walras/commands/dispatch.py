@@ -10,14 +10,13 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.rights import community_of, opened_run
 from walras.commands.secrets import read_passphrase
 from walras.commands.terminal import say, screen
 from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind, consents
 from walras.exchange.fold import ACT
-from walras.exchange.journal import Journal
 from walras.exchange.ordered import Commands, after_act
 from walras.exchange.parts import ordered_private
 from walras.exchange.phases import EventKind
@@ -30,7 +29,7 @@ from walras.service.appointment import appointment
 from walras.service.data_protection import record
 from walras.service.keys import open_key
 from walras.study.meters import access_issuer, run_seed
-from walras.study.runner import COMMUNITY
+from walras.study.runner import OpenRun
 
 SEED = "seed:"
 
@@ -42,25 +41,25 @@ def dispatch_command(run: Path, order: Path, secret: Path | None, now: datetime,
     """
     if not order.is_file():
         raise InputError("walras dispatch", [Fault(str(order), "file", "missing", "a signed order")])
-    with opened_run(run, secret, "walras dispatch") as (journal, _):
-        judged, opened = _judged(journal, run, order.read_bytes(), now, roll)
+    with opened_run(run, secret, "walras dispatch") as opened:
+        judged, slot = _judged(opened, run, order.read_bytes(), now, roll)
     o = judged.order
     out = screen()
     say(
         out,
         f"ordered by {judged.holder}: account {judged.account}, slots {o.first_slot} to {o.last_slot}, {_in_words(o)}; recorded",
     )
-    if opened is not None and opened >= o.first_slot:
-        left = "none of its slots is still to open" if opened >= o.last_slot else f"it binds from slot {opened + 1} on"
-        say(out, f"slot {opened} has opened already: {left}")
+    if slot is not None and slot >= o.first_slot:
+        left = "none of its slots is still to open" if slot >= o.last_slot else f"it binds from slot {slot + 1} on"
+        say(out, f"slot {slot} has opened already: {left}")
     return judged
 
 
 def revoke_command(run: Path, holder: str, secret: Path | None, now: datetime) -> None:
     """Record that the credential of `holder` (DID) is revoked: its orders end, and no more are accepted."""
     public_key_of(holder)
-    with opened_run(run, secret, "walras dispatch") as (journal, _):
-        record(journal, run, Act(ActKind.REVOKED, now, OPERATOR, None, {"holder": holder}))
+    with opened_run(run, secret, "walras dispatch") as opened:
+        record(opened.journal, run, Act(ActKind.REVOKED, now, opened.by, None, {"holder": holder}))
     say(screen(), f"revoked: {holder}; its orders bind no slot that is still to open; recorded")
 
 
@@ -71,9 +70,9 @@ def _in_words(o: DispatchOrder) -> str:
     return " and ".join(part for part in (low, "" if o.high_w is None else f"at most {o.high_w:,} W") if part)
 
 
-def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Path | None) -> tuple[Commanded, int | None]:
+def _judged(opened: OpenRun, run: Path, encoded: bytes, now: datetime, roll: Path | None) -> tuple[Commanded, int | None]:
     """The order, recorded, and the last slot that had opened by then."""
-    a = appointment(load_community(run / COMMUNITY), roll)
+    a, journal = appointment(community_of(opened), roll), opened.journal
     entries = list(journal.entries())
     commands = Commands()
     for entry in entries:
@@ -85,8 +84,8 @@ def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Pa
     )
     if not isinstance(judged, Commanded):
         denied = {"purpose": "dispatch", "why": judged.value, "order": sha256(encoded).hexdigest()}
-        opened = open_order(encoded, a.operator, now)
-        by, account = (opened[0].holder, meters.get(opened[1].meter)) if isinstance(opened, tuple) else ("unknown", None)
+        asked = open_order(encoded, a.operator, now)
+        by, account = (asked[0].holder, meters.get(asked[1].meter)) if isinstance(asked, tuple) else ("unknown", None)
         record(journal, run, Act(ActKind.DENIED, now, by, account, denied))
         raise JournalError(f"the order is refused: {judged.value}; the refusal is recorded", thing=judged)
     detail = order_to_public(judged.asked, judged.order, encoded)
@@ -98,7 +97,7 @@ def _judged(journal: Journal, run: Path, encoded: bytes, now: datetime, roll: Pa
 
 def allow_command(holder: str, right: str, operator: str, out: Path, days: int, now: datetime, passphrase: Path | None) -> None:
     """Write the operator's credential that gives `holder` (DID) a right for so many days."""
-    known = [one.name.lower() for one in (Right.DISPATCH, Right.LIMIT, Right.EDIT)]
+    known = [one.name.lower() for one in (Right.DISPATCH, Right.LIMIT, Right.EDIT, Right.ERASE)]
     faults = [Fault("command line", "--right", right, " or ".join(known))] if right not in known else []
     faults += [Fault("command line", "--days", days, "1 or more")] if days < 1 else []
     if faults:

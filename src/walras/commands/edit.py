@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from walras.commands.options import read_moment
-from walras.commands.rights import opened_run
+from walras.commands.rights import community_of, opened_run
 from walras.commands.secrets import read_passphrase
 from walras.commands.terminal import say, screen
-from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind
 from walras.exchange.edits import edit_act, final_with, in_time
@@ -38,7 +37,6 @@ from walras.service.appointment import Appointment, appointment, editor_credenti
 from walras.service.data_protection import account_of, record
 from walras.service.keys import open_key
 from walras.study.correction_lines import is_against
-from walras.study.runner import COMMUNITY
 
 LOCAL = "%Y-%m-%dT%H:%M"
 
@@ -60,10 +58,9 @@ def edit_command(
     given = {one.name.lower(): one for one in Reason}
     if reason not in given:
         raise InputError("walras edit", [Fault("command line", "--reason", reason, f"one of {', '.join(given)}")])
-    a = appointment(load_community(run / COMMUNITY), editor.roll) if (run / COMMUNITY).is_file() else None
     at = datetime.now(UTC).replace(microsecond=0)
-    with opened_run(run, secret, "walras edit") as (journal, _):
-        assert a is not None  # else there was no run to open
+    with opened_run(run, secret, "walras edit") as opened:
+        journal, a = opened.journal, appointment(community_of(opened), editor.roll)
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
         account, index = account_of(entries, member), slot_named(terms, slot, "walras edit")

@@ -12,10 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from walras.commands.edit import slot_named
-from walras.commands.rights import opened_run
+from walras.commands.rights import community_of, opened_run
 from walras.commands.secrets import read_passphrase
 from walras.commands.terminal import say, screen
-from walras.community import load_community
 from walras.errors import Fault, InputError, JournalError, MeteringError
 from walras.exchange.acts import Act, ActKind
 from walras.exchange.fold import RUN_CLOSED
@@ -32,7 +31,6 @@ from walras.service.data_protection import account_of, record
 from walras.service.keys import open_keys
 from walras.study.hanging import exchanged_keys
 from walras.study.meters import meter_credential, meter_operator
-from walras.study.runner import COMMUNITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,9 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
     if faults:
         raise InputError("walras exchange-meter", faults)
     at = datetime.now(UTC).replace(microsecond=0)
-    with opened_run(run, secret, "walras exchange-meter") as (journal, _):
-        a = appointment(load_community(run / COMMUNITY), keys.roll)
+    with opened_run(run, secret, "walras exchange-meter") as opened:
+        journal = opened.journal
+        a = appointment(community_of(opened), keys.roll)
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
         account, index = account_of(entries, member), slot_named(terms, slot, "walras exchange-meter")
@@ -131,8 +130,6 @@ def _registers(old: str, start: int) -> Registers:
 def _refusal(terms: Terms, entries: list[Entry], slot: int) -> str:
     if any(entry.kind == RUN_CLOSED for entry in entries):
         return "the run is over"
-    if terms.balance_oracle is not None:
-        return "a run with masked readings keeps the meters that it began with: the new one would share no masks with the others"
     metered = [entry.slot for entry in entries if entry.kind == EventKind.READINGS_ADMITTED.value and entry.slot is not None]
     if metered and slot <= max(metered):
         return f"slot {slot} is metered already: the next is {max(metered) + 1}; what the old meter counted of it is an edit's"

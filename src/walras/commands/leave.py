@@ -11,6 +11,7 @@ from walras.commands.on_chain import member_key, on_chain
 from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
 from walras.exchange.leaving import leave_batches, leave_settlement
+from walras.exchange.opening import opening_from_public
 from walras.exchange.statement import opened_terms
 from walras.exchange.watch_batches import stated_positions
 from walras.ledger.batches import NAME
@@ -29,7 +30,8 @@ def exit_command(run: Path, chain: str, member: str | None, key: Path | None, am
     now = int(time.time())
     if "batches" in at.deployed:
         contract = Contract(NAME, at.chain.chain_id, at.deployed["batches"])
-        step = leave_batches(at.chain, contract, signer, now, stated_positions(at.record), nano)
+        opening = opening_from_public(at.deployed)
+        step = leave_batches(at.chain, contract, signer, now, stated_positions(at.record), nano, opening)
     else:
         step = leave_settlement(at.chain, at.addresses, signer, now, nano)
     say(console, step.done)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from walras.commands.secrets import read_secret
-from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry, Public, read_public_record
@@ -14,7 +13,7 @@ from walras.exchange.opening import check_node
 from walras.ledger import JsonRpcChain, LedgerAddresses, SigningKey
 from walras.ledger.keys import key_of
 from walras.study.meters import run_seed
-from walras.study.runner import COMMUNITY, PUBLIC, ledger_keys
+from walras.study.runner import COMMUNITY, PUBLIC, ledger_keys, opened_by_operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,10 @@ def member_key(run: Path, member: str | None, key: Path | None, command: str) ->
     if not path.is_file():
         fault = Fault(str(run), "--member", member, f"a run's folder with {COMMUNITY}; elsewhere --key FILE")
         raise InputError(command, [fault])
-    community = load_community(path)
+    opened = opened_by_operator(run)
+    opened.journal.close()
+    community = opened.community
+    assert community is not None
     ids = [one.id for one in community.members]
     if member not in ids:
         raise InputError(command, [Fault("command line", "--member", member, f"one of {', '.join(ids[:5])}, ...")])

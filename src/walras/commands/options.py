@@ -6,9 +6,15 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
+from cyclopts import Parameter
+
 from walras.errors import Fault, InputError, reason_of
+
+AsFile = Annotated[Path | None, Parameter(name=("--as", "--secret"))]
+"""Whose key opens a run's folder, in a file; `--secret` where that is the secret which the run was begun with."""
 
 
 def read_day(text: str | None, command: str, option: str) -> date | None:

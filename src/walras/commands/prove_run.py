@@ -16,7 +16,7 @@ from pathlib import Path
 
 from walras.commands.prove import CLAIMS, check_engine, read_claim, read_json, statement_of, write_proof
 from walras.commands.published import published_record
-from walras.commands.rights import OPERATOR, opened_run, refusal
+from walras.commands.rights import opened_run, refusal
 from walras.commands.terminal import screen
 from walras.errors import Fault, InputError
 from walras.exchange.days import OpenedDay, opened_day, pieces_of_day
@@ -45,8 +45,9 @@ def prove_of_run(claim: str, subject: Subject, out: Path, keys: Path, engine: st
     """Write the proof of `claim` about the subject's day."""
     check_engine(engine)
     kind, given = parse_claim(claim)
-    with opened_run(subject.run, subject.secret, "walras prove") as (journal, _):
-        refused = read_for(journal, subject.run, subject.member, PURPOSES["proof"], datetime.now(UTC), OPERATOR)
+    with opened_run(subject.run, subject.secret, "walras prove") as folder:
+        journal = folder.journal
+        refused = read_for(journal, subject.run, subject.member, PURPOSES["proof"], datetime.now(UTC), folder.by)
         if refused:
             raise refusal(subject.run, subject.member, refused)
         entries = list(journal.entries())

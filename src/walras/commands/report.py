@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from walras.commands.rights import OPERATOR, opened_run
-from walras.commands.secrets import read_secret
+from walras.commands.rights import opened_run
+from walras.commands.summary import summary_table
 from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
 from walras.ledger.costs import WEI_PER_GWEI, CostTerms
 from walras.metering.purposes import purpose_named
-from walras.service.data_protection import named_for
+from walras.service.data_protection import named_for, page_place
 from walras.study.report import write_report
 
 MOST = 10**9
@@ -22,10 +22,15 @@ MOST = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """For which purpose the page is made, and the secret that the run was begun with, if one was."""
+    """For which purpose the page is made, and whose key opens the folder: that in a file, or the one beside it."""
 
     purpose: str = "operation"
-    secret: Path | None = None
+    opener: Path | None = None
+
+
+def public_command(run: Path) -> None:
+    """What anybody may know of a run, by account number: from its public record, and with nobody's key."""
+    summary_table(screen(), run)
 
 
 def report_command(
@@ -35,14 +40,13 @@ def report_command(
 
     Members are named as far as the purpose may see them; the others stand there with their account number, as in the public record.
     """
-    page = out or run / "report.html"
+    page = out or page_place(run)
     wei, nano = _whole("--gas-gwei", gas_gwei, WEI_PER_GWEI), _whole("--coin-price", coin_price, 10**9)
     reader = reader or Reader()
     purpose = purpose_named(reader.purpose)
-    with opened_run(run, reader.secret, "walras report") as (journal, _):
-        named = named_for(journal, run, purpose, datetime.now(UTC), OPERATOR)
-    secret = None if reader.secret is None else read_secret(reader.secret, "walras report")
-    write_report(run, page, CostTerms(wei, nano, batch_slots), named, secret)
+    with opened_run(run, reader.opener, "walras report") as opened:
+        named = named_for(opened.journal, run, purpose, datetime.now(UTC), opened.by)
+        write_report(run, page, CostTerms(wei, nano, batch_slots), named, opened)
     say(screen(), f"report: {page} ({page.stat().st_size / 1e6:.1f} MB, opens in any browser)")
 
 

@@ -1,36 +1,73 @@
-"""`walras export`, `walras forget` and `walras consent`: a member's rights over their data, each use of them recorded."""
+"""`walras export`, `walras forget` and `walras consent`: a member's rights over their data, each use of them recorded.
+
+And the way in (`opened_run`) that every command on a run's folder takes: who may is decided in `exchange.folder`, and a refusal is
+on record.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from walras.commands.options import check_days
-from walras.commands.secrets import read_secret
+from walras.commands.remote_forget import RemoteNodes, away, tell_nodes
+from walras.commands.secrets import read_opener
 from walras.commands.terminal import say, screen
+from walras.community import Community
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange.acts import Act, ActKind
+from walras.exchange.folder import Refused
 from walras.exchange.journal import Journal
+from walras.exchange.sealed import OwnKeys
 from walras.metering.purposes import NotAllowed, purpose_named
-from walras.service.data_protection import Erased, Forgotten, erase_before, export_for, export_member, forget_member, set_consent
+from walras.service.data_protection import (
+    Erased,
+    Forgotten,
+    erase_before,
+    export_for,
+    export_member,
+    forget_member,
+    forgotten_accounts,
+    record,
+    set_consent,
+)
+from walras.service.erasure import Told
 from walras.service.processing import processing_record
-from walras.study.runner import COMMUNITY, open_journal, store_master
-
-OPERATOR = "operator"
+from walras.study.runner import JOURNAL, OpenRun, open_run
 
 
 @contextmanager
-def opened_run(run: Path, secret: Path | None, command: str) -> Iterator[tuple[Journal, bytes]]:
-    """The run's journal, and the master key of the stores beside it."""
-    given = None if secret is None else read_secret(secret, command)
-    journal = open_journal(run, given)
-    try:
-        yield journal, store_master(run / COMMUNITY, given)
-    finally:
+def opened_run(run: Path, opener: Path | None, command: str) -> Iterator[OpenRun]:
+    """The run's folder, opened for `command` by the key or secret in a file, or the key beside the folder.
+
+    JournalError where who holds the key may not; that is recorded.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    opened = open_run(run, read_opener(opener, command), command, now)
+    if isinstance(opened, Refused):
+        journal = Journal(run / JOURNAL, OwnKeys({}))
+        record(journal, run, Act(ActKind.DENIED, now, opened.by, None, {"purpose": command, "why": opened.why}))
         journal.close()
+        raise JournalError(
+            f"{opened.by} may not give `{command}` on {run}: {opened.why}; the refusal is recorded",
+            thing=opened,
+            way_out=f"the operator's `walras admit {run} {opened.by} RIGHT`",
+        )
+    try:
+        yield opened
+    finally:
+        opened.journal.close()
+
+
+def community_of(opened: OpenRun) -> Community:
+    """The community, for commands that nobody opens with a member's keys alone."""
+    assert opened.community is not None
+    return opened.community
 
 
 def refusal(run: Path, member: str | None, refused: NotAllowed) -> JournalError:
@@ -48,13 +85,14 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
     if record == (member is not None):
         faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
         raise InputError("walras export", faults)
-    with opened_run(run, secret, "walras export") as (journal, master):
+    with opened_run(run, secret, "walras export") as opened:
+        journal = opened.journal
         if member is None:
             result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
         elif purpose is None:
-            result = export_member(journal, run, member, master, now, OPERATOR)
+            result = export_member(journal, run, member, opened.stores, now, opened.by)
         else:
-            result = export_for(journal, run, member, purpose_named(purpose), now, OPERATOR)
+            result = export_for(journal, run, member, purpose_named(purpose), now, opened.by)
     if isinstance(result, NotAllowed):
         raise refusal(run, member, result)
     text = json.dumps(result, indent=1) + "\n"
@@ -65,24 +103,59 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
         say(screen(), f"written: {out} ({len(text):,} bytes)")
 
 
-def forget_command(run: Path, member: str | None, older_than: int | None, secret: Path | None, nodes: Path | None = None) -> None:
-    """Erase a member everywhere in the run's folder and the nodes', or everybody's private parts older than some days."""
-    now = datetime.now(UTC)
-    console = screen()
-    if (member is None) == (older_than is None):
-        raise InputError("walras forget", [Fault("command line", "MEMBER", member, "a member, or --older-than DAYS")])
-    if nodes is not None and not nodes.is_dir():
-        raise InputError("walras forget", [Fault("command line", "--nodes", str(nodes), "the folder of the nodes' stores")])
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where else a member is to be forgotten: the folder of the nodes' stores, and nodes over the network."""
+
+    nodes: Path | None = None
+    remote: RemoteNodes | None = None
+
+
+def forget_command(
+    run: Path, member: str | None, older_than: int | None, opener: Path | None, places: Places | None = None
+) -> None:
+    """Erase a member everywhere in the run's folder and at the nodes, or everybody's private parts older than some days.
+
+    With neither, nodes over the network are told of everybody who was forgotten. MeteringError, when all else is done, where a node
+    did not erase.
+    """
+    now, places = datetime.now(UTC), places or Places()
+    _check_forget(member, older_than, places)
+    told: list[Told] = []
+    with opened_run(run, opener, "walras forget") as opened:
+        before = _forget_here(opened, run, member, older_than, now, places.nodes)
+        if places.remote is not None:
+            told = tell_nodes(opened, run, places.remote, forgotten_accounts(list(opened.journal.entries())), before)
+    for one in told:
+        if one.gone is not None:
+            say(screen(), f"{one.node.name} at {one.node.host}:{one.node.port}: {one.gone} readings or messages erased")
+    if any(one.gone is None for one in told):
+        raise away(run, told)
+
+
+def _check_forget(member: str | None, older_than: int | None, places: Places) -> None:
+    given = [what for what in (member, older_than) if what is not None]
+    if len(given) > 1 or not (given or places.remote is not None):
+        expected = "a member, or --older-than DAYS; neither, with --gateway, --oracles or --balance: all who were forgotten"
+        raise InputError("walras forget", [Fault("command line", "MEMBER", member, expected)])
+    if places.nodes is not None and not places.nodes.is_dir():
+        raise InputError("walras forget", [Fault("command line", "--nodes", str(places.nodes), "the folder of the nodes' stores")])
     check_days("walras forget", "--older-than", older_than, 0)
+
+
+def _forget_here(opened: OpenRun, run: Path, member: str | None, older_than: int | None, now: datetime, nodes: Path | None) -> int:
+    """Erase in the folder and the stores beside it, and say so; the slot before which everything goes, 0 for none."""
+    console, before = screen(), 0
     done: Erased | Forgotten
-    with opened_run(run, secret, "walras forget") as (journal, _):
-        if member is None:
-            assert older_than is not None
-            done = erase_before(journal, run, now - timedelta(days=older_than), now, OPERATOR, nodes)
-            say(console, f"private parts of {done.parts} entries erased; the bills stay, the proofs of those readings are gone")
-        else:
-            done = forget_member(journal, run, member, now, OPERATOR, nodes)
-            say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
+    if member is not None:
+        done = forget_member(opened, run, member, now, nodes)
+        say(console, f"{member}: key and {done.parts} sealed parts of the journal erased")
+    elif older_than is not None:
+        moment = now - timedelta(days=older_than)
+        done, before = erase_before(opened.journal, run, moment, now, opened.by, nodes)
+        say(console, f"private parts of {done.parts} entries erased; the bills stay, the proofs of those readings are gone")
+    else:
+        return before
     for name, count in done.readings.items():
         kind = "messages" if Path(name).name.startswith("balance") else "readings"
         say(console, f"{member or 'everybody'}: {count} {kind} erased from {name}")
@@ -91,12 +164,14 @@ def forget_command(run: Path, member: str | None, older_than: int | None, secret
             say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
         say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
     if done.elsewhere:
-        way = f"`walras forget {run} --older-than DAYS --nodes DIR` erases there as well, and who was forgotten"
+        way = f"`walras forget {run} --gateway …`, or `--older-than DAYS --nodes DIR`, erases there as well, and who was forgotten"
         say(console, f"not erased: what {done.elsewhere} nodes of this run keep, whose stores were not there; {way}")
+    return before
 
 
 def consent_command(run: Path, member: str, purpose: str, withdraw: bool, secret: Path | None) -> None:
     """Record consent, or its withdrawal."""
-    with opened_run(run, secret, "walras consent") as (journal, _):
-        left = set_consent(journal, run, member, purpose_named(purpose), not withdraw, datetime.now(UTC), OPERATOR)
+    with opened_run(run, secret, "walras consent") as opened:
+        given = purpose_named(purpose), not withdraw
+        left = set_consent(opened.journal, run, member, *given, datetime.now(UTC), opened.by)
     say(screen(), f"{member} consents to: {', '.join(sorted(left)) or 'nothing'}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from walras.errors import Fault, InputError
+from walras.exchange.folder import Opener
+from walras.exchange.pem import read_key
 
 
 def read_passphrase(path: Path | None, command: str) -> bytes | None:
@@ -32,3 +34,12 @@ def read_secret(path: Path, command: str, option: str = "--secret") -> bytes:
         given = f"{len(text)} characters" if path.is_file() else "no file"
         raise InputError(command, [Fault(str(path), option, given, "a file with 64 hex digits")])
     return secret
+
+
+def read_opener(path: Path | None, command: str) -> Opener:
+    """What opens a run's folder, in the file of `--as`: a key (PEM), or the secret that the run was begun with; None without."""
+    if path is None:
+        return None
+    if path.is_file() and path.read_bytes().startswith(b"-----BEGIN"):
+        return read_key(path)
+    return read_secret(path, command, "--as")

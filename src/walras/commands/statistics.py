@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.rights import opened_run
 from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.publishing import budgets, released_details, span_of
@@ -38,7 +38,8 @@ class Asked:
 def statistics_command(run: Path, asked: Asked, secret: Path | None) -> None:
     """Publish what is asked, or show the budgets. JournalError where the budget is exhausted."""
     console = screen()
-    with opened_run(run, secret, "walras statistics") as (journal, _):
+    with opened_run(run, secret, "walras statistics") as opened:
+        journal = opened.journal
         entries = list(journal.entries())
         terms, _ids = opened_terms(entries)
         if asked.name is None:
@@ -53,7 +54,7 @@ def statistics_command(run: Path, asked: Asked, secret: Path | None) -> None:
             return
         statistic = statistic_named(asked.name)
         question = Question(statistic, asked.period or _only(span_of(terms).periods()), asked.by, epsilon_of(asked.epsilon))
-        answer = publish(journal, run, question, datetime.now(UTC), OPERATOR)
+        answer = publish(journal, run, question, datetime.now(UTC), opened.by)
     if isinstance(answer, Exhausted):
         raise JournalError(
             f"{asked.name} by {asked.by} of {question.period} would cost {_shown(answer.wanted)} of the privacy budget, "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from walras.commands.rights import OPERATOR, opened_run
+from walras.commands.rights import opened_run
 from walras.commands.terminal import say, screen
 from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.phases import EventKind
@@ -28,8 +28,9 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
     A gap is one line with the number of its slots. What was erased is no gap: it is counted by itself.
     """
     console = screen()
-    with opened_run(run, secret, "walras validate") as (journal, _):
-        named_for(journal, run, PURPOSES["operation"], datetime.now(UTC), OPERATOR, page="validation")
+    with opened_run(run, secret, "walras validate") as opened:
+        journal = opened.journal
+        named_for(journal, run, PURPOSES["operation"], datetime.now(UTC), opened.by, page="validation")
         entries = list(journal.entries())
     terms, ids = opened_terms(entries)
     names = {account: name for name, account in ids.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from walras.community.file import data_days, load_community, with_period
+from walras.community.file import data_days, load_community, read_community, with_period
 from walras.community.model import (
     Community,
     ForecastModel,
@@ -35,6 +35,7 @@ __all__ = [
     "member_bus",
     "member_series",
     "network",
+    "read_community",
     "wholesale_micro_per_kwh",
     "with_period",
 ]

@@ -54,12 +54,17 @@ def load_community(path: str | Path) -> Community:
     except (OSError, UnicodeDecodeError) as cause:
         fault = Fault(str(path), "file", reason_of(cause), "a community described in TOML, text in UTF-8")
         raise InputError(what, [fault]) from cause
+    return read_community(text, what, path.parent)
+
+
+def read_community(text: str, what: str, folder: Path) -> Community:
+    """The community described in `text`, called `what` where it has faults; its references to data files count from `folder`."""
     try:
         values = tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, InvalidOperation) as cause:
         raise InputError(what, [Fault("file", "TOML", str(cause), "TOML 1.0")]) from cause
     findings = Findings(LineIndex(text))
-    community = _read(Table(values, (), findings), findings, path.parent)
+    community = _read(Table(values, (), findings), findings, folder)
     faults = findings.faults()
     if faults or community is None:
         raise InputError(what, faults)

@@ -24,8 +24,8 @@ from types import MappingProxyType
 from typing import Any
 
 from walras.errors import Fault, InputError, JournalError, MeteringError
-from walras.exchange.sealed import KeySource, Private, Sealer, without
-from walras.metering.vault import KeyRing, add_member, forget
+from walras.exchange.sealed import KeySource, MemberKeys, OwnKeys, Private, Sealer, unwrapped, without
+from walras.metering.vault import KEY_BYTES, KeyRing, add_member, forget
 
 GENESIS = "0" * 64
 NO_PRIVATE = ""
@@ -123,15 +123,18 @@ def check_chain(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT;
-CREATE TABLE IF NOT EXISTS member_key (account INTEGER PRIMARY KEY, wrapped BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS member_key (account INTEGER PRIMARY KEY, wrapped BLOB NOT NULL, sealing BLOB NOT NULL) STRICT;
 """
 
 
 class Journal:
     """The journal of one run in a SQLite file. One writer."""
 
-    def __init__(self, path: Path, keys: KeySource) -> None:
-        """Open or create. `keys` wraps the members' keys and, in a new journal, makes them (`make_keys`)."""
+    def __init__(self, path: Path, keys: KeySource | OwnKeys) -> None:
+        """Open or create. A KeySource wraps the members' keys and, in a new journal, makes them (`make_keys`).
+
+        With `OwnKeys` of some members theirs alone are the private parts that open, and only what has none can be recorded.
+        """
         self._path = path
         self._keys = keys
         try:
@@ -148,7 +151,7 @@ class Journal:
         self._next = 0 if row is None else int(row[0]) + 1
         self._head = GENESIS if row is None else hashlib.sha256(row[1]).hexdigest()
         try:
-            self._sealer = Sealer(self._ring(), keys.master)
+            self._sealer = self._opened_sealer()
         except MeteringError as cause:
             self._db.close()
             raise JournalError(
@@ -158,21 +161,39 @@ class Journal:
                 way_out="give the --secret file that it was begun with (none if none was given), or another --out folder",
             ) from cause
 
-    def _ring(self) -> KeyRing:
-        return KeyRing(MappingProxyType(dict(self._db.execute("SELECT account, wrapped FROM member_key"))))
+    def _rings(self) -> tuple[KeyRing, KeyRing]:
+        """Wrapped: what salts follow from, what seals."""
+        rows = self._db.execute("SELECT account, wrapped, sealing FROM member_key").fetchall()
+        salts, seals = {row[0]: bytes(row[1]) for row in rows}, {row[0]: bytes(row[2]) for row in rows}
+        return KeyRing(MappingProxyType(salts)), KeyRing(MappingProxyType(seals))
+
+    def _all_keys(self) -> dict[int, MemberKeys]:
+        return dict(self._keys.keys) if isinstance(self._keys, OwnKeys) else unwrapped(*self._rings(), self._keys.master)
+
+    def _opened_sealer(self) -> Sealer:
+        held = self._rings()[0].wrapped
+        return Sealer({account: keys for account, keys in self._all_keys().items() if account in held})
 
     def make_keys(self, accounts: int) -> None:
-        """A key for each account that has none, while the journal is empty; afterwards a key that is gone stays gone."""
-        if self._next:
+        """Keys for each account that has none, while the journal is empty; afterwards a key that is gone stays gone."""
+        if self._next or isinstance(self._keys, OwnKeys):
             return
-        ring = self._ring()
+        salts, seals = self._rings()
         for account in range(accounts):
-            if account not in ring.wrapped:
-                ring = add_member(ring, self._keys.master, account, self._keys.fresh(account))
+            if account not in salts.wrapped:
+                salts = add_member(salts, self._keys.master, account, self._keys.fresh(account))
+                seals = add_member(seals, self._keys.master, account, os.urandom(KEY_BYTES))
+        rows = [(account, wrapped, seals.wrapped[account]) for account, wrapped in salts.wrapped.items()]
         with self._db:
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR IGNORE INTO member_key VALUES (?, ?)", list(ring.wrapped.items()))
-        self._sealer = Sealer(ring, self._keys.master)
+            self._db.executemany("INSERT OR IGNORE INTO member_key VALUES (?, ?, ?)", rows)
+        self._sealer = self._opened_sealer()
+
+    def member_keys(self, account: int) -> MemberKeys:
+        """The keys that open one member's parts, to hand to that member; JournalError where they are gone, or not this reader's."""
+        held = self._all_keys()
+        self._sealer.secret(account)
+        return held[account]
 
     def leaf_secrets(self, accounts: int) -> tuple[bytes, ...]:
         """The secret of each account's leaf salts; JournalError where one was forgotten."""
@@ -262,9 +283,10 @@ class Journal:
 
         InputError where the account has no key: it was never there, or is forgotten already.
         """
-        if account not in self._ring().wrapped:
+        ring = self._rings()[0]
+        if account not in ring.wrapped:
             raise InputError("forget", [Fault("journal", "account", account, "one with a key: never added, or forgotten already")])
-        forget(self._ring(), account)
+        forget(ring, account)
         return self._erase("true", (), [account], f"DELETE FROM member_key WHERE account = {int(account)}")
 
     def erase_before(self, slot: int) -> int:
@@ -286,7 +308,7 @@ class Journal:
                 self._db.execute(also)
         self._db.execute("VACUUM")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._sealer = Sealer(self._ring(), self._keys.master)
+        self._sealer = self._opened_sealer()
         return len(changed)
 
     def close(self) -> None:

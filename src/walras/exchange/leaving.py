@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from walras.errors import LedgerError
-from walras.exchange.opening import posts_of
-from walras.exchange.watch_batches import rebuilt
+from walras.exchange.opening import NOTHING_STATED, Opening, posts_of, rebuilt
 from walras.ledger import LedgerAddresses, ReadableChain, Revert, SigningKey, account_words, next_sender, read
 from walras.ledger.abi import artifact
-from walras.ledger.batches import ask_back, exit_now, state_after, withdraw
+from walras.ledger.batches import ask_back, exit_now, root_of_state, state_after, withdraw
 from walras.ledger.calls import Contract
 from walras.ledger.encoding import split_word
 from walras.ledger.steps import running_payment
+
+Known = tuple[Mapping[int, bytes], Opening | None]
+"""What a record tells of batches: positions by slot, and where it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +79,22 @@ def leave_batches(
     contract: Contract,
     member: SigningKey,
     now: int,
-    stated: Mapping[int, bytes] = MappingProxyType({}),
+    stated: Mapping[int, bytes] = NOTHING_STATED,
     amount_nano: int | None = None,
+    opening: Opening | None = None,
 ) -> Step:
-    """The next step out of `BatchSettlement`; `stated` positions by slot, where a committee publishes (`stated_positions`)."""
+    """The next step out of `BatchSettlement`; `stated` positions by slot, where a committee publishes (`stated_positions`), since
+    `opening` where the record begins on batches of others."""
     account = account_of(chain, str(contract.view(chain, "registry")[0]), member.address)
     if contract.view(chain, "exited", account)[0]:
         return Step(f"account {account} has left already", over=True)
     halted = bool(contract.view(chain, "halted")[0])
     refusal = None if halted else _refusal(chain, contract, member, "halt")
     if refusal is not None:
-        return _while_active(chain, contract, member, account, now, stated, amount_nano, refusal)
+        return _while_active(chain, contract, member, account, now, (stated, opening), amount_nano, refusal)
     if not halted:
         contract.act(chain, member, "halt", timestamp=now)
-    words = _words(chain, contract, int(contract.view(chain, "batchCount")[0]), stated)
+    words = _words(chain, contract, int(contract.view(chain, "batchCount")[0]), (stated, opening))
     receipt = exit_now(chain, contract, member, words, account, timestamp=now)
     units = int(dict(contract.events(receipt))["Exited"]["tokenUnits"])
     how = "the operator was silent: halted, and left" if not halted else "the contract is halted: left"
@@ -104,7 +107,7 @@ def _while_active(
     member: SigningKey,
     account: int,
     now: int,
-    stated: Mapping[int, bytes],
+    known: Known,
     amount_nano: int | None,
     active: Revert,
 ) -> Step:
@@ -113,7 +116,7 @@ def _while_active(
     exit_from = int(active.arguments.get("until", 0)) or None
     count = int(contract.view(chain, "batchCount")[0])
     if not asked:
-        words = _words(chain, contract, count, stated)
+        words = _words(chain, contract, count, known)
         paid = running_payment(words[account]) if account < len(words) else 0
         own = int(contract.view(chain, "collateralOf", account)[0]) - paid
         if own < int(contract.view(chain, "nanoPerTokenUnit")[0]):
@@ -125,7 +128,7 @@ def _while_active(
     final = [index for index in range(count) if contract.view(chain, "isFinal", index)[0]]
     if not final or int(contract.view(chain, "batchOf", final[-1])[6]) < int(since):
         return Step(f"account {account}: {asked:,} nano are asked for, no batch since then is final yet", again_from=exit_from)
-    words = _words(chain, contract, final[-1] + 1, stated)
+    words = _words(chain, contract, final[-1] + 1, known)
     receipt = withdraw(chain, contract, member, final[-1], words, account, timestamp=now)
     units = int(dict(contract.events(receipt))["Withdrawn"]["tokenUnits"])
     return Step(f"account {account}: fetched against batch {final[-1]}", paid=units, over=True)
@@ -135,10 +138,17 @@ def _empty(account: int, nano: int) -> str:
     return f"account {account} is empty" + (f": {nano:,} nano are less than the token's smallest unit" if nano else "")
 
 
-def _words(chain: ReadableChain, contract: Contract, count: int, stated: Mapping[int, bytes]) -> list[int]:
-    """The state after the first `count` batches, made again from what was published."""
+def _words(chain: ReadableChain, contract: Contract, count: int, known: Known) -> list[int]:
+    """The state after the first `count` batches, made again from what was published, from the record's opening on where those
+    before it are among them and stand as the record found them."""
+    stated, opening = known
     words: list[int] = []
-    for index, calldata in enumerate(posts_of(chain, contract, count)):
+    begun = 0 if opening is None or opening.batches > count else opening.batches
+    if opening is not None and begun and contract.view(chain, "batchOf", begun - 1)[1] == root_of_state(opening.words):
+        words = list(opening.words)
+    else:
+        begun = 0
+    for index, calldata in list(enumerate(posts_of(chain, contract, count)))[begun:]:
         posted = contract.view(chain, "batchOf", index)
         batch = rebuilt(posted, calldata, words, stated)
         if batch is None:

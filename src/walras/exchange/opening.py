@@ -6,17 +6,20 @@ audit holds both against the chain. On new contracts there is no opening: everyt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from walras.errors import LedgerError
 from walras.ledger import Chain, FoundLog, LedgerAddresses, ReadableChain, account_words, next_slot
 from walras.ledger.abi import artifact, read_event
-from walras.ledger.batches import NAME, read_post_call, root_of_state, state_after
+from walras.ledger.batches import NAME, Batch, read_post_call, root_of_state, roots_of, state_after
 from walras.ledger.calls import Contract
 from walras.ledger.encoding import split_word
-from walras.ledger.steps import running_energy, running_payment, running_word
+from walras.ledger.steps import redo, running_energy, running_payment, running_word, state_tree
+
+NOTHING_STATED: Mapping[int, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +86,52 @@ def opening_of_settlement(chain: Chain, addresses: LedgerAddresses, accounts: in
     return Opening(next_slot(chain, addresses), balances, balances, tuple(energy for _, energy in pairs))
 
 
-def opening_of_batches(chain: ReadableChain, contract: Contract, accounts: int) -> Opening:
-    """What the accounts of a `BatchSettlement` are after the last batch posted, made again from the calldata of all batches.
+def opening_of_batches(
+    chain: ReadableChain, contract: Contract, accounts: int, stated: Mapping[int, bytes] = NOTHING_STATED
+) -> Opening:
+    """What the accounts of a `BatchSettlement` are after the last batch posted, made again from what was published of all batches:
+    the calldata or, where a committee published, the positions `stated` by slot in the records of the runs that posted them.
 
-    LedgerError where a batch was published by a committee: then its data are not on the chain.
+    LedgerError where a committee published a batch and no record given has positions with its root.
     """
     era = int(contract.view(chain, "era")[0])
     paid_in = tuple(int(contract.view(chain, "collateralAt", account, era)[0]) for account in range(accounts))
     count = int(contract.view(chain, "batchCount")[0])
     words: list[int] = []
     for index, calldata in enumerate(posts_of(chain, contract, count)):
-        if calldata[:4] != artifact(NAME).functions["post"].hash[:4]:
+        posted = contract.view(chain, "batchOf", index)
+        batch = rebuilt(posted, calldata, words, stated)
+        if batch is None:
             raise LedgerError(
-                f"batch {index} at {contract.address} was published by a committee: a new run cannot go on from it",
+                f"batch {index} at {contract.address} was published by a committee, no record given has positions with its root",
                 thing=index,
-                way_out="go on with the run that posted it (its --out folder), or deploy others with another manifest file",
+                way_out="--after with the folder of every run that posted to these contracts, or with its public record",
             )
-        words = state_after(read_post_call(calldata), words, int(contract.view(chain, "batchOf", index)[5]))
+        words = state_after(batch, words, int(posted[5]))
     if root_of_state(words) != bytes(contract.view(chain, "stateRoot")[0]):
         raise LedgerError(f"the batches at {contract.address} do not lead to the state that the contract has", thing=words)
     padded = [*words, *([0] * (accounts - len(words)))]
     balances = tuple(paid - running_payment(word) for paid, word in zip(paid_in, padded, strict=True))
     following = int(contract.view(chain, "nextSlot")[0])
     return Opening(following, balances, paid_in, tuple(running_energy(word) for word in padded), count)
+
+
+def rebuilt(
+    posted: tuple[object, ...], calldata: bytes, words: Sequence[int], stated: Mapping[int, bytes] = NOTHING_STATED
+) -> Batch | None:
+    """A posted batch (`batchOf`) on top of the state `words`: from the calldata of its post or, where a committee published it,
+    from the positions `stated` by slot, as far as they have the root that was posted; else None."""
+    if calldata[:4] == artifact(NAME).functions["post"].hash[:4]:
+        return read_post_call(calldata)
+    first, count, members = int(posted[3]), int(posted[4]), int(posted[5])  # type: ignore[call-overload]
+    state, slots = list(words), []
+    for slot in range(first, first + count):
+        if slot not in stated:
+            return None
+        _, state = redo(state, members, stated[slot])
+        slots.append((state_tree(state).root if state else bytes(32), stated[slot]))
+    batch = Batch(first, tuple(slots), bytes(posted[2]), bytes(32))  # type: ignore[call-overload]
+    return batch if roots_of(batch, root_of_state(words))[0] == posted[0] else None
 
 
 def posts_of(chain: ReadableChain, contract: Contract, count: int) -> list[bytes]:

@@ -4,9 +4,10 @@
     commitment         = sha256(sha256(common) || digest of part 0 || digest of part 1 || ...)
 
 The journal's line holds the commitment; the store holds, for each member, the digest and the sealed part (`vault`). To forget
-a member is to drop the key and the sealed parts: the digests stay, so the chain and everybody else's parts still check, and
+a member is to drop the keys and the sealed parts: the digests stay, so the chain and everybody else's parts still check, and
 without the salt a digest says nothing, however few values the part could have had. The seal itself is under no hash: a part can be
-sealed anew under another key and the record stays the same.
+sealed anew under another key and the record stays the same. So a member has two keys: one that the salts follow from, which in a
+trial follows from the seed, and one that seals, which is always drawn at random: who knows the seed opens nothing with it.
 
 `common` is the operator's alone and not personal: digests, never a reading.
 """
@@ -55,11 +56,32 @@ class KeySource:
     """Where members' keys come from: `master` (32 bytes) wraps them in the store, `fresh` gives the key of an account once.
 
     With `fresh` from the operating system's generator an erased key is gone for good; a replay derives keys from its seed, so that
-    it ends in the same bytes on every machine, and whoever has the seed can derive them again.
+    it ends in the same bytes on every machine, and whoever has the seed can derive them again. It is the key of the salts; the one
+    that seals is drawn by the journal.
     """
 
     master: bytes
     fresh: Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberKeys:
+    """A member's two keys, 32 bytes each: what salts follow from, and what seals."""
+
+    salts: bytes
+    seals: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """Some members' own keys, for who opens nobody else's parts."""
+
+    keys: Mapping[int, MemberKeys]
+
+
+def unwrapped(salts: KeyRing, seals: KeyRing, master: bytes) -> dict[int, MemberKeys]:
+    """The keys of all members of both rings; MeteringError where `master` is not what wrapped them."""
+    return {at: MemberKeys(member_key(salts, master, at), member_key(seals, master, at)) for at in salts.wrapped}
 
 
 def part_digest(secret: bytes, seq: int, part: bytes) -> bytes:
@@ -74,11 +96,11 @@ def commitment(common: bytes, digests: Sequence[bytes]) -> str:
 
 
 class Sealer:
-    """Seals and opens private parts with one ring of keys. Unwrapped keys are kept while the process lives."""
+    """Seals and opens the private parts of the members whose keys it is given; the others' stay shut."""
 
-    def __init__(self, ring: KeyRing, master: bytes) -> None:
-        self._keys: Mapping[int, bytes] = {account: member_key(ring, master, account) for account in ring.wrapped}
-        self._secrets = {account: salt_secret(key) for account, key in self._keys.items()}
+    def __init__(self, keys: Mapping[int, MemberKeys]) -> None:
+        self._keys: Mapping[int, bytes] = {account: both.seals for account, both in keys.items()}
+        self._secrets = {account: salt_secret(both.salts) for account, both in keys.items()}
 
     def secret(self, account: int) -> bytes:
         """The secret of an account's salts; JournalError where the member was forgotten or never had a key."""

@@ -10,10 +10,9 @@ Nothing is remembered that matters: each look begins with the chain, so a watcht
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 
 import numpy as np
 
@@ -22,16 +21,15 @@ from walras.exchange.batching import facts_of
 from walras.exchange.correction import corrections_of, difference_positions
 from walras.exchange.fold import LEDGER_DEPLOYED
 from walras.exchange.journal import Entry
-from walras.exchange.opening import opening_from_public, posts_of
+from walras.exchange.opening import opening_from_public, posts_of, rebuilt
 from walras.exchange.phases import EventKind
 from walras.exchange.public import column
 from walras.exchange.statement import opened_terms, settled_slots
 from walras.exchange.terms import Terms
 from walras.ledger import ReadableChain, SigningKey, pack_positions
-from walras.ledger.abi import artifact
-from walras.ledger.batches import NAME, Batch, find_fraud, prove, read_post_call, root_of_state, roots_of, state_after
+from walras.ledger.batches import NAME, Batch, find_fraud, prove, root_of_state, state_after
 from walras.ledger.calls import Contract
-from walras.ledger.steps import Fact, facts_tree, redo, state_tree
+from walras.ledger.steps import Fact, facts_tree
 
 PROVED, UNPROVABLE, RIGHT, FINAL = "proved", "cannot be proved", "right", "final, and wrong"
 
@@ -114,24 +112,6 @@ class BatchWatch:
 def _facts(terms: Terms, record: Sequence[Entry]) -> dict[tuple[int, int], Fact]:
     """By slot and account, of every settled slot as it stands."""
     return {(fact.slot, fact.account): fact for s in settled_slots(terms, record) for fact in facts_of(terms, s)}
-
-
-def rebuilt(
-    posted: tuple[object, ...], calldata: bytes, words: Sequence[int], stated: Mapping[int, bytes] = MappingProxyType({})
-) -> Batch | None:
-    """A posted batch (`batchOf`) on top of the state `words`: from the calldata of its post or, where a committee published it,
-    from the positions `stated` by slot, as far as they have the root that was posted; else None."""
-    if calldata[:4] == artifact(NAME).functions["post"].hash[:4]:
-        return read_post_call(calldata)
-    first, count, members = int(posted[3]), int(posted[4]), int(posted[5])  # type: ignore[call-overload]
-    state, slots = list(words), []
-    for slot in range(first, first + count):
-        if slot not in stated:
-            return None
-        _, state = redo(state, members, stated[slot])
-        slots.append((state_tree(state).root if state else bytes(32), stated[slot]))
-    batch = Batch(first, tuple(slots), bytes(posted[2]), bytes(32))  # type: ignore[call-overload]
-    return batch if roots_of(batch, root_of_state(words))[0] == posted[0] else None
 
 
 def stated_positions(record: Sequence[Entry]) -> dict[int, bytes]:

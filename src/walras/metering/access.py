@@ -39,6 +39,10 @@ class Right(Enum):
     DISPATCH = "order what a member's devices do"
     EDIT = "say that a value of a settled slot is wrong, and what it should be"
     LIMIT = "limit what passes a member's meter, as the grid operator"
+    OPERATE = "read what a run's folder keeps of its members, and record what is done with it"
+    EXPORT = "hand out what a run's folder keeps of a member"
+    ERASE = "erase a member's personal data"
+    OWN = "have what a run's folder keeps of oneself, and say what it may be used for"
 
 
 class AccessRefusal(Enum):

@@ -9,6 +9,9 @@ the sum, and whether it meets what the transformer gave. A slot's round has four
 Openings are given out only when no more are taken, contributors told only when no more contribute, and the word follows from
 what was taken in time. So a message sent again changes nothing, an oracle that is killed comes back where it was, and a meter that
 falls silent is a dropout whose masks its neighbours' shares take off.
+
+A meter that is hung in another's place joins under a credential of its own, for a slot and those after it; what the registers
+showed then is not told here.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from typing import Protocol
 from walras.errors import MeteringError, PhaseError
 from walras.metering.admission import Registry, Rules
 from walras.metering.aggregation import Opening, Total, Unrecovered, partners_of, ring, total
+from walras.metering.credential import MeterCredential, read_credential
 from walras.metering.feeder import Feeder, check_masked, transformer_net_wh
+from walras.metering.identity import PublicKey, key_id, public_key_of
 from walras.metering.masked import (
     ONCE,
     Kind,
@@ -34,7 +39,9 @@ from walras.metering.masked import (
     rule_for,
     unpack,
 )
+from walras.metering.meter_exchange import with_row
 from walras.metering.reading import split_reading
+from walras.metering.strict_cbor import loads_strict
 
 LONGEST_WINDOW = timedelta(seconds=60)
 EARLIEST = timedelta(days=1)
@@ -49,18 +56,23 @@ class Messages(Protocol):
     def of(self, slot: int, kind: int) -> dict[int, bytes]:
         """The messages of a slot and kind by device."""
 
+    def hung(self) -> list[bytes]:
+        """All messages of the kind HUNG, by slot."""
 
-TRANSFORMER = len(Kind)
-"""Where a kind could stand: the transformer's signed reading."""
+
+TRANSFORMER, HUNG = len(Kind), len(Kind) + 1
+"""Where a kind could stand: the transformer's signed reading; the credential and the JOIN of an exchanged meter."""
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceDuty:
-    """What the balance oracle knows of a community: the meters' keys, the rules of time, the feeder behind the transformer."""
+    """What the balance oracle knows of a community: the meters' keys, the rules of time, the feeder behind the transformer; the
+    operator, who vouches for meters that are hung in others' places (None: no meter is)."""
 
     registry: Registry
     rules: Rules
     feeder: Feeder
+    operator: PublicKey | None = None
 
 
 def window(rules: Rules) -> timedelta:
@@ -80,10 +92,64 @@ class BalanceOracle:
         self._duty, self._messages, self._clock = duty, messages, clock
         self.rule = rule_for(len(duty.registry.keys))
         self._ring = ring(len(duty.registry.keys), ring_seed(duty.registry), self.rule)
+        self._registries = [(ONCE, duty.registry)]
+        for record in messages.hung():
+            after = self._after(record)
+            if after is not None:
+                self._registries.append(after[1:])
+
+    def take_hung(self, record: bytes) -> bool:
+        """A meter was hung in another's place: CBOR of the operator's credential for it and its JOIN. False where that fails."""
+        told = _hung(record)
+        said = None if told is None else self._message(told[1])
+        if said is not None and said.slot != ONCE:
+            kept = self._messages.of(said.slot, HUNG).get(said.device)
+            earlier = None if kept is None else _hung(kept)
+            return earlier is not None and self._same(earlier[1], said)
+        after = self._after(record)
+        if after is None:
+            return False
+        message, since, registry = after
+        self._messages.add(since, HUNG, message.device, record)
+        self._registries.append((since, registry))
+        return True
+
+    def hung(self) -> list[bytes]:
+        """The JOIN of every meter that was hung since, by slot, for its neighbours."""
+        return [told[1] for record in self._messages.hung() if (told := _hung(record)) is not None]
+
+    def _after(self, record: bytes) -> tuple[Message, int, Registry] | None:
+        """The JOIN, its slot, and the registry from then on: of a meter that the operator vouches for and that never spoke here."""
+        told = _hung(record)
+        if told is None or self._duty.operator is None:
+            return None
+        new, (last, now) = read_credential(told[0], self._duty.operator), self._registries[-1]
+        if not isinstance(new, MeterCredential) or new.member >= len(now.keys):
+            return None
+        kid = key_id(public_key_of(new.device))
+        registry = with_row(now, new.member, new, self._duty.rules.grid)
+        message = read_message(told[1], registry)
+        spoke = any(kid in one.index for _, one in self._registries)
+        if message is None or spoke or message.kind is not Kind.JOIN or message.device != new.member:
+            return None
+        return None if message.slot < max(last, 0) else (message, message.slot, registry)
+
+    def _registry(self, slot: int) -> Registry:
+        """Whose key speaks for whom in a slot."""
+        return next(registry for since, registry in reversed(self._registries) if since <= slot)
+
+    def _message(self, encoded: bytes) -> Message | None:
+        """The message, of a meter that speaks in its slot."""
+        for _, registry in reversed(self._registries):
+            message = read_message(encoded, registry)
+            if message is not None:
+                kid = key_id(registry.keys[message.device])
+                return message if self._registry(message.slot).index.get(kid) == message.device else None
+        return None
 
     def take(self, encoded: bytes) -> bool:
         """Keep a message: True where it stands, False where it is refused: no meter's, out of its time, or another than before."""
-        message = read_message(encoded, self._duty.registry)
+        message = self._message(encoded)
         if message is None or not self._fits(message):
             return False
         kept = self._messages.of(message.slot, message.kind).get(message.device)
@@ -156,7 +222,7 @@ class BalanceOracle:
         """Messages of its own store, whose signatures were checked when they were taken."""
         found = {}
         for device, encoded in self._messages.of(slot, kind).items():
-            message = read_message(encoded, self._duty.registry)
+            message = self._message(encoded)
             if message is None:
                 raise MeteringError(f"slot {slot}: the store holds no message of device {device}", thing=device)
             found[device] = message
@@ -164,7 +230,7 @@ class BalanceOracle:
 
     def _same(self, kept: bytes, message: Message) -> bool:
         """A signature may be another each time (a TPM's); what it is over may not."""
-        earlier = read_message(kept, self._duty.registry)
+        earlier = self._message(kept)
         return earlier is not None and earlier.fields == message.fields
 
     def _fits(self, message: Message) -> bool:
@@ -174,7 +240,7 @@ class BalanceOracle:
             return {row[0] for row in message.fields[3]} == neighbours
         if message.kind is Kind.REVEAL:
             return {row[0] for rows in message.fields for row in rows} <= neighbours
-        return True
+        return message.kind is not Kind.JOIN or message.slot == ONCE
 
     def _is_due(self, slot: int, kind: int) -> bool:
         """Not after its time, and not so long before that a meter could fill the store with slots to come."""
@@ -193,6 +259,14 @@ class BalanceOracle:
             raise PhaseError(f"slot {slot} takes {kind.name.lower()} messages until {until.isoformat()}", thing=slot)
 
 
+def _hung(record: bytes) -> tuple[str, bytes] | None:
+    """Credential and JOIN of a meter that was hung; None for anything else."""
+    match loads_strict(record):
+        case [str() as credential, bytes() as join]:
+            return credential, join
+    return None
+
+
 class MemoryMessages:
     """`Messages` of this process alone, for replays: nothing outlives it."""
 
@@ -207,9 +281,13 @@ class MemoryMessages:
         """As `Messages.of`."""
         return dict(self._kept.get((slot, kind), {}))
 
+    def hung(self) -> list[bytes]:
+        """As `Messages.hung`."""
+        return [one for key, kept in sorted(self._kept.items()) if key[1] == HUNG for one in kept.values()]
+
     def drop_before(self, slot: int) -> None:
         """Forget the messages of earlier slots."""
-        for key in [key for key in self._kept if ONCE < key[0] < slot]:
+        for key in [key for key in self._kept if ONCE < key[0] < slot and key[1] != HUNG]:
             del self._kept[key]
 
 

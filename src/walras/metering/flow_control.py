@@ -62,7 +62,7 @@ class BreakerRule:
 
     failures: int = 3
     first_ms: int = 500
-    longest_ms: int = 60_000
+    longest_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ nobody between can put one in, change one, or take a neighbour's place: a meter 
 signature of the neighbour's meter. One message a kind, meter and slot; the first stands.
 
     JOIN           [agreement key]                                       once: an X25519 key for the pairwise secrets
+                   [agreement key, slot]                                 of a meter hung in another's place, from that slot on
     OPENING        [slot, mask, key, hidden pairs, [[neighbour, commitment, share] ...]]
     CONTRIBUTION   [slot, masked number]
     REVEAL         [slot, [[neighbour, share] ...] of masks, [[neighbour, share] ...] of keys]
@@ -92,9 +93,10 @@ def unpack(number: int) -> tuple[int, int]:
     return import_wh, export_wh
 
 
-def join_message(key: Key, agreement: bytes) -> bytes:
-    """`agreement` is the X25519 public key (32 bytes) that neighbours make their pairwise secrets with."""
-    return _signed(key, Kind.JOIN, [agreement])
+def join_message(key: Key, agreement: bytes, since: int | None = None) -> bytes:
+    """`agreement` is the X25519 public key (32 bytes) that neighbours make their pairwise secrets with; `since` of an exchanged
+    meter the slot that it is hung in."""
+    return _signed(key, Kind.JOIN, [agreement] if since is None else [agreement, since])
 
 
 def opening_message(key: Key, slot: int, opening: Opening) -> bytes:
@@ -141,7 +143,7 @@ def read_message(encoded: bytes, registry: Registry) -> Message | None:
         return None
     if not verify(registry.keys[device], signature, _spoken(kind, body)):
         return None
-    slot, rest = (ONCE, fields) if kind == Kind.JOIN else (fields[0], fields[1:])
+    slot, rest = (fields[0], fields[1:]) if kind != Kind.JOIN else (fields[1] if len(fields) == 2 else ONCE, fields[:1])
     return Message(device, Kind(kind), slot, tuple(rest), encoded)
 
 
@@ -162,7 +164,7 @@ def _are_rows(value: object, *sizes: int) -> bool:
 
 
 _SHAPES = {
-    Kind.JOIN: lambda f: len(f) == 1 and _is_bytes(f[0], 32),
+    Kind.JOIN: lambda f: len(f) in (1, 2) and _is_bytes(f[0], 32) and all(map(_is_number, f[1:])),
     Kind.OPENING: lambda f: (
         len(f) == 5
         and _is_number(f[0])

@@ -161,7 +161,7 @@ class Generations:
         if why or not isinstance(new, MeterCredential):
             raise MeteringError(f"the meter exchange does not follow: {why}", thing=exchange)
         exchange.old_energy(now)
-        registry = _with_row(now, exchange.account, new, self.grid)
+        registry = with_row(now, exchange.account, new, self.grid)
         return replace(
             self,
             since=(*self.since, exchange.slot),
@@ -198,7 +198,9 @@ def changed_rows(before: Registry, after: Registry) -> Sequence[int]:
     return [row for row, (old, new) in enumerate(pairs) if did_of(old) != did_of(new)]
 
 
-def _with_row(registry: Registry, row: int, new: MeterCredential, grid: SlotGrid) -> Registry:
+def with_row(registry: Registry, row: int, new: MeterCredential, grid: SlotGrid) -> Registry:
+    """The registry with another meter in one row."""
+
     def put(column: Int64, value: int) -> Int64:
         changed = column.copy()
         changed[row] = value

@@ -282,9 +282,8 @@ def make_balance(
     if signing.address != a.terms.balance_oracle:
         raise InputError("walras balance", [Fault("key", "address", signing.address, f"the appointed {a.terms.balance_oracle}")])
     rules = Rules(a.community.grid, deadline=timedelta(seconds=a.terms.metering_deadline_s))
-    duty = BalanceDuty(a.meters.registry, rules, Feeder(a.meters.feeder, a.trading.network, a.trading.bus))
+    duty = BalanceDuty(a.meters.registry, rules, Feeder(a.meters.feeder, a.trading.network, a.trading.bus), a.meters.operator)
     messages, at = MessageStore(store), a.addresses
     oracle = BalanceOracle(duty, messages, clock)
-    return BalanceNode(
-        oracle, messages, Guard(a.operator, signing.address), signing.sign_digest, (at.chain_id, at.settlement), clock
-    )
+    guard, bound = Guard(a.operator, signing.address), (at.chain_id, at.settlement)
+    return BalanceNode(oracle, messages, guard, signing.sign_digest, bound, clock, limits)

@@ -18,9 +18,11 @@ from walras.metering.balance_oracle import BalanceOracle, handed_on
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
-from walras.service.frames import MASKED, READINGS, REQUEST, TOLD
+from walras.service.erasure import erased
+from walras.service.frames import HUNG, MASKED, READINGS, REQUEST, TOLD
 from walras.service.message_store import MessageStore
 from walras.service.rate_limits import HostLimits
+from walras.service.reading_store import UNKNOWN_SLOT
 from walras.service.serving import serve
 
 MAX_MASKED_FRAME = 2_000_000
@@ -51,6 +53,8 @@ class BalanceNode:
         """The answer to one frame; MeteringError or PhaseError says why there is none."""
         if kind == REQUEST:
             return self._answer_request(body)
+        if kind == HUNG:
+            return self._hung(body)
         value = loads_strict(body)
         if isinstance(value, Refusal) or not isinstance(value, list):
             raise MeteringError("a list was expected", thing=kind)
@@ -60,6 +64,13 @@ class BalanceNode:
         if kind == TOLD:
             return self._told(value)
         raise MeteringError("messages of meters or a signed request were expected", thing=kind)
+
+    def _hung(self, record: bytes) -> bytes:
+        with self._store.transaction():
+            stands = self._oracle.take_hung(record)
+        if not stands:
+            raise MeteringError("no meter that the operator vouches for, or one that spoke before", thing=HUNG)
+        return cbor2.dumps(self._oracle.hung())
 
     def _through(self, readings: list[bytes]) -> bytes:
         return bytes(not self._oracle.take_transformer(reading) for reading in readings)
@@ -75,8 +86,11 @@ class BalanceNode:
         raise MeteringError("what and of which slot were expected", thing=TOLD)
 
     def _answer_request(self, body: bytes) -> bytes:
-        """VOTE: the word and its signature; READ: the signed contributions; LOG: who asked. Logged before it is answered."""
+        """VOTE: the word and its signature; READ: the signed contributions; LOG: who asked; ERASE. Logged before it is answered."""
         asked = judged(self._guard, body, self._store, self._clock)
+        if asked.right is Right.ERASE:
+            note(self._store, self._clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, True)
+            return erased(asked.body, self._store)
         slot = int.from_bytes(asked.body[:8], "big")
         known = asked.right in (Right.VOTE, Right.READ, Right.LOG) and len(asked.body) == 8
         note(self._store, self._clock(), asked.holder, asked.right.name, slot, known)

@@ -20,6 +20,7 @@ import numpy as np
 from walras.errors import JournalError
 from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
 from walras.exchange.fold import ACT, RUN_CLOSED
+from walras.exchange.folder import ACCESS, COMMUNITY, PUBLIC, beside, dismiss_account, seal_text, sealed_text
 from walras.exchange.journal import Entry, Journal, write_public_record
 from walras.exchange.parts import member_ids, part_as_json, unknown_member
 from walras.exchange.phases import EventKind
@@ -28,7 +29,7 @@ from walras.exchange.statement import make_statement, opened_terms, statement_to
 from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
-from walras.study.runner import COMMUNITY, PUBLIC
+from walras.study.runner import OpenRun
 
 REPORT = "report.html"
 MESSAGES = "balance*.sqlite"
@@ -59,8 +60,11 @@ class Erased:
     elsewhere: int
 
 
-def export_member(journal: Journal, run: Path, member: str, master: bytes, at: datetime, by: str) -> dict[str, Any]:
-    """Everything about `member` in plain JSON values; the export itself is recorded as an act. InputError names the members."""
+def export_member(journal: Journal, run: Path, member: str, master: bytes | None, at: datetime, by: str) -> dict[str, Any]:
+    """Everything about `member` in plain JSON values; the export itself is recorded as an act. InputError names the members.
+
+    `master` opens the stores of nodes beside the run; None leaves them out.
+    """
     entries = list(journal.entries())
     statement = make_statement(entries, member)
     account = statement.account
@@ -77,7 +81,7 @@ def export_member(journal: Journal, run: Path, member: str, master: bytes, at: d
         "statement": statement_to_json(statement),
         "orders": _orders_of(entries, account),
         "kept": kept,
-        "other_stores": {path.name: _readings_of(path, master, account) for path in _stores(run)},
+        "other_stores": {} if master is None else {path.name: _readings_of(path, master, account) for path in _stores(run)},
         "purposes": [_purpose_as_json(purpose) for purpose in PURPOSES.values()],
         "consents": sorted(consents(entries, account)),
         "acts": [act_to_public(act) for act in acts_of(entries, account)],
@@ -126,35 +130,41 @@ def named_for(journal: Journal, run: Path, purpose: Purpose, at: datetime, by: s
     return frozenset(named)
 
 
-def forget_member(journal: Journal, run: Path, member: str, at: datetime, by: str, nodes: Path | None = None) -> Forgotten:
+def forget_member(opened: OpenRun, run: Path, member: str, at: datetime, nodes: Path | None = None) -> Forgotten:
     """Erase `member` from every store of the run, in its folder and in `nodes`, where gateway and oracles have theirs.
 
     No store's key is needed for it. JournalError while the run goes on: it would need what is to be erased.
     """
+    journal = opened.journal
     entries = list(journal.entries())
     account = account_of(entries, member)
     if not any(entry.kind == RUN_CLOSED for entry in entries):
         raise JournalError(
             f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it, then forget the member"
         )
-    record(journal, run, Act(ActKind.FORGOTTEN, at, by, account))
-    files = _redact(run, member, account)
-    accounts = _forgotten(entries) | {account}
+    record(journal, run, Act(ActKind.FORGOTTEN, at, opened.by, account))
+    files = _redact(run, opened.master, member, account)
+    accounts = forgotten_accounts(entries) | {account}
     readings = {str(path): _of_readings(path, accounts) for path in _stores(run, nodes)}
     readings |= {str(path): _of_messages(path, accounts) for path in _stores(run, nodes, (MESSAGES,))}
     return Forgotten(account, journal.forget(account), readings, files, _elsewhere(entries, len(readings)))
 
 
-def erase_before(journal: Journal, run: Path, moment: datetime, at: datetime, by: str, nodes: Path | None = None) -> Erased:
-    """Erase the private parts of all slots that began before `moment` (aware), and their readings in the stores of the nodes."""
+def erase_before(
+    journal: Journal, run: Path, moment: datetime, at: datetime, by: str, nodes: Path | None = None
+) -> tuple[Erased, int]:
+    """Erase the private parts of all slots that began before `moment` (aware), and their readings in the stores of the nodes.
+
+    What went, and the first slot that stays.
+    """
     entries = list(journal.entries())
     if not any(entry.kind == RUN_CLOSED for entry in entries):
         raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
     slot = opened_terms(entries)[0].grid.slot_at(moment)
     record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
-    readings = {str(path): _of_readings(path, _forgotten(entries), slot) for path in _stores(run, nodes)}
-    readings |= {str(path): _of_messages(path, _forgotten(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
-    return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings)))
+    readings = {str(path): _of_readings(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes)}
+    readings |= {str(path): _of_messages(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
+    return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings))), slot
 
 
 def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, given: bool, at: datetime, by: str) -> set[str]:
@@ -224,7 +234,7 @@ def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
         store.close()
 
 
-def _forgotten(entries: list[Entry]) -> set[int]:
+def forgotten_accounts(entries: list[Entry]) -> set[int]:
     """Accounts of members forgotten before, whom a store that was not at hand then may still know."""
     return {int(e.public["account"]) for e in entries if e.kind == ACT and e.public["act"] == ActKind.FORGOTTEN.name.lower()}
 
@@ -246,20 +256,26 @@ def _of_messages(path: Path, accounts: set[int], slot: int = 0) -> int:
         store.close()
 
 
-def _redact(run: Path, member: str, account: int) -> tuple[str, ...]:
-    """Take the member out of the copy of the community file, and remove the report, which shows members by name."""
+def page_place(run: Path) -> Path:
+    """Where the page of a run is written: beside its folder, in which nothing personal lies open."""
+    return beside(run, ".html")
+
+
+def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple[str, ...]:
+    """Take the member out of the community file and of who may open the folder; remove the page, which shows members by name."""
     changed = []
-    if (run / REPORT).exists():
-        (run / REPORT).unlink()
-        changed.append(REPORT)
-    path = run / COMMUNITY
-    before = path.read_text(encoding="utf-8")
+    for page in (run / REPORT, page_place(run)):
+        if page.exists():
+            page.unlink()
+            changed.append(page.name)
+    assert master is not None
+    before, origin = sealed_text(run, master)
     after = without_member(before, member, account)
     if after != before:
-        partial = path.with_suffix(".partial")
-        partial.write_text(after, encoding="utf-8")
-        partial.replace(path)
+        seal_text(run, master, after, origin)
         changed.append(COMMUNITY)
+    if dismiss_account(run, account):
+        changed.append(ACCESS)
     return tuple(changed)
 
 

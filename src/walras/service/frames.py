@@ -14,8 +14,8 @@ READINGS, BATCH, VOTE, REQUEST, WAITING, EDIT, EXCHANGE, ANSWER, SORRY = b"R", b
 batches each oracle has yet to acknowledge, of a gateway; an edit order (`editing`) to an oracle; a
 meter's exchange (`meter_exchange`); the answer; why there is none."""
 
-MASKED, TOLD = b"M", b"T"
-"""Meters' messages to a balance oracle; what is said to a meter there, please."""
+MASKED, TOLD, HUNG = b"M", b"T", b"H"
+"""Meters' messages to a balance oracle; what is said to a meter there, please; a meter that was hung in another's place joins."""
 
 
 async def read_frame(reader: asyncio.StreamReader, longest: int) -> tuple[bytes, bytes] | None:

@@ -32,6 +32,7 @@ from walras.metering.identity import Key, PublicKey
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
 from walras.service.access_log import Guard, judged, log_of, note
+from walras.service.erasure import erased
 from walras.service.exchange_book import ExchangeBook
 from walras.service.frames import BATCH, EXCHANGE, READINGS, REQUEST, WAITING, ask
 from walras.service.reading_store import UNKNOWN_SLOT, ReadingStore
@@ -137,16 +138,24 @@ class GatewayNode:
                 self._store.acknowledge(number, peer.name)
 
     def answer_request(self, body: bytes) -> bytes:
-        """The log of requests, to who may read it; every request is in it, also what is refused. MeteringError else."""
+        """The log of requests, or members erased, for who may ask that; every request is in the log. MeteringError else."""
         if self._guarded is None:
             raise MeteringError("this gateway answers no requests", thing="gateway")
         guard, clock = self._guarded
         asked = judged(guard, body, self._store, clock)
-        allowed = asked.right is Right.LOG
+        allowed = asked.right in (Right.LOG, Right.ERASE)
         note(self._store, clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, allowed)
         if not allowed:
             raise MeteringError(f"a gateway has no answer to {asked.right.name}", thing=asked.right)
-        return log_of(self._store)
+        return erased(asked.body, self) if asked.right is Right.ERASE else log_of(self._store)
+
+    def forget(self, account: int) -> int:
+        """Erase what is kept of an account; MeteringError while some of it is on its way to an oracle."""
+        return self._store.forget_member(account, [peer.name for peer in self._peers])
+
+    def erase_before(self, slot: int) -> int:
+        """Erase the readings of slots before `slot`."""
+        return self._store.erase_before(slot)
 
     def take_exchange(self, statement: bytes) -> bytes:
         """A meter was exchanged: the new one is taken from now on. MeteringError where the statement does not follow."""

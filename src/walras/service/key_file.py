@@ -1,8 +1,7 @@
 """A P-256 key in a file, and its counter in another beside it: the key store of a device or node without a TPM.
 
-Kept here: the key's file is readable by its owner alone, or it is not read; with a passphrase it is encrypted (PKCS #8, the
-library's best). The counter is on disk before it is given, under a lock, so that a kill at any instruction leaves out a
-number and never gives one twice. Who copies both files has the key and can turn the counter back: only a TPM keeps these.
+The key is as in `exchange.pem`. The counter is on disk before it is given, under a lock, so that a kill at any instruction leaves
+out a number and never gives one twice. Who copies both files has the key and can turn the counter back: only a TPM keeps these.
 """
 
 from __future__ import annotations
@@ -15,19 +14,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
-from walras.errors import Fault, InputError, MeteringError
-from walras.metering.identity import PrivateKey, PublicKey, lower_s
+from walras.errors import MeteringError
+from walras.exchange.pem import read_key, write_new_key
+from walras.metering.identity import PublicKey, lower_s
 
-EXPECTED = "a P-256 private key in PEM"
+__all__ = ["FileKey", "make_key", "read_key"]
+
 _SIGN_DIGEST = ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True)
 
 
@@ -75,42 +68,8 @@ class FileKey:
 
 def make_key(path: Path, passphrase: bytes | None = None) -> FileKey:
     """A new key in a new file that its owner alone can read; InputError where the file is there already."""
-    encryption: KeySerializationEncryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
-    private = ec.generate_private_key(ec.SECP256R1())
-    try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError as cause:
-        raise InputError(
-            "key file", [Fault(str(path), "file", "exists", "a path where nothing is: keys are not written over")]
-        ) from cause
-    with os.fdopen(file, "wb") as stream:
-        stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-        stream.flush()
-        os.fsync(stream.fileno())
+    write_new_key(path, passphrase)
     return FileKey(path, passphrase)
-
-
-def read_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
-    """The key in a PEM file; InputError, with the way out, for every way in which it is not fit for use."""
-    try:
-        mode = path.stat().st_mode
-        pem = path.read_bytes()
-    except OSError as cause:
-        raise InputError("key file", [Fault(str(path), "file", cause.strerror, EXPECTED)]) from cause
-    if mode & 0o077:
-        fault = Fault(str(path), "permissions", f"{mode & 0o777:o}", "a file that its owner alone can read")
-        raise InputError("key file", [fault], way_out=f"chmod 600 {path}")
-    try:
-        key = load_pem_private_key(pem, passphrase)
-    except TypeError as cause:  # encrypted and no passphrase, or the other way round
-        way_out = "give the passphrase's file" if passphrase is None else "leave the passphrase out: the key is not encrypted"
-        raise InputError("key file", [Fault(str(path), "passphrase", str(cause), EXPECTED)], way_out=way_out) from cause
-    except ValueError as cause:
-        expected = EXPECTED if passphrase is None else f"{EXPECTED}, and its passphrase"
-        raise InputError("key file", [Fault(str(path), "content", "not readable", expected)]) from cause
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise InputError("key file", [Fault(str(path), "key", type(key).__name__, EXPECTED)])
-    return key
 
 
 def _check(number: int) -> bytes:

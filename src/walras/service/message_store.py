@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from walras.errors import MeteringError
-from walras.metering.balance_oracle import TRANSFORMER
+from walras.metering.balance_oracle import HUNG, TRANSFORMER
 
 _SCHEMA = """
 create table if not exists message (slot integer not null, kind integer not null, device integer not null, encoded blob not null,
@@ -57,9 +57,14 @@ class MessageStore:
         rows = self._db.execute("select device, encoded from message where slot = ? and kind = ? order by device", (slot, kind))
         return {int(device): bytes(encoded) for device, encoded in rows}
 
+    def hung(self) -> list[bytes]:
+        """As `Messages.hung`."""
+        rows = self._db.execute("select encoded from message where kind = ? order by slot, device", (HUNG,))
+        return [bytes(row[0]) for row in rows]
+
     def forget(self, device: int) -> int:
         """Erase what a member's meter said, and overwrite it; returns how many messages went."""
-        return self._erase("delete from message where device = ? and kind < ?", (device, TRANSFORMER))
+        return self._erase("delete from message where device = ? and kind <> ?", (device, TRANSFORMER))
 
     def erase_before(self, slot: int) -> int:
         """Erase, and overwrite, what meters said in slots before `slot`; returns how many messages went."""

@@ -46,6 +46,7 @@ from walras.metering.slot_readings import SlotReadings, close_slot, missing_devi
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
 from walras.service.access_log import Guard, judged, log_of, note
+from walras.service.erasure import erased
 from walras.service.exchange_book import ExchangeBook
 from walras.service.frames import BATCH, EDIT, EXCHANGE, REQUEST, VOTE
 from walras.service.oracle_batches import BatchDuty, batch_word
@@ -340,6 +341,9 @@ class OracleNode:
     def _answer_request(self, guard: Guard, body: bytes) -> bytes:
         """The answer to a request that a credential allows; every one is logged, also what is refused."""
         asked = judged(guard, body, self._store, self._clock)
+        if asked.right is Right.ERASE:
+            note(self._store, self._clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, True)
+            return erased(asked.body, self)
         slot = int.from_bytes(asked.body[:8], "big")
         if asked.right is Right.BATCH:
             note(self._store, self._clock(), asked.holder, asked.right.name, slot, True)
@@ -362,6 +366,14 @@ class OracleNode:
             vote = self.vote(slot, salts)
             return vote.root + vote.signature + own_digest(vote.oracle, slot, self.readings_of(slot).leaves)
         raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
+
+    def forget(self, account: int) -> int:
+        """Erase what is kept of an account."""
+        return self._store.forget_member(account)
+
+    def erase_before(self, slot: int) -> int:
+        """Erase the readings of slots before `slot`."""
+        return self._store.erase_before(slot)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until cancelled; `ready` is told the port."""

@@ -35,7 +35,7 @@ class Held:
 
 _TECHNICAL = Held("numbers, hashes and counts of the software itself", "nobody", (), "operator", "none needed", "with the file")
 _SEALED_KEY = Held(
-    "a member's key", "members", ("settlement", "billing"), "who holds the master key", "AES key wrap", "`walras forget`"
+    "a member's key", "members", ("settlement", "billing"), "who may open the folder", "AES key wrap", "`walras forget`"
 )
 _READING = Held(
     "signed readings",
@@ -63,22 +63,31 @@ CATALOGUE: dict[str, dict[str, Held] | Held] = {
             "member's devices as their sender signed them",
             "members",
             ("settlement", "billing", "operation", "supply", "balance", "forecast", "proof", "research"),
-            "who holds the master key",
+            "who may open the folder, a member their own",
             "ChaCha20-Poly1305, a key a member; salted digests",
             "`walras forget RUN MEMBER`, `walras forget RUN --older-than DAYS`",
         ),
         "member_key.account": _TECHNICAL,
         "member_key.wrapped": _SEALED_KEY,
+        "member_key.sealing": _SEALED_KEY,
     },
     "public.jsonl": _PUBLIC,
     "HEAD": _TECHNICAL,
-    "community.toml": Held(
+    "community.sealed": Held(
         "member's id, node, contract, loads, solar plants, battery",
         "members",
         ("settlement",),
-        "operator",
-        "none",
+        "who may open the folder",
+        "ChaCha20-Poly1305",
         "`walras forget`",
+    ),
+    "access.json": Held(
+        "DIDs of who may open the folder, their rights and until when; the folder's key, in an envelope for each",
+        "members, as account numbers; who was admitted",
+        ("settlement", "operation"),
+        "everybody with the folder; an envelope: its holder",
+        "ECDH on P-256 and ChaCha20-Poly1305",
+        "`walras forget`, `walras admit RUN DID --end`",
     ),
     "report.html": Held(
         "energy, payments and gains by member", "members", ("billing",), "operator", "none", "`walras forget`, or delete the file"

@@ -27,7 +27,7 @@ from walras.service.access_log import act_of
 from walras.service.appointment import Appointment
 from walras.service.balance_node import CONTRIBUTORS, JOINS, OPENINGS
 from walras.service.clocks import FileClock
-from walras.service.frames import MASKED, READINGS, REQUEST, TOLD, ask
+from walras.service.frames import HUNG, MASKED, READINGS, REQUEST, TOLD, ask
 from walras.service.gateway_node import PATIENCE_S, Peer
 from walras.service.remote_metering import MAX_REPORT, PAUSE_S, UNREACHABLE
 
@@ -49,6 +49,10 @@ class RemoteBalance:
     def join(self, messages: Sequence[bytes]) -> list[bytes] | None:
         """As `BalancePath.join`."""
         return None if self._tried(None, lambda: self._sent(messages)) is None else self._tried(None, lambda: self._told(JOINS, 0))
+
+    def hang(self, record: bytes) -> list[bytes] | None:
+        """As `BalancePath.hang`."""
+        return self._tried(None, lambda: list(cbor2.loads(self._ask(HUNG, record))))
 
     def open(self, slot: int, messages: Sequence[bytes], transformer: bytes) -> list[bytes] | None:
         """As `BalancePath.open`."""

@@ -7,14 +7,14 @@ on in its own folder, and its journal says that it began before them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from walras.community.model import Community
 from walras.errors import JournalError, LedgerError
 from walras.exchange.journal import Entry
-from walras.exchange.opening import Opening, opening_of_batches, opening_of_settlement
+from walras.exchange.opening import NOTHING_STATED, Opening, opening_of_batches, opening_of_settlement
 from walras.exchange.recorder import Decision
 from walras.exchange.terms import Terms
 from walras.ledger import DeploymentPlan, EmbeddedChain, Fees, LedgerKeys, ReadableChain, Sender, carry_out
@@ -26,7 +26,8 @@ from walras.study.ledger_rules import addition_terms, deployed_at, genesis_time,
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Contracts that stand, found to be what the run needs. `batches` where its slots go to the chain many at a time."""
+    """Contracts that stand, found to be what the run needs. `batches` where its slots go to the chain many at a time; `stated`
+    positions by slot of runs that posted there before, where a committee published them."""
 
     standing: Standing
     chain: ReadableChain
@@ -34,11 +35,12 @@ class Ground:
     terms: Terms
     fees: Callable[[], Fees]
     batches: Contract | None
+    stated: Mapping[int, bytes]
 
     def opening(self) -> Opening:
         """What every account has there now."""
         if self.batches is not None:
-            return opening_of_batches(self.chain, self.batches, self.terms.accounts)
+            return opening_of_batches(self.chain, self.batches, self.terms.accounts, self.stated)
         return opening_of_settlement(self.chain, self.standing.addresses, self.terms.accounts)
 
     def check_next(self) -> Opening:
@@ -73,7 +75,13 @@ class Ground:
 
 
 def stand_on(
-    standing: Standing, chain: ReadableChain, keys: LedgerKeys, terms: Terms, fees: Callable[[], Fees], community: Community
+    standing: Standing,
+    chain: ReadableChain,
+    keys: LedgerKeys,
+    terms: Terms,
+    fees: Callable[[], Fees],
+    community: Community,
+    stated: Mapping[int, bytes] = NOTHING_STATED,
 ) -> Ground:
     """The contracts as the ground of a run; LedgerError where they are not what it needs.
 
@@ -83,7 +91,7 @@ def stand_on(
         carry_out(chain, DeploymentPlan(standing.addresses, standing.transactions), timestamp=deployed_at(terms))
     check_standing(chain, standing, keys, ledger_terms_of(community, terms, keys))
     batches = None if terms.batches is None else check_batches(chain, standing, keys, addition_terms(community, terms))
-    return Ground(standing, chain, keys, terms, fees, batches)
+    return Ground(standing, chain, keys, terms, fees, batches, stated)
 
 
 def check_same(ground: Ground | None, deployed: Entry) -> None:

@@ -13,6 +13,7 @@ from walras.community.model import Community
 from walras.errors import MeteringError
 from walras.metering import Key, Registry, derive_key, did_of, key_id, sign_reading
 from walras.metering.meter_exchange import MeterExchange
+from walras.study.masked import Hung
 from walras.study.meters import Meters
 from walras.units import Int64
 
@@ -33,11 +34,12 @@ class HangingMeters:
         self._generations = meters.generations(community)
         self._new: list[tuple[MeterExchange, Key]] = []
 
-    def hear(self, token: str) -> None:
-        """A meter was exchanged. MeteringError where the statement does not follow, or its key is not here."""
+    def hear(self, token: str) -> Hung | None:
+        """A meter was exchanged: the new one, None where it is known. MeteringError where the statement does not follow, or its key
+        is not here."""
         after = self._generations.after(token)
         if after is self._generations:
-            return
+            return None
         exchange = after.exchanges[-1]
         if self._key_of is None:
             raise MeteringError("the key of the new meter is not here", thing=exchange, way_out="name its place in --keys")
@@ -46,10 +48,15 @@ class HangingMeters:
             raise MeteringError(f"the key of account {exchange.account} is not {did_of(stated)}, which was hung", thing=exchange)
         self._generations = after
         self._new.append((exchange, key))
+        return Hung(exchange.slot, exchange.account, key, exchange.credential, after.registries[-1])
 
     def registry(self, slot: int) -> Registry:
         """Who may speak for whom in a slot."""
         return self._generations.at(slot)
+
+    def exchanged_in(self, slot: int) -> list[int]:
+        """The accounts whose meter is exchanged in a slot."""
+        return [exchange.account for exchange in self._generations.in_slot(slot)]
 
     def key_ids(self, slot: int) -> list[bytes]:
         """The meters of a slot, by account."""

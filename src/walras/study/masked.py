@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import cbor2
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -52,11 +54,30 @@ Measured = Callable[[int, int, int, int], int]
 """(slot, device, import, export) -> the number that the meter masks; an honest one packs what it measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A meter hung in another's place: from which slot on, for whom, its key and credential, and the registry from then on."""
+
+    slot: int
+    account: int
+    key: Key
+    credential: str
+    registry: Registry
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Slot and account."""
+        return self.slot, self.account
+
+
 class BalancePath(Protocol):
     """From the meters to the balance oracle. All calls for a slot come in this order; None where it does not answer."""
 
     def join(self, messages: Sequence[bytes]) -> list[bytes] | None:
         """Hand on the agreement keys; those of all meters."""
+
+    def hang(self, record: bytes) -> list[bytes] | None:
+        """Hand on credential and JOIN of a meter that was hung in another's place; the JOINs of all that were."""
 
     def open(self, slot: int, messages: Sequence[bytes], transformer: bytes) -> list[bytes] | None:
         """Hand on the openings and the transformer's reading; when no more are taken, the openings of all."""
@@ -85,7 +106,8 @@ class MaskedMeters:
         path: BalancePath,
         measured: Measured = lambda slot, device, import_wh, export_wh: pack(import_wh, export_wh),
     ) -> None:
-        self._registry, self._keys, self._path, self._measured = registry, keys, path, measured
+        self._registry, self._keys, self._path, self._measured = registry, list(keys), path, measured
+        self._secrets, self._to_hang = secrets, list[Hung]()
         self._own = [hmac.digest(secret, b"walras masked own", "sha256") for secret in secrets]
         self._agreement = [
             X25519PrivateKey.from_private_bytes(hmac.digest(secret, b"walras masked agreement", "sha256")) for secret in secrets
@@ -93,12 +115,17 @@ class MaskedMeters:
         self.rule = rule_for(len(keys))
         self._ring = ring(len(keys), ring_seed(registry), self.rule)
         self._meters: list[Meter] = []
+        self._theirs: dict[int, X25519PublicKey] = {}
         self._openings: dict[int, Message] = {}
         self._answered: dict[int, tuple[int, ...]] = {}
 
+    def hang(self, hung: Hung) -> None:
+        """A meter was exchanged: from its slot on the new one takes part, with an agreement key and a secret of its own."""
+        self._to_hang.append(hung)
+
     def round(self, slot: int, import_wh: Int64, export_wh: Int64, silent: Collection[int], transformer: bytes) -> None:
         """One slot up to the reveals. The `silent` open their round and are not heard of again."""
-        if not self._joined():
+        if not self._joined() or not self._all_hung(slot):
             return
         opened = [opening_message(key, slot, open_round(meter, slot, self.rule)) for key, meter in self._members()]
         given = self._path.open(slot, opened, transformer)
@@ -164,6 +191,7 @@ class MaskedMeters:
             return False
         messages = self._signed_by_others(joins, Kind.JOIN, None)
         theirs = {device: X25519PublicKey.from_public_bytes(message.fields[0]) for device, message in messages.items()}
+        self._theirs = theirs
         for device, own in enumerate(self._own):
             absent = [other for other in self._ring[device] if other not in theirs]
             if absent:
@@ -172,6 +200,30 @@ class MaskedMeters:
                 )
             pairs = {other: pair_secret(self._agreement[device], theirs[other]) for other in self._ring[device]}
             self._meters.append(Meter(device, own, pairs))
+        return True
+
+    def _all_hung(self, slot: int) -> bool:
+        """Whether the meters that were hung until `slot` have joined, and their neighbours made new pairwise secrets with them."""
+        while self._to_hang and self._to_hang[0].slot <= slot:
+            new = self._to_hang[0]
+            label = b"from slot" + new.slot.to_bytes(8, "big")
+            own = hmac.digest(self._secrets[new.account], b"walras masked own" + label, "sha256")
+            seed = hmac.digest(self._secrets[new.account], b"walras masked agreement" + label, "sha256")
+            agreement = X25519PrivateKey.from_private_bytes(seed)
+            raw = agreement.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+            joins = self._path.hang(cbor2.dumps([new.credential, join_message(new.key, raw, new.slot)]))
+            if joins is None:
+                return False
+            read = [read_message(encoded, new.registry) for encoded in joins]
+            told = [one for one in read if one is not None and (one.kind, one.slot, one.device) == (Kind.JOIN, *new.place)]
+            if [one.fields[0] for one in told] != [raw]:
+                raise MeteringError(f"slot {slot}: the balance oracle passed on what no meter said", thing=slot)
+            self._to_hang.pop(0)
+            self._registry, self._keys[new.account], self._agreement[new.account] = new.registry, new.key, agreement
+            self._theirs[new.account], self._own[new.account] = X25519PublicKey.from_public_bytes(told[0].fields[0]), own
+            for device in (new.account, *self._ring[new.account]):
+                pairs = {other: pair_secret(self._agreement[device], self._theirs[other]) for other in self._ring[device]}
+                self._meters[device] = Meter(device, self._own[device], pairs)
         return True
 
     def _signed_by_others(self, given: Sequence[bytes], kind: Kind, slot: int | None) -> dict[int, Message]:
@@ -198,6 +250,11 @@ class InProcessBalance:
         """As `BalancePath.join`."""
         self._take(messages)
         return self._oracle.joins()
+
+    def hang(self, record: bytes) -> list[bytes]:
+        """As `BalancePath.hang`."""
+        self._oracle.take_hung(record)
+        return self._oracle.hung()
 
     def open(self, slot: int, messages: Sequence[bytes], transformer: bytes) -> list[bytes]:
         """As `BalancePath.open`."""

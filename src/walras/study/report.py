@@ -30,6 +30,7 @@ from walras.study.report_costs import chain_costs
 from walras.study.report_data import ReportData, read_report
 from walras.study.report_headlines import headlines, kind_of
 from walras.study.report_html import when
+from walras.study.runner import OpenRun
 
 PARTS = Path(__file__).parent / "report_page"
 SECTIONS = (
@@ -52,13 +53,13 @@ def write_report(
     page: Path,
     costs: CostTerms = ASSUMED,
     named: Collection[int] | None = None,
-    secret: bytes | None = None,
+    opened: OpenRun | None = None,
 ) -> None:
     """Write the page of the run in folder `run` to `page`; JournalError where there is no run, or nothing settled yet.
 
     `named` are the accounts that it may call by their member's id (None: all); the others are called by their number.
     """
-    data = read_report(run, secret)
+    data = read_report(run, opened)
     if named is not None:
         data = replace(data, community=without_names(data.community, named))
     page.write_text(make_page(data, costs), encoding="utf-8")

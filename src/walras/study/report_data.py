@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from walras.community.file import load_community
 from walras.community.model import Community
 from walras.errors import JournalError
 from walras.exchange.accounting import bills_without_market
@@ -42,7 +41,7 @@ from walras.grid import Flow, Network
 from walras.study.physics import bus_flow
 from walras.study.report_books import Book, book_of
 from walras.study.report_trust import Trust, tally
-from walras.study.runner import COMMUNITY, open_journal
+from walras.study.runner import COMMUNITY, OpenRun, opened_by_operator
 from walras.study.trading import Trading
 from walras.tariffs.bill import BillLayout
 from walras.tariffs.prices import local_charges
@@ -134,18 +133,20 @@ class ReportData:
         return np.where(bought > 0, self.paid_nano / np.maximum(bought, 1) / 10_000, np.nan)
 
 
-def read_report(run: Path, secret: bytes | None = None) -> ReportData:
-    """All of it from the folder of a run (finished or interrupted), begun with `secret` if with one.
+def read_report(run: Path, opened: OpenRun | None = None) -> ReportData:
+    """All of it from the folder of a run (finished or interrupted), which is `opened` already, or by the key beside it.
 
     JournalError where no slot is settled, or where somebody was forgotten or private parts were erased: the page compares what
     members did with what they would have done alone, and what stood behind their meters is gone.
     """
-    journal = open_journal(run, secret)
+    held = opened or opened_by_operator(run)
+    assert held.community is not None
     try:
-        _check_whole(run, acts_of(journal.entries()))
-        return _collect(load_community(run / COMMUNITY), journal.entries())
+        _check_whole(run, acts_of(held.journal.entries()))
+        return _collect(held.community, held.journal.entries())
     finally:
-        journal.close()
+        if opened is None:
+            held.journal.close()
 
 
 def _check_whole(run: Path, acts: list[Act]) -> None:

@@ -1,34 +1,36 @@
 """From a community file to a finished run in a folder: what `walras run` does.
 
-The folder holds `journal.sqlite` (the operator's), `public.jsonl` and `HEAD` (for everybody), and `community.toml`, a copy of the
-file the run was made from. Started again on a folder whose run was cut off, it goes on where the journal ends.
+The folder holds `public.jsonl` and `HEAD` for everybody; `journal.sqlite`, and in `community.sealed` the file that the run was
+made from, for whom `access.json` lets open them (`exchange.folder`). Started again on a folder whose run was cut off, it goes on
+where the journal ends.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from walras.community import Community, load_community, with_period
+from walras.community import Community, load_community, read_community, with_period
 from walras.errors import Fault, InputError, JournalError
+from walras.exchange import folder
 from walras.exchange.acts import acts_of, record_act
 from walras.exchange.batch_terms import BatchTerms
 from walras.exchange.fold import ExchangeState
-from walras.exchange.journal import Journal, write_public_record
+from walras.exchange.journal import Journal, read_public_record, write_public_record
 from walras.exchange.network_charges import NetworkCharges
 from walras.exchange.publishing_terms import PublishingTerms
 from walras.exchange.recorder import Recorder
-from walras.exchange.sealed import KeySource
+from walras.exchange.sealed import KeySource, OwnKeys
 from walras.exchange.terms import Terms
+from walras.exchange.watch_batches import stated_positions
 from walras.exchange.wires import Required, Wires
 from walras.ledger import EmbeddedChain, Fees, Genesis, JsonRpcChain, LedgerKeys, NodeSettings, ReadableChain
 from walras.ledger.profiles import PROFILES, fees_of
@@ -52,7 +54,7 @@ BATCHES: Literal["batches"] = "batches"
 NODAL: Literal["nodal"] = "nodal"
 MASKED: Literal["masked"] = "masked"
 WATCHED = "watched"
-JOURNAL, PUBLIC, COMMUNITY = "journal.sqlite", "public.jsonl", "community.toml"
+JOURNAL, PUBLIC, COMMUNITY = folder.JOURNAL, folder.PUBLIC, folder.COMMUNITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Options:
 
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
     follow from the community's seed. `until`: stop after the slot that ends by then. `clock` is told the time of the replay as each
-    slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones.
+    slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones; `after`: runs that
+    posted batches there before (folders, or public records), where a committee published them.
     """
 
     start: date | None = None
@@ -74,6 +77,7 @@ class Options:
     until: datetime | None = None
     clock: Callable[[datetime], None] | None = None
     manifest: Path | None = None
+    after: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +125,16 @@ class Run:
         keys = keys_of_run(seed, options, standing)
         self.terms = make_terms(self.community, trading, keys)
         chain, fees = chain_of_run(keys, self.terms, options, standing)
-        ground = None if standing is None else stand_on(standing, chain, keys, self.terms, fees, self.community)
+        before = stated_before(options)
+        ground = None if standing is None else stand_on(standing, chain, keys, self.terms, fees, self.community, before)
         if ground is not None and (options.fresh or not (out / JOURNAL).exists()):
             ground.check_next()
         if options.fresh and out.exists():
             _remove_run(out)
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
-        self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret))
+        master = folder.begin(out, options.secret)
+        self._journal = Journal(out / JOURNAL, journal_keys(seed, options.secret, master))
         self._journal.make_keys(len(self.community.members))
         self._recorder = Recorder(self._journal)
         meters = make_meters(self.community, seed) if appointed is None else appointed.meters
@@ -151,11 +157,11 @@ class Run:
         self._clock = options.clock
         self._session = Session(parts, self._recorder)
         if not (out / COMMUNITY).exists():
-            shutil.copyfile(community_path, out / COMMUNITY)
+            folder.seal_text(out, master, community_path.read_text(encoding="utf-8"), community_path.parent)
 
     def _balance(self, meters: Meters, trading: Trading, keys: LedgerKeys) -> InProcessBalance:
         rules = Rules(self.community.grid, deadline=timedelta(seconds=self.terms.metering_deadline_s))
-        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus))
+        duty = BalanceDuty(meters.registry, rules, Feeder(meters.feeder, trading.network, trading.bus), meters.operator)
         return InProcessBalance(duty, keys.balance_oracle())
 
     @property
@@ -209,6 +215,12 @@ def standing_of(community: Community, path: Path, options: Options) -> Standing 
     named = community.ledger.manifest
     manifest = options.manifest or (None if named is None else path.parent / named)
     return None if manifest is None else read_standing(manifest)
+
+
+def stated_before(options: Options) -> dict[int, bytes]:
+    """Positions by slot, as the records of the runs before state them."""
+    records = [read_public_record(path if path.is_file() else path / PUBLIC) for path in options.after]
+    return {slot: packed for record in records for slot, packed in stated_positions(record).items()}
 
 
 def keys_of_run(seed: bytes, options: Options, standing: Standing | None) -> LedgerKeys:
@@ -363,42 +375,76 @@ def ledger_keys(seed: bytes) -> LedgerKeys:
     return LedgerKeys(hashlib.sha256(b"ledger" + seed).digest())
 
 
-def open_journal(run: Path, secret: bytes | None = None) -> Journal:
-    """The journal of a finished or interrupted run, with the secret it was begun with (`journal_keys`).
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run's folder, opened by `by` ("operator", or the DID of who was admitted): its journal; what only the folder's key opens,
+    else None: the community, and `master`, that key; what opens the `stores` of nodes beside it."""
 
-    InputError where the folder holds no run.
-    """
-    missing = [
-        Fault(str(run), "file", name, "a file that `walras run` wrote")
-        for name in (COMMUNITY, JOURNAL)
-        if not (run / name).is_file()
-    ]
-    if missing:
-        raise InputError(f"{run}: there is no run here", missing, way_out="`walras run COMMUNITY --out FOLDER` makes one")
-    community = load_community(run / COMMUNITY)
-    return Journal(run / JOURNAL, journal_keys(run_seed(community), secret))
+    journal: Journal
+    by: str
+    community: Community | None
+    master: bytes | None
+    stores: bytes | None
+    access: folder.Opened
 
 
-def journal_keys(seed: bytes, secret: bytes | None) -> KeySource:
-    """The members' keys of a run's journal.
+def open_run(run: Path, opener: folder.Opener, command: str, now: datetime) -> OpenRun | folder.Refused:
+    """The folder of a finished or interrupted run, opened for `command` (`exchange.folder`). InputError where there is no run."""
+    opened = folder.open_folder(run, opener, command, now)
+    if isinstance(opened, folder.Refused):
+        return opened
+    if isinstance(opened.keys, OwnKeys):
+        return OpenRun(Journal(run / JOURNAL, opened.keys), opened.by, None, None, None, opened)
+    community = sealed_community(run, opened.keys)
+    secret = opener if isinstance(opener, bytes) else None
+    journal = Journal(run / JOURNAL, journal_keys(run_seed(community), secret, opened.keys))
+    stores = None if opened.secret and secret is None else master_of_stores(community, secret)
+    return OpenRun(journal, opened.by, community, opened.keys, stores, opened)
 
-    With a secret of the operator (32 bytes): drawn from the operating system's generator and wrapped under it; erased is erased.
-    Without: derived from the community's seed, so that a replay ends in the same bytes everywhere; fit for trials.
+
+def sealed_community(run: Path, master: bytes) -> Community:
+    """The community that a run was made from."""
+    text, beside = folder.sealed_text(run, master)
+    return read_community(text, f"community file of {run}", beside)
+
+
+def open_journal(run: Path, opener: folder.Opener = None) -> Journal:
+    """The journal, opened by the operator: with a secret, a key, or the one beside the folder."""
+    return opened_by_operator(run, opener).journal
+
+
+def opened_by_operator(run: Path, opener: folder.Opener = None) -> OpenRun:
+    """As `open_run`, for what is the operator's alone; JournalError for anybody else."""
+    opened = open_run(run, opener, "", datetime.now(UTC))
+    if isinstance(opened, folder.Refused):
+        raise JournalError(f"{run}: {opened.by} may not: {opened.why}", thing=run)
+    return opened
+
+
+def journal_keys(seed: bytes, secret: bytes | None, master: bytes) -> KeySource:
+    """The members' keys of a run's journal, wrapped under `master`, the folder's key.
+
+    With a secret of the operator (32 bytes) the salts' keys are drawn from the operating system's generator; erased is erased.
+    Without they follow from the community's seed, so that a replay ends in the same bytes everywhere; fit for trials.
     """
     if secret is not None:
-        return KeySource(secret, lambda account: os.urandom(32))
-    master = hashlib.sha256(b"journal master" + seed).digest()
+        return KeySource(master, lambda account: os.urandom(32))
     return KeySource(master, lambda account: hashlib.sha256(b"member key" + seed + account.to_bytes(8, "big")).digest())
 
 
 def store_master(community: Path, secret: bytes | None) -> bytes:
     """What wraps the members' keys in the stores of gateway and oracles: from the secret, else from the community's seed."""
-    return hashlib.sha256(b"store master" + (secret or run_seed(load_community(community)))).digest()
+    return master_of_stores(load_community(community), secret)
+
+
+def master_of_stores(community: Community, secret: bytes | None) -> bytes:
+    """The same of a community that is read."""
+    return hashlib.sha256(b"store master" + (secret or run_seed(community))).digest()
 
 
 def _remove_run(out: Path) -> None:
     """Remove a run's own files and nothing else; a folder that holds no run is left alone."""
-    if any(out.iterdir()) and not (out / JOURNAL).exists():
+    if any(out.iterdir()) and not (out / JOURNAL).exists() and not (out / folder.ACCESS).exists():
         raise JournalError(f"{out}: not a run's folder, nothing is removed", thing=out, way_out="give another --out")
-    for name in (JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", PUBLIC, "HEAD", COMMUNITY):
+    for name in (JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", PUBLIC, "HEAD", COMMUNITY, folder.ACCESS):
         (out / name).unlink(missing_ok=True)

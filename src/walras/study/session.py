@@ -56,7 +56,7 @@ from walras.market.mechanism import Mechanism
 from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
-from walras.metering import SlotReadings, Vote, key_id
+from walras.metering import SlotReadings, Vote
 from walras.metering.feeder import FeederCheck
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
@@ -309,7 +309,7 @@ class Session:
             on_time = [one for one in signed() if one.after_s <= p.terms.metering_deadline_s and not one.held_up]
             feeder = p.meters.sign_feeder(slot, counter, round(transformer_w * p.community.grid.hours))
             if p.masked is not None:
-                silent = {*delayed, *self._exchanged(slot)}
+                silent = {*delayed, *self._meters.exchanged_in(slot)}  # neither meter has measured the whole slot
                 p.masked.round(slot, np.maximum(net_wh, 0), np.maximum(-net_wh, 0), silent, feeder)
             sent = [*(one.encoded for one in on_time), feeder]
             arrivals = [*(one.after_s for one in on_time), usual_delay_s(p.community)]
@@ -331,7 +331,9 @@ class Session:
         if not outcome:
             self._hear_of_exchanges(admitted.seq)
             outcome.append(closed_readings(slot, admitted))
-            p.path.taken_before(slot, *sent_batch(admitted), outcome[0])
+            sent, after_s = sent_batch(admitted)
+            feeder = bytes.fromhex(admitted.public["feeder"])
+            p.path.taken_before(slot, [*sent, feeder], [*after_s, usual_delay_s(p.community)], outcome[0])
         self._watch.note(slot, admitted)
         root = outcome[0].salted_tree(p.leaf_secrets).root
         if root.hex() != admitted.public["root"]:
@@ -363,13 +365,10 @@ class Session:
                 self._heard = act.seq
                 statement = exchange_statement(act)
                 if statement is not None:
-                    self._meters.hear(statement)
+                    hung = self._meters.hear(statement)
                     self._p.path.exchange(statement)
-
-    def _exchanged(self, slot: int) -> list[int]:
-        """The accounts whose meter is another than that which agreed keys with its neighbours: it takes no part in masked sums."""
-        began = [key_id(key) for key in self._p.meters.registry.keys]
-        return [account for account, key in enumerate(self._meters.key_ids(slot)) if key != began[account]]
+                    if hung is not None and self._p.masked is not None:
+                        self._p.masked.hang(hung)
 
     def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings) -> dict[str, Any] | None:
         """The balance oracle's word on the slot, beside the readings that settle."""
