@@ -317,7 +317,7 @@ def test_every_guarded_function_is_attacked_from_within_its_own_call() -> None:
 
 MOVES: dict[str, Callable[[Right], tuple[object, ...]]] = {  # in an order in which one after the other can be done
     "EnergyPool.open": lambda _: (1_000, 10**6),
-    "EnergyPool.mint": lambda _: (10,),
+    "EnergyPool.mint": lambda _: (10, 2**200, 2**200),
     "EnergyPool.sell": lambda _: (100, 0),
     "EnergyPool.buy": lambda _: (50, 10**9),
     "EnergyPool.burn": lambda _: (5_000,),

@@ -130,13 +130,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.held[by][0] += wh
         self.held[by][1] += money_sign * made.money_nano
 
-    @rule(by=trader, wanted=st.integers(1, 10**7))
-    def mint(self, by: int, wanted: int) -> None:
+    @rule(by=trader, wanted=st.integers(1, 10**7), slack=st.sampled_from([(0, 0), (0, 0), (9, 9), (-1, 0), (0, -1)]))
+    def mint(self, by: int, wanted: int, slack: tuple[int, int]) -> None:
         if self.twin.shares == 0:
             return
         after, wh, nano = self.twin.mint(wanted)
-        done = self.pools.attempt(self.pools.traders[by], "mint", wanted)
-        assert done == (wh <= self.held[by][0] and nano <= self.held[by][1])
+        limits = max(wh + slack[0], 0), max(nano + slack[1], 0)
+        done = self.pools.attempt(self.pools.traders[by], "mint", wanted, *limits)
+        assert done == (wh <= min(self.held[by][0], limits[0]) and nano <= min(self.held[by][1], limits[1]))
         if done:
             self.twin, self.product = after, 0
             self.shares[by] += wanted
@@ -153,12 +154,13 @@ class PoolMachine(RuleBasedStateMachine):
             self.shares[by] -= wanted
             self.held[by] = [self.held[by][0] + wh, self.held[by][1] + nano]
 
-    @rule(by=trader, part=st.fractions(0, 1), beyond=st.booleans())
-    def burn_for_money(self, by: int, part: object, beyond: bool) -> None:
+    @rule(by=trader, part=st.fractions(0, 1), beyond=st.booleans(), asked=st.sampled_from([-1, 0, 0, 1]))
+    def burn_for_money(self, by: int, part: object, beyond: bool, asked: int) -> None:
         """Shares given back for money alone: the energy stays with those who stay."""
         wanted = self.shares[by] + 1 if beyond else int(part * self.shares[by])  # type: ignore[operator]
-        done = self.pools.attempt(self.pools.traders[by], "burnForMoney", wanted)
-        assert done == (0 < wanted <= self.shares[by])
+        brings = self.twin.burn(wanted)[2] if 0 < wanted <= self.shares[by] else 0
+        done = self.pools.attempt(self.pools.traders[by], "burnForMoney", wanted, max(brings + asked, 0))
+        assert done == (0 < wanted <= self.shares[by] and asked <= 0)
         if done:
             after, wh, nano = self.twin.burn(wanted)
             self.left_wh += self.twin.energy_wh if after.shares == 0 else 0
@@ -192,6 +194,9 @@ def test_the_pool_equals_the_markets_pool() -> None:
         ("uint256 net = wh * (PPM - feePpm);", "uint256 net = wh * PPM;"),
         ("uint256 wh = Math.ceilDiv(energyWh * wanted, shares);", "uint256 wh = energyWh * wanted / shares;"),
         ("if (costNano > atMostNano) revert BeyondSlippage(costNano, atMostNano);", ""),
+        ("if (nano > atMostNano) revert BeyondSlippage(nano, atMostNano);", ""),
+        ("if (wh > atMostWh) revert TooMuchEnergy(wh, atMostWh);", ""),
+        ("if (nano < atLeastNano) revert BeyondSlippage(nano, atLeastNano);", ""),
         ("        shares -= wanted;\n        energyWh -= wh;", "        energyWh -= wh;"),
         (
             "        sharesOf[msg.sender] = held - wanted;\n        shares -= wanted;\n        moneyNano -= nano;\n        if",
@@ -203,6 +208,9 @@ def test_the_pool_equals_the_markets_pool() -> None:
         "a sale without fee",
         "a deposit rounded down",
         "at any price",
+        "a provider for any money",
+        "a provider for any energy",
+        "shares given back for anything",
         "shares given back and counted",
         "shares given back and kept",
     ],
@@ -222,7 +230,7 @@ def test_each_refusal_has_its_name_and_the_worked_number_holds(kind: str) -> Non
             with pytest.raises(LedgerError, match=rf"refused: {name}\("):
                 pools.act(key, function, *arguments)
 
-        refused("BadShares", one, "mint", 1)
+        refused("BadShares", one, "mint", 1, 2**100, 2**100)
         refused("BadReserves", one, "open", 0, 1)
         refused("BadReserves", one, "open", 1, 2**62 + 1)
         refused("NotEnoughMoney", one, "open", 1, PAID_IN + 1)
@@ -244,8 +252,8 @@ def test_each_refusal_has_its_name_and_the_worked_number_holds(kind: str) -> Non
         pools.act(two, "payOut")
         assert pools.world.tokens(two.address) == before + (PAID_IN - 334_336_343) // 1_000
         assert free_nano(chain, pools.contract, two.address) == (PAID_IN - 334_336_343) % 1_000
-        refused("SharesNotHeld", two, "burnForMoney", 1)
-        refused("BadShares", two, "burnForMoney", 0)
+        refused("SharesNotHeld", two, "burnForMoney", 1, 0)
+        refused("BadShares", two, "burnForMoney", 0, 0)
         gift = (two.address, pools.contract.address, SLOT, 50, b"")
         price = pools.contract.view(chain, "quoteBuy", 100)
         pools.certificates.act(chain, two, "safeTransferFrom", *gift, timestamp=pools.world.now)
@@ -272,6 +280,27 @@ def test_providers_of_expired_claims_get_their_money_out() -> None:
         move_on(world, LIFE)
         with pytest.raises(LedgerError, match="refused: HasExpired"):
             pool.act(chain, one, "burn", shares, timestamp=now)
-        pool.act(chain, one, "burnForMoney", shares, timestamp=now)
+        pool.act(chain, one, "burnForMoney", shares, COIN, timestamp=now)
         assert reserves(chain, pool) == PoolReserves(0, 0, 0)
         assert free_nano(chain, pool, one.address) == COIN
+
+
+def test_who_swaps_just_before_a_provider_finds_that_it_provides_nothing() -> None:
+    """Without a limit the provider would pay in at the price that the swap made, and the swap back would take it from it."""
+    with chain_of("embedded") as chain:
+        pools = Pools(World(chain, members=3), 3_000)
+        one, two = pools.traders
+        pools.act(one, "open", 10_000, 3_000_000_000)
+        wanted = pools.contract.view(chain, "shares")[0] // 10
+        fair = wanted, 1_000, 300_000_000
+        pools.act(one, "buy", 5_000, 2**100)  # the first provider moves the price to four times what it was
+        with pytest.raises(LedgerError, match=r"refused: BeyondSlippage\("):
+            pools.act(two, "mint", *fair)
+        pools.act(one, "sell", 9_000, 0)
+        with pytest.raises(LedgerError, match=r"refused: TooMuchEnergy\("):
+            pools.act(two, "mint", *fair)
+        shares = pools.contract.view(chain, "sharesOf", one.address)[0]
+        half = reserves(chain, pools.contract).money_nano * (shares // 2) // shares
+        with pytest.raises(LedgerError, match=r"refused: BeyondSlippage\("):
+            pools.act(one, "burnForMoney", shares // 2, half + 1)
+        pools.act(one, "burnForMoney", shares // 2, half)

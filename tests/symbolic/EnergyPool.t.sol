@@ -71,7 +71,7 @@ contract EnergyPoolSymbolicTest {
     /// @notice Who has nothing here takes nothing out.
     function check_aStrangerTakesNothing(uint128 wanted, uint64 wh) public {
         assert(!stranger.tries(address(pool), abi.encodeCall(pool.burn, (wanted))));
-        assert(!stranger.tries(address(pool), abi.encodeCall(pool.burnForMoney, (wanted))));
+        assert(!stranger.tries(address(pool), abi.encodeCall(pool.burnForMoney, (wanted, 0))));
         assert(!stranger.tries(address(pool), abi.encodeCall(pool.payOut, ())));
         if (wh > 0) assert(!stranger.tries(address(pool), abi.encodeCall(pool.buy, (wh, type(uint128).max))));
     }

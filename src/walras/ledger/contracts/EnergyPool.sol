@@ -54,6 +54,7 @@ contract EnergyPool is ERC1155Holder, ReentrancyGuardTransient {
     error NothingToPay(address owner);
     error PoolCannot(uint256 energyWh);
     error BeyondSlippage(uint256 quoteNano, uint256 limitNano);
+    error TooMuchEnergy(uint256 energyWh, uint256 limitWh);
     error ShortTransfer(uint256 expected, uint256 received);
 
     constructor(IERC20Metadata currency_, IERC1155 certificates_, uint256 vintage_, uint256 feePpm_) {
@@ -100,11 +101,14 @@ contract EnergyPool is ERC1155Holder, ReentrancyGuardTransient {
         _deposit(Math.sqrt(energyWh_ * moneyNano_), energyWh_, moneyNano_);
     }
 
-    /// @notice Provide for `wanted` new shares, in proportion, rounded up.
-    function mint(uint256 wanted) external nonReentrant {
+    /// @notice Provide for `wanted` new shares, in proportion, rounded up; or nothing if that takes more than `atMostWh` or
+    /// `atMostNano`: who swaps just before moves the proportion.
+    function mint(uint256 wanted, uint256 atMostWh, uint256 atMostNano) external nonReentrant {
         if (wanted == 0 || shares == 0 || wanted > MAX_POOL_NANO) revert BadShares(wanted, shares);
         uint256 wh = Math.ceilDiv(energyWh * wanted, shares);
         uint256 nano = Math.ceilDiv(moneyNano * wanted, shares);
+        if (nano > atMostNano) revert BeyondSlippage(nano, atMostNano);
+        if (wh > atMostWh) revert TooMuchEnergy(wh, atMostWh);
         if (energyWh + wh > MAX_POOL_WH || moneyNano + nano > MAX_POOL_NANO) {
             revert BadReserves(energyWh + wh, moneyNano + nano);
         }
@@ -128,12 +132,13 @@ contract EnergyPool is ERC1155Holder, ReentrancyGuardTransient {
     }
 
     /// @notice Give back `wanted` shares for money alone and leave their energy to the other providers: the way out where the
-    /// rights here have expired and move no more.
-    function burnForMoney(uint256 wanted) external nonReentrant {
+    /// rights here have expired and move no more. Nothing if it brings less than `atLeastNano`.
+    function burnForMoney(uint256 wanted, uint256 atLeastNano) external nonReentrant {
         uint256 held = sharesOf[msg.sender];
         if (wanted == 0) revert BadShares(wanted, shares);
         if (held < wanted) revert SharesNotHeld(msg.sender, held, wanted);
         uint256 nano = moneyNano * wanted / shares;
+        if (nano < atLeastNano) revert BeyondSlippage(nano, atLeastNano);
         sharesOf[msg.sender] = held - wanted;
         shares -= wanted;
         moneyNano -= nano;
