@@ -158,7 +158,7 @@ def test_a_hostile_currency_enters_no_flexibility_bond_twice(siege: Siege) -> No
     bonds = create(siege.chain, admin, "FlexibilityBond", settlement.address, timestamp=siege.now)
     siege.hostile("mint", siege.token, 1_000)
     siege.hostile("doCall", siege.token, hostile_code().call("approve", bonds.address, 10**9))
-    terms = (siege.token, 5, 1, 1_000, 100, 50, siege.now + 10_000, bytes(32))  # 100,000 nano: 100 token units
+    terms = (siege.token, 5, 1, 1_000, 100, 50, siege.now + 5_000, siege.now + 10_000, bytes(32))  # 100,000 nano: 100 token units
     siege.armed(bonds, "offer", terms)
     siege.as_token(bonds, "offer", terms)
     assert siege.repelled()
@@ -180,7 +180,7 @@ def test_a_currency_that_keeps_a_fee_is_refused_wherever_money_comes_in(siege: S
     batches = create(siege.chain, admin, "BatchSettlement", *terms, timestamp=siege.now)
     bonds = create(siege.chain, admin, "FlexibilityBond", settlement.address, timestamp=siege.now)
     siege.hostile("mint", token, 1_000)
-    agreement = (token, 5, 1, 1_000, 100, 50, siege.now + 10_000, bytes(32))
+    agreement = (token, 5, 1, 1_000, 100, 50, siege.now + 5_000, siege.now + 10_000, bytes(32))
     for contract, call in (
         (settlement, ("depositMany", [0], [10])),
         (batches, ("deposit", 0, 10)),

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import cbor2
 import pytest
 
 from e2e.node_loop import Loop, gateway_in, oracle_in
@@ -23,7 +24,8 @@ from walras.metering.validation import Check
 from walras.service.appointment import appointment
 from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
-from walras.service.remote_metering import Nodes, RemoteMetering, _is_one_each, _median
+from walras.service.oracle_reports import _median, read_report
+from walras.service.remote_metering import Nodes, RemoteMetering
 from walras.study.runner import PUBLIC, Options, Run
 
 SLOTS = 6
@@ -150,4 +152,5 @@ def test_no_oracle_alone_says_when_a_meter_was_heard(heard: list[int | None], mi
 
 @pytest.mark.parametrize(("said", "sound"), [([0, None], True), ([0], False), ("ab", False), ([0, True], False), ([0, 0.5], False)])
 def test_what_is_no_row_of_seconds_says_nothing_of_when_meters_were_heard(said: object, sound: bool) -> None:
-    assert _is_one_each(said, 2) is sound
+    report = read_report(cbor2.dumps([[b"a", b"b"], {}, None, said], canonical=True), 2)
+    assert (report is not None and report.delays is not None) is sound

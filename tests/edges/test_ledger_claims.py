@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -182,6 +183,34 @@ def test_a_second_issuer_knows_what_the_first_issued_and_one_not_appointed_issue
         appoint_issuer(claims.chain, claims.body, claims.keys.operator, upstart, world.addresses, timestamp=world.now)
     with refused("AlreadyIssuer"):
         appoint_issuer(claims.chain, claims.body, admin, second, world.addresses, timestamp=world.now)
+
+
+def test_a_watt_hour_settled_in_two_contracts_of_one_community_is_issued_once(claims: Claims) -> None:
+    """An operator with two settlement contracts over one registry has the same readings attested and settled in both."""
+    world, key = claims.world, claims.keys.member
+    terms = (world.addresses.currency, world.addresses.registry, 0, WINDOW)
+    second = create(claims.chain, claims.keys.admin, "Settlement", *terms, timestamp=world.now)
+    shadow = copy(world)
+    shadow.addresses = replace(world.addresses, settlement=second.address)
+    certificates, elsewhere = certificates_of(shadow, claims.body), claims_of(shadow, claims.body)
+    slot = next_slot(claims.chain, world.addresses)
+    leaves = tuple(reading(account, slot, wh) for account, wh in enumerate((0, 0, 800, 500)))
+    positions = net_positions([1, 2, 3], [0, 0, 0], [1_300, -800, -500])
+    done, again = (settle_leaves(one, slot, leaves, positions) for one in (world, shadow))
+    for one in (world, shadow):
+        move_on(one, WINDOW)
+    assert claims.claim(2, done) == 800
+    with refused("AlreadyClaimed"):
+        claims.claim(2, again, contract=elsewhere)
+    with refused("AlreadyIssued"):
+        issue(claims.chain, certificates, key(2), slot, [again.record], timestamp=world.now)
+    assert issue(claims.chain, certificates, key(3), slot, [again.record], timestamp=world.now) == 500
+    with refused("AlreadyIssued"):
+        claims.claim(3, done)
+    with refused("AlreadyIssued"):
+        issue(claims.chain, claims.certificates, key(3), slot, [done.record], timestamp=world.now)
+    for settlement in (world.addresses.settlement, second.address):
+        assert [is_taken(claims.chain, claims.body, settlement, slot, account) for account in (1, 2, 3)] == [False, True, True]
 
 
 def test_claims_are_used_in_their_interval_and_then_move_no_more(claims: Claims) -> None:

@@ -286,7 +286,7 @@ def put_in_escrow(bastion: Bastion, units: int) -> tuple[Any, ...]:
 def promised(bastion: Bastion, units: int) -> tuple[Any, ...]:
     """One slot of 1 kWh by the currency, at a reward of `units`."""
     siege = bastion.siege
-    return ((siege.token, 5, 1, NANO_PER_UNIT, units, 50, siege.now + 10_000, bytes(32)),)
+    return ((siege.token, 5, 1, NANO_PER_UNIT, units, 50, siege.now + 5_000, siege.now + 10_000, bytes(32)),)
 
 
 NANO_PER_UNIT = 1_000  # the hostile currency has six decimals

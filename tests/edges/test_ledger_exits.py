@@ -262,7 +262,7 @@ def pool_money(siege: Siege) -> Exit:
 
 def flexibility_credit(siege: Siege) -> Exit:
     contract = made(siege, "FlexibilityBond", settled_on(siege).address)
-    terms = (siege.token, 5, 1, NANO_PER_UNIT, UNITS, 50, siege.now + DELAY_S, bytes(32))
+    terms = (siege.token, 5, 1, NANO_PER_UNIT, UNITS, 50, siege.now + DELAY_S, siege.now + DELAY_S, bytes(32))
     siege.as_token(contract, "offer", terms)
     siege.as_token(contract, "withdrawOffer", 1)
     return Exit(siege, contract, "collect", (), UNITS)

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from eth_abi.abi import encode
 
 from ledger_world import CHAINS, World, chain_of, stranger
 from walras.errors import LedgerError
 from walras.ledger import Chain, NetPositions, Receipt, SigningKey, net_positions, settle
 from walras.ledger.calls import create
 from walras.ledger.certificates import SettledRecord
-from walras.ledger.flexibility_bond import FlexibilityTerms, baseline_tree, delivered_wh, shares_nano, show_delivery
+from walras.ledger.flexibility_bond import FlexibilityTerms, accept_offer, baseline_tree, delivered_wh, shares_nano, show_delivery
+from walras.metering.merkle import KECCAK_SORTED, tree_over
 
 FIRST, SLOTS, PROMISED, REWARD, STAKE = 2, 3, 400, 150_001, 90_007
 BASELINE = {FIRST: 1_000, FIRST + 1: 500, FIRST + 2: -50}
 WINDOW = 4
-EXPIRY_S = 50_000
+BEGIN_S, EXPIRY_S = 20_000, 50_000
 
 
 class Flexibility:
@@ -30,8 +32,9 @@ class Flexibility:
         for key in (self.buyer, self.provider):
             assert self.world.send(self.buyer, "TestCurrency", "mint", key.address, 10**9).status == 1
             assert self.world.send(key, "TestCurrency", "approve", self.contract.address, 10**9).status == 1
+        times = self.now + BEGIN_S, self.now + EXPIRY_S
         self.terms = FlexibilityTerms(
-            self.provider.address, FIRST, SLOTS, PROMISED, REWARD, STAKE, self.now + EXPIRY_S, baseline_tree(BASELINE).root
+            self.provider.address, FIRST, SLOTS, PROMISED, REWARD, STAKE, *times, baseline_tree(BASELINE).root
         )
         self.settled: dict[int, NetPositions] = {}
 
@@ -44,7 +47,7 @@ class Flexibility:
 
     def agreed(self) -> None:
         self.act(self.buyer, "offer", self.terms.as_arguments())
-        self.act(self.provider, "accept", 1)
+        accept_offer(self.chain, self.contract, self.provider, 1, BASELINE, timestamp=self.now)
 
     def meter(self, slot: int, wh: int) -> None:
         """Settle `slot` with so much taken by the provider."""
@@ -154,7 +157,8 @@ def test_an_offer_is_checked_withdrawn_and_accepted_by_the_right_party_in_time(e
         replace(terms, slots=0),
         replace(terms, slots=35_041),
         replace(terms, promised_wh=0),
-        replace(terms, expires_at=1),
+        replace(terms, accept_by=1),
+        replace(terms, expires_at=terms.accept_by - 1),
         replace(terms, first_slot=2**64 - 1),
     ]
     for one in bad:
@@ -184,8 +188,34 @@ def test_an_offer_is_checked_withdrawn_and_accepted_by_the_right_party_in_time(e
         embedded.act(embedded.provider, "accept", 3)  # it knows already what it metered
     embedded.act(embedded.buyer, "offer", replace(terms, first_slot=99).as_arguments())
     embedded.world.now += EXPIRY_S
-    with refused("AlreadyExpired"):
+    with refused("OfferOver"):
         embedded.act(embedded.provider, "accept", 4)
+
+
+def test_a_provider_that_waits_for_its_meter_before_it_accepts_is_too_late(embedded: Flexibility) -> None:
+    """The slot is over and not yet settled: `acceptBy` stands between the two, to the second."""
+    for number in (1, 2):
+        embedded.act(embedded.buyer, "offer", embedded.terms.as_arguments())
+        embedded.world.now = embedded.terms.accept_by - 2 + number
+        if number == 1:
+            embedded.act(embedded.provider, "accept", 1)
+            embedded.terms = replace(embedded.terms, accept_by=embedded.now + 10)
+    embedded.world.now = embedded.terms.accept_by
+    with refused("OfferOver"):
+        embedded.act(embedded.provider, "accept", 2)
+    embedded.act(embedded.buyer, "withdrawOffer", 2)
+
+
+def test_a_buyer_with_two_baselines_for_one_slot_finds_no_provider_that_accepts(embedded: Flexibility) -> None:
+    """Both leaves are under the root: with the lower one the buyer would show that nothing was delivered, and take the stake."""
+    leaves = [encode(["uint64", "int256"], [slot, wh]) for slot, wh in [*BASELINE.items(), (FIRST, -(10**6))]]
+    root = tree_over(leaves, KECCAK_SORTED).root
+    embedded.act(embedded.buyer, "offer", replace(embedded.terms, baseline_root=root).as_arguments())
+    embedded.act(embedded.buyer, "offer", embedded.terms.as_arguments())
+    for number, baseline in ((1, BASELINE), (2, {FIRST: 1_000}), (2, {**BASELINE, FIRST: 1_001})):
+        with pytest.raises(LedgerError, match="another baseline"):
+            accept_offer(embedded.chain, embedded.contract, embedded.provider, number, baseline, timestamp=embedded.now)
+    accept_offer(embedded.chain, embedded.contract, embedded.provider, 2, BASELINE, timestamp=embedded.now)
 
 
 def test_a_provider_must_be_a_member(embedded: Flexibility) -> None:

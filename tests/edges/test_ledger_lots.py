@@ -73,11 +73,14 @@ def test_a_lot_is_split_and_its_parts_are_the_whole(lots: Lots) -> None:
             split(lots.chain, lots.contract, lots.keys.member(1), number, part, timestamp=lots.world.now)
     with refused("ERC721InsufficientApproval"):
         split(lots.chain, lots.contract, lots.keys.member(2), number, 1, timestamp=lots.world.now)
-    part = split(lots.chain, lots.contract, lots.keys.member(1), number, 200, timestamp=lots.world.now)
-    assert [lot_of(lots.chain, lots.contract, one) for one in (number, part)] == [Lot(NODE, 10, 2, 300), Lot(NODE, 10, 2, 200)]
+    rest, part = split(lots.chain, lots.contract, lots.keys.member(1), number, 200, timestamp=lots.world.now)
+    assert [lot_of(lots.chain, lots.contract, one) for one in (rest, part)] == [Lot(NODE, 10, 2, 300), Lot(NODE, 10, 2, 200)]
     assert lots.granted(10) == 500
-    owners = [lots.contract.view(lots.chain, "ownerOf", one)[0] for one in (number, part)]
+    owners = [lots.contract.view(lots.chain, "ownerOf", one)[0] for one in (rest, part)]
     assert owners == [lots.keys.member(1).address.lower()] * 2
+    assert lot_of(lots.chain, lots.contract, number) == Lot(0, 0, 0, 0)
+    with refused("ERC721NonexistentToken"):
+        lots.act(lots.keys.member(1), "giveBack", number)
 
 
 def test_what_is_given_back_can_be_granted_again_but_for_slots_that_are_past(lots: Lots) -> None:

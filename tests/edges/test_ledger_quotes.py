@@ -19,7 +19,7 @@ from walras.ledger import SigningKey, artifact, keccak256, net_positions, recove
 from walras.ledger.calls import Contract, create
 from walras.ledger.certificates import issue
 from walras.ledger.claims import claim, claim_id
-from walras.ledger.lots import Lot, grant
+from walras.ledger.lots import Lot, grant, lot_of, split
 from walras.ledger.offers import buy, offer_of, put_up, take_back
 from walras.ledger.quotes import (
     Quote,
@@ -338,3 +338,23 @@ def test_a_lot_is_offered_whole(rights: Rights) -> None:
 def test_a_stranger_without_anything_gets_nothing(rights: Rights) -> None:
     with refused("ERC20InsufficientAllowance"):
         rights.fill(rights.quote(), 1, by=stranger())
+
+
+def test_nobody_is_sold_or_delivers_a_lot_that_was_cut_down_after_the_quote(rights: Rights) -> None:
+    """Who bid for a lot, or took an offer of one, gets all of it or nothing: cut in two, it is another lot."""
+    chain, now = rights.chain, rights.world.now
+    whole = Lot(NODE, 60, 2, 400)
+    number = grant(chain, rights.lots, rights.keys.operator, rights.seller.address, whole, timestamp=now)
+    right = Right(rights.lots.address, number, is_lot=True)
+    bid = rights.quote(maker=rights.buyer.address, maker_sells=False, right=right, amount=1, price_nano=10**9)
+    offer = rights.quote(right=right, amount=1, price_nano=10**9)
+    rest, part = split(chain, rights.lots, rights.seller, number, 399, timestamp=now)
+    before = rights.tokens()
+    for quote, by in ((bid, rights.seller), (offer, rights.buyer)):
+        with refused("ERC721NonexistentToken"):
+            rights.fill(quote, 1, by=by)
+    assert rights.tokens() == before
+    assert [lot_of(chain, rights.lots, one).energy_wh for one in (rest, part)] == [1, 399]
+    cut = rights.quote(right=replace(right, token_id=part), amount=1, price_nano=10**9)
+    rights.fill(cut, 1)
+    assert rights.lots.view(chain, "ownerOf", part)[0] == rights.buyer.address.lower()

@@ -134,6 +134,15 @@ class AuctionMachine(RuleBasedStateMachine):
         order = self.orders[number]
         self.open_order(number, order.account if own else by, off)
 
+    @precondition(lambda self: self.orders and self.world.now < self.reveals_end)
+    @rule(data=st.data(), at_the_end=st.booleans(), late=st.integers(-2, 20), off=st.sampled_from([0, 0, 1]))
+    def reveal_at_the_first_or_last_moment(self, data: st.DataObject, at_the_end: bool, late: int, off: int) -> None:
+        """Who sealed it opens it, now and then as another order than it sealed."""
+        sealed = [number for number, order in enumerate(self.orders) if order.state == "sealed"]
+        number = data.draw(st.sampled_from(sealed or range(len(self.orders))))
+        self.world.now = max(self.world.now, (self.reveals_end if at_the_end else self.commits_end) + late)
+        self.open_order(number, self.orders[number].account, off)
+
     def open_order(self, number: int, by: int, off: int = 0) -> None:
         order = self.orders[number]
         arguments = (self.slot, number, order.quantity, order.price + off, self.salt(number))

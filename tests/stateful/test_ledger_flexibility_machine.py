@@ -65,15 +65,21 @@ class FlexibilityMachine(RuleBasedStateMachine):
         return receipt.status == 1
 
     @rule(skip=st.integers(0, 2), slots=st.integers(1, 3), wh=st.sampled_from([1, 499, 500]), reward=micro, stake=micro,
-          baseline=st.lists(energy, min_size=3, max_size=3))  # fmt: skip
-    def offer(self, skip: int, slots: int, wh: int, reward: int, stake: int, baseline: list[int]) -> None:
+          baseline=st.lists(energy, min_size=3, max_size=3), patience=st.sampled_from([60, 600, 10_000]))  # fmt: skip
+    def offer(self, skip: int, slots: int, wh: int, reward: int, stake: int, baseline: list[int], patience: int = 10_000) -> None:
         first = self.next_slot + skip
         agreed = {first + at: value for at, value in enumerate(baseline)}
-        expires = self.world.now + 10_000
-        terms = FlexibilityTerms(self.provider.address, first, slots, wh, reward, stake, expires, baseline_tree(agreed).root)
+        times = self.world.now + patience, self.world.now + 10_000
+        terms = FlexibilityTerms(self.provider.address, first, slots, wh, reward, stake, *times, baseline_tree(agreed).root)
         assert self.attempt(self.buyer, "offer", terms.as_arguments())
         self.credit["buyer"] += -terms.reward_nano % UNIT
         self.agreements.append(Agreement(terms, agreed))
+
+    @rule(patience=st.sampled_from([60, 600]), late=st.integers(-3, 20))
+    def accept_at_the_last_moment(self, patience: int, late: int) -> None:
+        self.offer(1, 1, 500, 333, 1, [0, 0, 0], patience)
+        self.world.now = self.agreements[-1].terms.accept_by + late
+        self.decide(len(self.agreements) - 1, accept=True)
 
     @precondition(lambda self: self.agreements)
     @rule(data=st.data(), accept=st.booleans())
@@ -86,7 +92,7 @@ class FlexibilityMachine(RuleBasedStateMachine):
         done = self.attempt(self.provider if accept else self.buyer, "accept" if accept else "withdrawOffer", number + 1)
         possible = not agreement.over and not agreement.accepted
         if accept:
-            possible = possible and self.world.now < terms.expires_at and terms.first_slot >= self.next_slot
+            possible = possible and self.world.now < terms.accept_by and terms.first_slot >= self.next_slot
         assert done == possible
         if done and accept:
             agreement.accepted = True
@@ -207,6 +213,7 @@ PLANTED = {
     "a reward kept": ("creditOf[agreement.buyer] += missingWh * perKwh;", "creditOf[agreement.buyer] += 0;"),
     "a slot not final": ("if (slot >= finalBelow ||", "if (slot > finalBelow ||"),
     "an expiry twice": ("        delete _agreementOf[number];\n    }\n\n    /// @notice Fetch", "    }\n\n    /// @notice Fetch"),
+    "accepted with hindsight": ("if (block.timestamp >= agreement.terms.acceptBy) revert", "if (false) revert"),
     "accepted afterwards": ("if (agreement.terms.firstSlot < next) revert", "if (agreement.terms.firstSlot + 1 < next) revert"),
 }
 EVERY_TIME: tuple[str, ...] = ()

@@ -228,9 +228,9 @@ def test_no_watt_hour_becomes_two_tokens() -> None:
 
 PLANTED = {
     "a reading twice": ("Issuance", "        _readings[keyId].set(slot);\n", ""),
-    "a claim after a certificate": ("Issuance", "if (_whole[settlement][account].get(slot)) revert", "if (false) revert"),
-    "a certificate after a claim": ("Issuance", "        _inParts[settlement][account].set(slot);\n", ""),
-    "a certificate twice": ("Issuance", "        _whole[settlement][account].set(slot);\n", ""),
+    "a claim after a certificate": ("Issuance", "if (_whole[registry][account].get(slot)) revert", "if (false) revert"),
+    "a certificate after a claim": ("Issuance", "        _inParts[registry][account].set(slot);\n", ""),
+    "a certificate twice": ("Issuance", "        _whole[registry][account].set(slot);\n", ""),
     "anybody's reading": (
         "EnergyClaims",
         "if (registry.ownerOf(account) != msg.sender) revert NotOwner(account, msg.sender);",

@@ -28,10 +28,12 @@ contract DeliveryLotsSymbolicTest {
         lots.setCapacity(7, type(uint64).max);
         if (!granted(3, wh)) return;
         (bool done,) = address(lots).call(abi.encodeCall(lots.split, (1, part)));
-        (,,, uint64 kept) = lots.lotOf(1);
-        (,,, uint64 cut) = lots.lotOf(2);
+        (,,, uint64 whole) = lots.lotOf(1);
+        (,,, uint64 kept) = lots.lotOf(2);
+        (,,, uint64 cut) = lots.lotOf(3);
         assert(done == (part > 0 && part < wh));
-        assert(uint256(kept) + cut == wh && lots.grantedOf(7, 3) == wh);
+        assert(whole == (done ? 0 : wh) && cut == (done ? part : 0));
+        assert(uint256(whole) + kept + cut == wh && lots.grantedOf(7, 3) == wh);
     }
 
     function granted(uint64 slot, uint64 wh) private returns (bool done) {

@@ -23,7 +23,7 @@ contract FlexibilityBondSymbolicTest {
     }
 
     function offered(uint64 reward, uint64 stake) private {
-        bonds.offer(FlexibilityBond.Terms(address(provider), 0, 2, 16, reward, stake, 2_000, bytes32(0)));
+        bonds.offer(FlexibilityBond.Terms(address(provider), 0, 2, 16, reward, stake, 1_500, 2_000, bytes32(0)));
     }
 
     function held() private view returns (uint256) {

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass
 
 from eth_abi.abi import encode
 
+from walras.errors import LedgerError
 from walras.ledger.calls import Contract
 from walras.ledger.certificates import SettledRecord
 from walras.ledger.chain import Chain, Receipt
@@ -24,7 +25,10 @@ from walras.metering.merkle import KECCAK_SORTED, MerkleTree, tree_over
 
 @dataclass(frozen=True, slots=True)
 class FlexibilityTerms:
-    """What is agreed: Wh promised in each of `slots` slots, reward and stake in micro per kWh, expiry in Unix seconds."""
+    """What is agreed: Wh promised in each of `slots` slots, reward and stake in micro per kWh; times in Unix seconds.
+
+    `accept_by` is when the first slot begins, or sooner: who may accept later has seen what it metered.
+    """
 
     provider: str
     first_slot: int
@@ -32,6 +36,7 @@ class FlexibilityTerms:
     promised_wh: int
     reward_micro: int
     stake_micro: int
+    accept_by: int
     expires_at: int
     baseline_root: bytes
 
@@ -69,6 +74,22 @@ def baseline_tree(baseline_wh: Mapping[int, int]) -> MerkleTree:
     """The tree that both agree on: baseline by slot, in the order of the mapping."""
     leaves = [encode(["uint64", "int256"], [slot, wh]) for slot, wh in baseline_wh.items()]
     return tree_over(leaves, KECCAK_SORTED)
+
+
+def accept_offer(
+    chain: Chain, contract: Contract, provider: SigningKey, number: int, baseline_wh: Mapping[int, int], *, timestamp: int
+) -> Receipt:
+    """Accept agreement `number` with its stake. LedgerError unless the offer stands on this very baseline, for each of its slots:
+    whoever made the tree could have put a second, lower baseline of a slot under it, and would show that one."""
+    terms = contract.view(chain, "agreementOf", number)[0][0]
+    slots = range(int(terms[1]), int(terms[1]) + int(terms[2]))
+    if set(baseline_wh) < set(slots) or baseline_tree(baseline_wh).root != bytes(terms[8]):
+        raise LedgerError(
+            f"offer {number} of slots {slots[0]} to {slots[-1]} stands on another baseline than the one given",
+            thing=baseline_wh,
+            way_out="ask the buyer for the baseline of every slot, and accept when it makes the root of the offer",
+        )
+    return contract.act(chain, provider, "accept", number, timestamp=timestamp)
 
 
 def show_delivery(

@@ -53,10 +53,12 @@ def grant(chain: Chain, contract: Contract, operator: SigningKey, to: str, lot: 
     return int(dict(contract.events(receipt))["Granted"]["id"])
 
 
-def split(chain: Chain, contract: Contract, owner: SigningKey, number: int, part_wh: int, *, timestamp: int) -> int:
-    """Cut `part_wh` of each slot off lot `number`; the new lot's number."""
+def split(chain: Chain, contract: Contract, owner: SigningKey, number: int, part_wh: int, *, timestamp: int) -> tuple[int, int]:
+    """Cut lot `number` into the rest and one of `part_wh` in each slot; their numbers. The lot's own is gone: a number always
+    stands for the same, so nobody gets less than it was quoted for."""
     receipt = contract.act(chain, owner, "split", number, part_wh, timestamp=timestamp)
-    return int(dict(contract.events(receipt))["Split"]["part"])
+    made = dict(contract.events(receipt))["Split"]
+    return int(made["rest"]), int(made["part"])
 
 
 def lot_of(chain: Chain, contract: Contract, number: int) -> Lot:

@@ -8,7 +8,8 @@ import {Settlement} from "./Settlement.sol";
 /// @title Lots: rights to deliver at a node
 /// @notice One token is one lot: the right to feed in up to `energyWh` in each of `count` slots from `first` at one node. The
 /// operator grants lots within what the node can take: in no slot do the living lots of a node exceed its capacity. A lot is sold,
-/// split, and given back; once its last slot is settled it is history and anybody may sweep it away.
+/// split, and given back; once its last slot is settled it is history and anybody may sweep it away. What a number stands for
+/// never changes: whoever agreed on a price for it gets what was agreed on, or nothing.
 /// @dev A capacity lowered below what is granted takes no lot from anybody: it only stops new ones.
 contract DeliveryLots is ERC721 {
     struct Lot {
@@ -33,7 +34,7 @@ contract DeliveryLots is ERC721 {
 
     event CapacitySet(uint32 indexed node, uint64 energyWh);
     event Granted(uint256 indexed id, uint32 indexed node, uint64 first, uint32 count, uint64 energyWh);
-    event Split(uint256 indexed id, uint256 indexed part, uint64 energyWh);
+    event Split(uint256 indexed id, uint256 indexed rest, uint256 indexed part, uint64 energyWh);
     event GivenBack(uint256 indexed id);
     event Swept(uint256 indexed id);
 
@@ -84,16 +85,21 @@ contract DeliveryLots is ERC721 {
         _mint(to, id); // no call to the receiver: nobody can hold up a grant
     }
 
-    /// @notice Cut `partWh` of each slot off a lot into a new one of the same owner.
-    function split(uint256 id, uint64 partWh) external returns (uint256 part) {
+    /// @notice Cut a lot into one of `partWh` in each slot and one of the rest, both of the same owner. Its own number is gone, and
+    /// with it what was offered or bid for it.
+    function split(uint256 id, uint64 partWh) external returns (uint256 rest, uint256 part) {
         address owner = ownerOf(id);
         _checkAuthorized(owner, msg.sender, id);
         Lot memory lot = lotOf[id];
         if (partWh == 0 || partWh >= lot.energyWh) revert BadPart(partWh, lot.energyWh);
-        lotOf[id].energyWh = lot.energyWh - partWh;
+        rest = ++lots;
         part = ++lots;
+        lotOf[rest] = Lot(lot.node, lot.first, lot.count, lot.energyWh - partWh);
         lotOf[part] = Lot(lot.node, lot.first, lot.count, partWh);
-        emit Split(id, part, partWh);
+        delete lotOf[id];
+        emit Split(id, rest, part, partWh);
+        _burn(id);
+        _mint(owner, rest);
         _mint(owner, part);
     }
 

@@ -12,7 +12,7 @@ import {Settlement} from "./Settlement.sol";
 
 /// @title A stake on delivered flexibility
 /// @notice A buyer (the grid operator, the community) offers a reward for taking so many Wh less than an agreed baseline in each of
-/// some slots; a member accepts before the first of them and puts in a stake. When a slot is settled and final, anyone shows what
+/// some slots; a member accepts before the first of them begins and puts in a stake. When a slot is settled and final, anyone shows what
 /// the member's meters took, and what was delivered is paid pro rata: of the promised Wh the delivered earn the reward and free
 /// their stake; the missing return the reward to the buyer, and their stake goes to the buyer too.
 ///
@@ -32,8 +32,9 @@ contract FlexibilityBond is ReentrancyGuardTransient {
         uint48 promisedWh; // in each slot
         uint64 rewardMicro; // per kWh delivered
         uint64 stakeMicro; // per kWh promised
+        uint64 acceptBy; // Unix seconds, not included: before the first slot begins, or the provider knows what it metered
         uint64 expiresAt; // Unix seconds: what nobody has shown by then goes back to where it came from
-        bytes32 baselineRoot; // Merkle root of (slot, baseline Wh)
+        bytes32 baselineRoot; // Merkle root of (slot, baseline Wh), one for each slot: accept only what you can build again
     }
 
     struct Agreement {
@@ -75,7 +76,7 @@ contract FlexibilityBond is ReentrancyGuardTransient {
     error NotFinal(uint64 slot, uint64 finalBelow);
     error NotTheBaseline(uint64 slot, int256 baselineWh);
     error NotExpired(uint64 expiresAt);
-    error AlreadyExpired(uint64 expiresAt);
+    error OfferOver(uint64 acceptBy);
     error NothingToCollect(address owner);
     error ShortTransfer(uint256 expected, uint256 received);
 
@@ -91,7 +92,8 @@ contract FlexibilityBond is ReentrancyGuardTransient {
     /// @notice Offer `terms` and put in the whole reward, rounded up to token units; what is over is the buyer's credit.
     function offer(Terms calldata terms) external nonReentrant returns (uint256 number) {
         bool bad = terms.provider == address(0) || terms.slots == 0 || terms.slots > MAX_SLOTS || terms.promisedWh == 0
-            || terms.expiresAt <= block.timestamp || terms.firstSlot > type(uint64).max - terms.slots;
+            || terms.acceptBy <= block.timestamp || terms.expiresAt < terms.acceptBy
+            || terms.firstSlot > type(uint64).max - terms.slots;
         if (bad) revert BadTerms();
         number = ++agreements;
         Agreement storage agreement = _agreementOf[number];
@@ -112,12 +114,13 @@ contract FlexibilityBond is ReentrancyGuardTransient {
         emit Withdrawn(number);
     }
 
-    /// @notice The provider accepts before the first slot is settled, and puts in the whole stake.
+    /// @notice The provider accepts before `acceptBy` and before the first slot is settled, and puts in the whole stake. A slot is
+    /// settled hours or days after it is over: that alone would let a provider wait and see.
     function accept(uint256 number) external nonReentrant {
         Agreement storage agreement = _offered(number);
         if (msg.sender != agreement.terms.provider) revert NotParty(number, msg.sender);
         if (agreement.accepted) revert AlreadyAccepted(number);
-        if (block.timestamp >= agreement.terms.expiresAt) revert AlreadyExpired(agreement.terms.expiresAt);
+        if (block.timestamp >= agreement.terms.acceptBy) revert OfferOver(agreement.terms.acceptBy);
         uint64 next = settlement.nextSlot();
         if (agreement.terms.firstSlot < next) revert TooLate(agreement.terms.firstSlot, next);
         agreement.account = registry.accountOf(msg.sender);

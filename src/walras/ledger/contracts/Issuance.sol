@@ -10,7 +10,8 @@ import {Settlement} from "./Settlement.sol";
 /// @title One watt-hour, one token
 /// @notice What was generated is issued once and only once, whichever contract issues it. An account's slot is issued either
 /// whole (a certificate of what it gave to the others) or by its meters' readings (claims), never both; a reading once for
-/// ever, in whatever community; and issuers that share this contract share its memory.
+/// ever, in whatever community; and issuers that share this contract share its memory. An account's slot is one also where
+/// its community has two settlement contracts: what was issued from the one is not issued again from the other.
 /// @dev The owner (the issuing body) appoints issuers, each for one settlement contract. An issuer cannot be dismissed: its
 /// tokens are out.
 contract Issuance is Ownable2Step {
@@ -20,8 +21,8 @@ contract Issuance is Ownable2Step {
 
     /// @notice The settlement contract that an issuer issues from; zero: not an issuer.
     mapping(address issuer => Settlement) public settlementOf;
-    mapping(Settlement settlement => mapping(uint256 account => BitMaps.BitMap)) private _whole;
-    mapping(Settlement settlement => mapping(uint256 account => BitMaps.BitMap)) private _inParts;
+    mapping(Registry registry => mapping(uint256 account => BitMaps.BitMap)) private _whole;
+    mapping(Registry registry => mapping(uint256 account => BitMaps.BitMap)) private _inParts;
     mapping(bytes16 keyId => BitMaps.BitMap) private _readings;
 
     event IssuerAppointed(address indexed issuer, Settlement indexed settlement);
@@ -49,10 +50,10 @@ contract Issuance is Ownable2Step {
     /// @notice Called by an issuer that is about to issue all of `account`'s `slot`.
     function takeAccount(uint64 slot, uint256 account) external {
         Settlement settlement = _settlement();
-        if (isTaken(settlement, slot, account)) revert AlreadyIssued(slot, account);
         Registry registry = settlement.registry();
+        if (_isTaken(registry, slot, account)) revert AlreadyIssued(slot, account);
         if (meters.metersOf(registry, account) == 0) revert NoMeter(registry, account);
-        _whole[settlement][account].set(slot);
+        _whole[registry][account].set(slot);
         emit AccountTaken(settlement, slot, account, msg.sender);
     }
 
@@ -65,16 +66,20 @@ contract Issuance is Ownable2Step {
             revert NotOurMeter(keyId);
         }
         account = found;
-        if (_whole[settlement][account].get(slot)) revert AlreadyIssued(slot, account);
+        if (_whole[registry][account].get(slot)) revert AlreadyIssued(slot, account);
         if (_readings[keyId].get(slot)) revert AlreadyClaimed(slot, keyId);
         _readings[keyId].set(slot);
-        _inParts[settlement][account].set(slot);
+        _inParts[registry][account].set(slot);
         emit ReadingTaken(keyId, slot, account, msg.sender);
     }
 
-    /// @notice Whether anything of `account`'s `slot` is issued.
-    function isTaken(Settlement settlement, uint64 slot, uint256 account) public view returns (bool) {
-        return _whole[settlement][account].get(slot) || _inParts[settlement][account].get(slot);
+    /// @notice Whether anything of `account`'s `slot` is issued, in the community of `settlement`.
+    function isTaken(Settlement settlement, uint64 slot, uint256 account) external view returns (bool) {
+        return _isTaken(settlement.registry(), slot, account);
+    }
+
+    function _isTaken(Registry registry, uint64 slot, uint256 account) private view returns (bool) {
+        return _whole[registry][account].get(slot) || _inParts[registry][account].get(slot);
     }
 
     function _settlement() private view returns (Settlement settlement) {
