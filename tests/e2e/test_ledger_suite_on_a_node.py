@@ -39,7 +39,7 @@ def on_a_node(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     alone = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "only_on_a_node"]
     command = [sys.executable, "-m", "pytest", "-q", *alone, *map(str, arguments)]
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    kind = os.environ | {"WALRAS_LEDGER": "anvil", "WALRAS_NIGHTLY": "0", "PYTHONPATH": path}
+    kind = os.environ | {"WALRAS_LEDGER": "anvil", "WALRAS_NIGHTLY": "0", "PYTHONPATH": path, "COLUMNS": "130"}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1_800, env=kind)
 
 
