@@ -208,7 +208,7 @@ def chain_of(kind: str, members: int = 6, *, chain_id: int = 31_337) -> Iterator
     if kind == "embedded" and not ON_A_NODE:
         yield EmbeddedChain(Genesis(funded(members), chain_id=chain_id, timestamp=START - 900))
     else:
-        with anvil(options=("--chain-id", str(chain_id))) as url:
+        with anvil(options=("--chain-id", str(chain_id), "--timestamp", str(START - 900))) as url:
             yield AnvilChain(url, funded(members))
 
 
