@@ -29,8 +29,8 @@ CONTEXT = b"walras parcel 1"
 MAX_READINGS = 300
 """The most readings of one parcel: a day of 25 hours in slots of five minutes."""
 
-MAX_ITEM_BYTES = 446
-"""The longest: 31 bytes of head, 51 of payload, two numbers of 3, 9 siblings in 291, 67 of null and signature."""
+MAX_ITEM_BYTES = 445
+"""The longest: 31 bytes of head, 51 of payload, index in 2 and count in 3, 9 siblings in 291, 67 of null and signature."""
 
 REMEMBERED = 4_096
 """Parcels whose signature is remembered to have held."""
