@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONLY ?=
+FULL ?=
 # Compiled loops are cached by source: numba looks only at a function's own file, so the cache's name is all sources together.
 export NUMBA_CACHE_DIR := $(CURDIR)/.tools/numba/$(shell find src -name '*.py' -print0 | sort -z | xargs -0 cat | sha1sum | cut -c1-12)
 
@@ -25,7 +26,7 @@ test-nightly: $(VENV)/.installed-dev
 	WALRAS_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

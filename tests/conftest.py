@@ -2,8 +2,8 @@
 
 Property tests draw anew each time on a developer's machine; in CI they draw the same examples, so that red means a change.
 Commands speak to a terminal so wide that no sentence is broken; a test of the width sets its own.
-Folders are made in memory where there is room (a run commits a thousand times, and a disk makes each commit wait), unless --basetemp
-or TMPDIR say where; with the session they go.
+Folders are made in memory where there is room (a run commits a thousand times, and a disk makes each commit wait), unless
+--basetemp or TMPDIR say where; with the session they go.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How the ledger's state machines run: two hundred sequences of each in a test run, thousands where WALRAS_NIGHTLY=1, each from a
 copy of one prepared world (a chain here is plain data, so a copy takes milliseconds where a deployment takes a hundred).
 
-They run on revm (`QuickChain`, 10 to 20 ms a sequence) where pyrevm is installed, 10,000 of each machine at night. Where it is
+They run on revm (`QuickChain`, 12 to 36 ms a sequence) where pyrevm is installed, 10,000 of each machine at night. Where it is
 not, each machine runs the dozen its test asks for on the embedded chain, at a third of a second each, and 1,000 at night.
 WALRAS_EVM (revm, embedded) and WALRAS_SEQUENCES say otherwise. That both chains do the same is tested on every machine
 (`test_ledger_quick_chain.py`).

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -66,7 +67,12 @@ def anvil_binary() -> Path:
 
 @contextmanager
 def anvil(*, hardfork: str = "osaka", options: Sequence[str] = ()) -> Iterator[str]:
-    """A node on a free port, stopped at the end; its address."""
+    """A node on a free port, stopped at the end; its address.
+
+    It keeps a state for each block on disk, gigabytes in an hour, and leaves them there when stopped: so in a folder that goes.
+    """
+    kept = ROOT / ".tools"
+    kept.mkdir(exist_ok=True)
     command = [
         str(anvil_binary()),
         "--port",
@@ -78,8 +84,12 @@ def anvil(*, hardfork: str = "osaka", options: Sequence[str] = ()) -> Iterator[s
         "--hardfork",
         hardfork,
         *options,
+        "--cache-path",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with (
+        TemporaryDirectory(prefix="anvil-", dir=kept) as states,
+        subprocess.Popen([*command, states], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -208,7 +218,7 @@ def chain_of(kind: str, members: int = 6, *, chain_id: int = 31_337) -> Iterator
     if kind == "embedded" and not ON_A_NODE:
         yield EmbeddedChain(Genesis(funded(members), chain_id=chain_id, timestamp=START - 900))
     else:
-        with anvil(options=("--chain-id", str(chain_id))) as url:
+        with anvil(options=("--chain-id", str(chain_id), "--timestamp", str(START - 900))) as url:
             yield AnvilChain(url, funded(members))
 
 

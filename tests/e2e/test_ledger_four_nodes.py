@@ -66,23 +66,23 @@ class Story:
     module: str
     machine: str
     contracts: tuple[str, ...]
-    sequences: int = 6
+    sequences: int = 25
 
 
 _LEDGER = ("TestCurrency", "Registry", "Settlement")
 STORIES = {
-    "settlement": Story("test_ledger_settlement_machine", "SettlementMachine", _LEDGER),
+    "settlement": Story("test_ledger_settlement_machine", "SettlementMachine", _LEDGER, 6),
     "members": Story("test_ledger_members_machine", "MembersMachine", ("Registry", "ListGate", "MeterRegister", "Timelock")),
-    "powers": Story("test_ledger_powers_machine", "PowersMachine", ("Council", "DeviceRegistry", "ListGate"), 25),
+    "powers": Story("test_ledger_powers_machine", "PowersMachine", ("Council", "DeviceRegistry", "ListGate")),
     "identifiers": Story("test_ledger_identifiers_machine", "IdentifierMachine", ("DidRegistry",)),
-    "auction": Story("test_ledger_auction_machine", "AuctionMachine", ("SealedAuction",), 25),
+    "auction": Story("test_ledger_auction_machine", "AuctionMachine", ("SealedAuction",)),
     "oracles": Story("test_ledger_bond_machine", "BondMachine", ("OracleBond", "MeterRegister")),
-    "issuance": Story("test_ledger_issuance_machine", "IssuanceMachine", ("EnergyClaims", "EnergyCertificates", "Issuance"), 25),
+    "issuance": Story("test_ledger_issuance_machine", "IssuanceMachine", ("EnergyClaims", "EnergyCertificates", "Issuance")),
     "lots": Story("test_ledger_lots_machine", "LotsMachine", ("DeliveryLots", "RightsMarket")),
-    "quotes": Story("test_ledger_quotes_machine", "QuoteMachine", ("SignedQuotes",), 25),
+    "quotes": Story("test_ledger_quotes_machine", "QuoteMachine", ("SignedQuotes",)),
     "flexibility": Story("test_ledger_flexibility_machine", "FlexibilityMachine", ("FlexibilityBond",)),
-    "pool": Story("test_ledger_pool", "PoolMachine", ("EnergyPool",), 25),
-    "channels": Story("test_ledger_channels", "ChannelMachine", ("PaymentChannels",)),
+    "pool": Story("test_ledger_pool", "PoolMachine", ("EnergyPool",)),
+    "channels": Story("test_ledger_channels", "ChannelMachine", ("PaymentChannels",), 6),
     "batches": Story("test_ledger_batches_machine", "BatchMachine", ("BatchSettlement",)),
     "disputes": Story("test_ledger_disputes_machine", "DisputesMachine", ("Disputes", "DeviceRegistry")),
     "proofs": Story("", "", ("ProofVerifier",)),

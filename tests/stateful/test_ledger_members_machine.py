@@ -223,6 +223,12 @@ class MembersMachine(RuleBasedStateMachine):
             del self.ready[salt]
             self.done.add(salt)
 
+    @rule(salt=people, short=st.integers(0, 1), actor=by)
+    def announce_and_carry_out(self, salt: int, short: int, actor: str) -> None:
+        """By whoever likes, once the delay is over; or a little before."""
+        self.announce(salt, DELAY, "member")
+        self.carry_out(salt, DELAY - 5 * short, actor)
+
     @rule(salt=people, actor=by)
     def call_off(self, salt: int, actor: str) -> None:
         number = self.view("Timelock", "hashOperation", *self.act_of(salt))

@@ -175,6 +175,7 @@ class PoolMachine(RuleBasedStateMachine):
         found = reserves(pools.chain, pools.contract)
         assert found == PoolReserves(self.twin.energy_wh, self.twin.money_nano, self.twin.shares)
         assert pools.held() == [tuple(one) for one in self.held]
+        assert [pools.contract.view(pools.chain, "sharesOf", key.address)[0] for key in pools.traders] == self.shares
         assert found.energy_wh + self.left_wh + sum(one[0] for one in self.held) == 2 * ISSUED
         assert found.money_nano + sum(one[1] for one in self.held) == 2 * PAID_IN
         assert found.energy_wh * found.money_nano >= self.product  # swaps alone never lower it
