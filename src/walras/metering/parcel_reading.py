@@ -7,14 +7,12 @@ sends: the root follows from the payload and its siblings (32 bytes each, from t
 is of the range for private use (RFC 9052 section 11.2). Key id and signature stand where a reading signed alone has them.
 
 So whoever takes signed readings takes these, one by one, by the same checks: `split_item`, `item_holds`, `diagnose_item` and
-`leaf_of` know both kinds. A parcel's signature is verified once: what held is remembered, in a memory of `REMEMBERED` parcels, and
+`leaf_of` know both kinds. A parcel's signature is verified once: what held is remembered, for `REMEMBERED` parcels or more, and
 each further reading of it costs hashes. Only what held is kept, so a forger displaces nothing; whether a key still counts is
 asked apart from it, each time. There is one byte string for a reading under a signature, as for readings signed alone.
 """
 
 from __future__ import annotations
-
-from threading import Lock
 
 from walras.metering.identity import HALF_ORDER_BYTES, PublicKey, verify_unchecked
 from walras.metering.merkle import Proof, root_from_proof
@@ -33,7 +31,7 @@ MAX_ITEM_BYTES = 445
 """The longest: 31 bytes of head, 51 of payload, index in 2 and count in 3, 9 siblings in 291, 67 of null and signature."""
 
 REMEMBERED = 4_096
-"""Parcels whose signature is remembered to have held."""
+"""Parcels whose signature is remembered to have held, at least."""
 
 _HEAD = b"\xd2\x84\x55\xa2\x01\x26\x04\x50"
 _MIDDLE = b"\xa1\x3a\x00\x01\x00\x00\x84"  # a map of one, -65537: array of 4
@@ -45,20 +43,23 @@ _CONTEXT_BSTR = bytes([0x40 + len(CONTEXT)]) + CONTEXT
 
 
 class _Memory:
-    """Statements with their signature that held under a key; the oldest goes first. For threads."""
+    """Statements with their signature that held under a key: the last `most` at least, twice as many at the most.
+
+    Threads may share it: what they can lose to each other is a memory, never a verification.
+    """
 
     def __init__(self, most: int) -> None:
-        self._most, self._lock = most, Lock()
-        self._held: dict[bytes, PublicKey] = {}
+        self._most = most
+        self._young: dict[bytes, PublicKey] = {}
+        self._old: dict[bytes, PublicKey] = {}
 
     def knows(self, spoken: bytes, key: PublicKey) -> bool:
-        return self._held.get(spoken) == key
+        return (self._young.get(spoken) or self._old.get(spoken)) == key
 
     def keep(self, spoken: bytes, key: PublicKey) -> None:
-        with self._lock:
-            self._held[spoken] = key
-            if len(self._held) > self._most:
-                del self._held[next(iter(self._held))]
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+        self._young[spoken] = key
 
 
 _MEMORY = _Memory(REMEMBERED)
