@@ -135,14 +135,14 @@ def _corrections_table(statement: Statement, terms: Terms, people: bool) -> Tabl
     title = f"corrected after {'late readings and edits' if people else 'late readings'}, in the sums above"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay"):
-        table.add_column(name, justify="left" if name == "slot" else "right")
+        table.add_column(name, justify="left" if name == "slot" else "right", no_wrap=name == "slot")
     for slot, taken, given, bought, sold, pays, _ in statement.corrections:
         energies = (f"{energy:+,} Wh" for energy in (taken, given, bought, sold))
         table.add_row(terms.grid.shown(slot), *energies, format_money(pays, statement.currency, 4))
     return table
 
 
-MARKS = {
+MARKS: dict[int, str] = {
     Quality.CLOCK_UNCERTAIN: "measured by a clock that was not set",
     Quality.INTERRUPTED: "measured, with the supply interrupted",
     Quality.SUBSTITUTE_SAME_SLOT: "no reading came: a substitute, the same slot of a like day",
@@ -167,7 +167,8 @@ def _marked(statement: Statement, terms: Terms) -> list[str]:
         else:
             runs.append((words, slot, 1, *energy))
     return [
-        f"{words}: {count:,} {'slot' if count == 1 else 'slots'} from {terms.grid.shown(first)}, {taken:,} Wh taken, {given:,} Wh given"
+        f"{words}: {count:,} {'slot' if count == 1 else 'slots'} from {terms.grid.shown(first)}, "
+        f"{taken:,} Wh taken, {given:,} Wh given"
         for words, first, count, taken, given in runs
     ]
 
