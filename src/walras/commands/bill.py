@@ -12,6 +12,7 @@ from walras.commands.rights import opened_run, refusal
 from walras.commands.terminal import say, screen
 from walras.errors import AuditError
 from walras.exchange.acts import Act, ActKind, act_from_public
+from walras.exchange.edits import overtaken
 from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.ordered import outcomes
@@ -69,10 +70,10 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     say(console, f"{member}, account {statement.account}, contract {statement.contract}, {days}", style="bold")
     say(console, _energy_line(statement))
     console.print(_items_table(statement))
-    edited = _edited(statement, terms)
+    edited, vain = _edited(statement, terms), _overtaken(entries, statement, terms)
     if statement.corrections:
         console.print(_corrections_table(statement, terms, bool(edited)))
-    for line in [*edited, *_marked(statement, terms), *_orders(entries, terms, statement)]:
+    for line in [*edited, *vain, *_marked(statement, terms), *_orders(entries, terms, statement)]:
         say(console, line)
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
@@ -181,6 +182,20 @@ def _edited(statement: Statement, terms: Terms) -> list[str]:
         for slot, why in sorted(found.items())
         if why is not None
     ]
+
+
+def _overtaken(entries: list[Entry], statement: Statement, terms: Terms) -> list[str]:
+    """A line for each edit of the member's readings that was ordered in time and does not stand."""
+    lines = []
+    for act in overtaken(entries):
+        if act.account == statement.account and act.detail is not None:
+            taken, given = act.detail["now"]
+            when, why = terms.grid.shown(act.detail["slot"]), act.detail["reason"].replace("_", " ")
+            lines.append(
+                f"an edit that did not count: {when} to {taken:,} Wh taken, {given:,} Wh given, {why}, by {act.by}: "
+                "a late reading or another edit had come there"
+            )
+    return lines
 
 
 def _items_table(statement: Statement) -> Table:
