@@ -120,6 +120,8 @@ def test_a_slot_with_an_adversary_settles_and_says_what_was_refused(scenario: st
     elif scenario not in ("honest", "reordered", "withheld"):
         assert sum(entry.public["refused"].values()) == 1, entry.public["refused"]
     assert any(e.kind == "settled" and e.slot == entry.slot for e in disturbed()[1])
+    quality = closed_readings(entry.slot or 0, entry).quality.tolist()
+    assert quality == [Quality.MEASURED if count == 13 else Quality.SUBSTITUTE_ZERO] + [Quality.MEASURED] * 12
 
 
 def test_readings_that_come_in_another_order_are_the_same_slot() -> None:

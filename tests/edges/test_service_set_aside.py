@@ -39,10 +39,12 @@ def clock_in(folder: Path, slot: int) -> ClockFile:
 async def with_oracles(nodes: list[OracleNode], then: Callable[[list[Peer]], Awaitable[None]]) -> None:
     servers = [await asyncio.start_server(node.answer, "127.0.0.1", 0) for node in nodes]
     peers = [Peer(f"oracle-{n}", "127.0.0.1", s.sockets[0].getsockname()[1]) for n, s in enumerate(servers)]
-    await then(peers)
-    for server in servers:
-        server.close()
-        await server.wait_closed()
+    try:
+        await then(peers)
+    finally:
+        for server in servers:
+            server.close()
+            await server.wait_closed()
 
 
 async def slots_through(gate: GatewayNode, clock: ClockFile, slots: int) -> None:
