@@ -25,6 +25,8 @@ def gateway(
     clock: Path | None = None,
     roll: Path | None = None,
     passphrase: Path | None = None,
+    status: bool = False,
+    offer_again: bool = False,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
 
@@ -51,10 +53,15 @@ def gateway(
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     passphrase
         File whose first line decrypts the key's file.
+    status
+        Say what waits for each oracle in --store, and what it refused for good and why; then end.
+    offer_again
+        First give every batch that was set aside a new number, under which the oracle that refused it is offered it once more.
     """
-    from walras.commands.nodes import GatewayKeys, gateway_command
+    from walras.commands.nodes import GatewayKeys, Waiting, gateway_command
 
-    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
+    keys = GatewayKeys(key, passphrase, secret, roll)
+    gateway_command(community, store, listen, oracles, keys, per_second, clock, Waiting(status, offer_again))
 
 
 @group.command

@@ -76,7 +76,7 @@ def edit_command(
     before, after = _balances(a, entries, edit)
     say(
         screen(),
-        f"{member}, slot {edit.slot} ({terms.grid.local(edit.slot):%Y-%m-%d %H:%M}): {_shown(edit.was)} to {_shown(edit.now)}, "
+        f"{member}, slot {edit.slot} ({terms.grid.shown(edit.slot)}): {_shown(edit.was)} to {_shown(edit.now)}, "
         f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}",
     )
     if after is not None and is_against(before, after):

@@ -93,7 +93,7 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
         record(journal, run, act, exchange_private(account, statement))
     say(
         screen(),
-        f"{member}, from slot {index} ({terms.grid.local(index):%Y-%m-%d %H:%M}): {credential.device} in place of {old}, "
+        f"{member}, from slot {index} ({terms.grid.shown(index)}): {credential.device} in place of {old}, "
         f"which had counted {taken:,} Wh taken and {given:,} Wh given of it; recorded",
     )
 

@@ -80,9 +80,17 @@ def findings_of(terms: Terms, kept: KeptSlots, rule: ValidationRule) -> list[Fin
 
 
 def findings_in(terms: Terms, kept: KeptSlots, slots: range, rule: ValidationRule) -> list[Finding]:
-    """What validation finds in `slots` together. What was erased is no gap, and neither is what a person edited."""
-    seen = validate(window_of(terms, kept, slots), rule)
+    """What validation finds in `slots` together. What was erased is no gap, and neither is what a person edited.
+
+    Of the slots before, `looked_back` of them are in `kept` if registers are to be seen that stand still over midnight.
+    """
+    seen = validate(window_of(terms, kept, range(max(terms.first, slots.start - looked_back(rule)), slots.stop)), rule, slots.start)
     return [one for one in seen if one.check is not Check.MISSING or _is_gap(kept, one)]
+
+
+def looked_back(rule: ValidationRule) -> int:
+    """How many slots before a day say whether registers have stood still since then."""
+    return max(rule.stuck_slots, rule.zero_slots)
 
 
 def local_days(terms: Terms) -> list[range]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from walras.errors import MeteringError, PhaseError
+from walras.errors import MeteringError, PhaseError, RefusedForGood
 from walras.metering.access import Right
 from walras.metering.admission import (
     NEVER,
@@ -157,12 +157,12 @@ class OracleNode:
         return joined(admitted), refused
 
     def receive(self, encoded: bytes) -> int:
-        """Admit a gateway's batch; its number, once everything admitted is on disk. MeteringError for what is no such batch."""
+        """Admit a gateway's batch; its number, once everything admitted is on disk. RefusedForGood for what is no such batch."""
         batch = self._opened(encoded)
         known = self._store.received_root(batch.gateway, batch.number)
         if known is not None:
             if known != batch.root:
-                raise MeteringError(f"batch {batch.number} was received with another content", thing=batch.number)
+                raise RefusedForGood(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
         if self._duty.revoked is not None:
@@ -206,7 +206,7 @@ class OracleNode:
             opened = open_batch(encoded, key)
             if isinstance(opened, Batch):
                 return opened
-        raise MeteringError(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
+        raise RefusedForGood(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
 
     def readings_of(self, slot: int) -> SlotReadings:
         """The slot as this oracle sees it: its admitted readings, substitutes for the rest. The last one is remembered."""
