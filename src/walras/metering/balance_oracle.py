@@ -234,10 +234,11 @@ class BalanceOracle:
         return earlier is not None and earlier.fields == message.fields
 
     def _fits(self, message: Message) -> bool:
-        """Pairs and shares are of the meter's neighbours on the ring, and of nobody else."""
+        """Pairs and shares are of the meter's neighbours on the ring, and of nobody else; of as many as its secrets need."""
         neighbours = set(self._ring[message.device])
         if message.kind is Kind.OPENING:
-            return {row[0] for row in message.fields[3]} == neighbours
+            named = {row[0] for row in message.fields[3]}
+            return named <= neighbours and len(named) >= self.rule.threshold
         if message.kind is Kind.REVEAL:
             return {row[0] for rows in message.fields for row in rows} <= neighbours
         return message.kind is not Kind.JOIN or message.slot == ONCE
