@@ -145,7 +145,7 @@ def test_an_oracle_refuses_a_device_whose_identifier_has_another_key(tmp_path: P
     registry.act(chain, owner, "revokeKey", identifier_of(registry, dids[1]), timestamp=1_000_400)
     assert send(2) == {Refusal.REVOKED: 2}
     with pytest.raises(InputError, match="on chain"):
-        ChainIdentifiers(chain, {0: dids[0].replace(str(chain.chain_id), "5", 1)}, a.meters.registry.keys)
-    gone = ChainIdentifiers(chain, {0: dids[0][:-4] + "0000"}, a.meters.registry.keys)
+        ChainIdentifiers(chain, {0: dids[0].replace(str(chain.chain_id), "5", 1)}, lambda: [a.meters.registry])
+    gone = ChainIdentifiers(chain, {0: dids[0][:-4] + "0000"}, lambda: [a.meters.registry])
     with pytest.raises(MeteringError, match="no such identifier"):
         gone(clock())

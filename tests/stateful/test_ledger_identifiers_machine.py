@@ -1,7 +1,8 @@
 """Identifiers against their twin: who controls one, which key spoke when, offers and recoveries begun, stopped and carried through.
 
 Only the controller changes anything but by a recovery that it named, begun and left to run its delay; who takes control over has no
-recovery address of the one before; the past of the keys never changes; what is deactivated stays so; and each bug planted into the contract is found.
+recovery address of the one before; the past of the keys never changes; what is deactivated stays so; and each bug
+planted into the contract is found.
 """
 
 from __future__ import annotations

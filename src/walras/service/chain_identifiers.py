@@ -2,44 +2,48 @@
 
 A credential names a key; the identifier says whether that key still speaks. The oracle asks the chain again whenever it has a new
 block. A chain that cannot be asked stops admission: a MeteringError says why, as with a status list that does not hold. A key
-that was rotated away is refused at once; the new one needs a credential of its own.
+that was rotated away is refused at once; the new one needs a credential of its own, and is heard from the slot of its exchange on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from walras.errors import Fault, InputError, LedgerError, MeteringError
 from walras.ledger.chain import ReadableChain
 from walras.ledger.identifiers import registry_in, resolve
-from walras.metering import did_of
-from walras.metering.identity import PublicKey
+from walras.metering import Registry, key_id
 
 
 class ChainIdentifiers:
-    """Rows of `keys` whose identifier in `names` (by row) no longer has that key, by `chain`."""
+    """Keys of `registries`, which follow each other as meters are exchanged, for which the identifier of their row does not speak.
 
-    def __init__(self, chain: ReadableChain, names: Mapping[int, str], keys: Sequence[PublicKey]) -> None:
+    `names` are the identifiers by row.
+    """
+
+    def __init__(self, chain: ReadableChain, names: Mapping[int, str], registries: Callable[[], Sequence[Registry]]) -> None:
         other = [name for name in names.values() if registry_in(name).chain_id != chain.chain_id]
         if other:
             raise InputError("identifiers", [Fault("roll", "identifiers", name, f"on chain {chain.chain_id}") for name in other])
-        self._chain, self._names, self._keys = chain, dict(names), list(keys)
-        self._seen: int | None = None
-        self._rows: list[int] = []
+        self._chain, self._names, self._registries = chain, dict(names), registries
+        self._seen: tuple[int, int] | None = None
+        self._gone: list[bytes] = []
 
-    def __call__(self, now: datetime) -> list[int]:
-        """The rows revoked; `now` is the chain's own present. MeteringError where the chain does not say."""
+    def __call__(self, now: datetime) -> list[bytes]:
+        """The ids of the keys that do not speak; `now` is the chain's own present. MeteringError where the chain does not say."""
+        registries = self._registries()
         try:
-            block = self._chain.head().number
-            if block != self._seen:
-                self._rows = [row for row, name in sorted(self._names.items()) if not self._speaks(row, name)]
-                self._seen = block
+            at = self._chain.head().number, len(registries)
+            if at != self._seen:
+                self._gone = [kid for row, name in sorted(self._names.items()) for kid in self._silent(registries, row, name)]
+                self._seen = at
         except LedgerError as cause:
             raise MeteringError(f"identifiers of the devices: {cause.message}", thing="chain", way_out=cause.way_out) from cause
-        return self._rows
+        return self._gone
 
-    def _speaks(self, row: int, name: str) -> bool:
+    def _silent(self, registries: Sequence[Registry], row: int, name: str) -> list[bytes]:
+        """Of all keys that ever hung in `row`, those that do not speak for `name` now."""
         found = resolve(self._chain, registry_in(name), name)
-        current = [period.key for period in found.keys if period.until is None]
-        return not found.deactivated and [did_of(key) for key in current] == [did_of(self._keys[row])]
+        speaks = {key_id(period.key) for period in found.keys if period.until is None and not found.deactivated}
+        return [kid for kid in {key_id(registry.keys[row]): None for registry in registries} if kid not in speaks]
