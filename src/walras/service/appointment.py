@@ -32,7 +32,6 @@ from walras.metering.identity import Key, PrivateKey, PublicKey
 from walras.metering.meter_exchange import Generations
 from walras.service.access_log import Guard
 from walras.service.balance_node import BalanceNode
-from walras.service.chain_identifiers import ChainIdentifiers
 from walras.service.exchange_book import ExchangeBook
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.message_store import MessageStore
@@ -44,6 +43,7 @@ from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_exchanged_key, read_key_places, read_roll
 from walras.service.status_bits import status_bits
 from walras.service.status_file import StatusFile
+from walras.study.chain_identifiers import ChainIdentifiers, rows_of
 from walras.study.hanging import KeyOf
 from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
@@ -227,9 +227,8 @@ def revoked_keys(
         if chain is None:
             faults = [Fault("command line", "--chain", None, "a node: the roll has identifiers of devices, which the chain knows")]
             raise InputError("walras oracle", faults)
-        rows = {member.id: row for row, member in enumerate(a.community.members)}
-        names = {rows[name]: did for name, did in a.roll.identifiers.items()}
-        said.append(ChainIdentifiers(chain, names, lambda: hung().registries))
+        identifiers = ChainIdentifiers(chain, rows_of(a.community, roll.identifiers))
+        said.append(lambda _: identifiers.silent(hung().registries))
     return (lambda now: {kid for ask in said for kid in ask(now)}) if said else None
 
 

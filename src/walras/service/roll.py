@@ -164,6 +164,15 @@ def _identifiers(path: Path, given: object, names: list[str], faults: list[Fault
     return {str(name): str(did) for name, did in table.items()}
 
 
+def identifiers_in(path: Path, names: list[str]) -> dict[str, str]:
+    """Of a file that holds identifiers by member and nothing else; InputError with every fault in it."""
+    faults: list[Fault] = []
+    found = _identifiers(path, _table(path), names, faults)
+    if faults:
+        raise InputError(str(path), faults)
+    return found
+
+
 def _is_address(value: object) -> bool:
     return isinstance(value, str) and is_checksum_address(value)
 

@@ -7,9 +7,9 @@ that was rotated away is refused at once; the new one needs a credential of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
+from walras.community.model import Community
 from walras.errors import Fault, InputError, LedgerError, MeteringError
 from walras.ledger.chain import ReadableChain
 from walras.ledger.identifiers import registry_in, resolve
@@ -17,22 +17,19 @@ from walras.metering import Registry, key_id
 
 
 class ChainIdentifiers:
-    """Keys of `registries`, which follow each other as meters are exchanged, for which the identifier of their row does not speak.
+    """The identifiers in `names`, by row of the devices, on `chain`."""
 
-    `names` are the identifiers by row.
-    """
-
-    def __init__(self, chain: ReadableChain, names: Mapping[int, str], registries: Callable[[], Sequence[Registry]]) -> None:
+    def __init__(self, chain: ReadableChain, names: Mapping[int, str]) -> None:
         other = [name for name in names.values() if registry_in(name).chain_id != chain.chain_id]
         if other:
-            raise InputError("identifiers", [Fault("roll", "identifiers", name, f"on chain {chain.chain_id}") for name in other])
-        self._chain, self._names, self._registries = chain, dict(names), registries
+            raise InputError("identifiers", [Fault("device", "identifier", name, f"on chain {chain.chain_id}") for name in other])
+        self._chain, self._names = chain, dict(names)
         self._seen: tuple[int, int] | None = None
         self._gone: list[bytes] = []
 
-    def __call__(self, now: datetime) -> list[bytes]:
-        """The ids of the keys that do not speak; `now` is the chain's own present. MeteringError where the chain does not say."""
-        registries = self._registries()
+    def silent(self, registries: Sequence[Registry]) -> list[bytes]:
+        """The ids of the keys that do not speak now, of all that ever hung in their rows: `registries` follow each other as meters
+        are exchanged. MeteringError where the chain does not say."""
         try:
             at = self._chain.head().number, len(registries)
             if at != self._seen:
@@ -43,7 +40,16 @@ class ChainIdentifiers:
         return self._gone
 
     def _silent(self, registries: Sequence[Registry], row: int, name: str) -> list[bytes]:
-        """Of all keys that ever hung in `row`, those that do not speak for `name` now."""
         found = resolve(self._chain, registry_in(name), name)
         speaks = {key_id(period.key) for period in found.keys if period.until is None and not found.deactivated}
         return [kid for kid in {key_id(registry.keys[row]): None for registry in registries} if kid not in speaks]
+
+
+def identifiers_on(chain: ReadableChain, community: Community, named: Mapping[str, str]) -> ChainIdentifiers | None:
+    """Those of the members' devices in `named`, by member; None where no device has one."""
+    return ChainIdentifiers(chain, rows_of(community, named)) if named else None
+
+
+def rows_of(community: Community, named: Mapping[str, str]) -> dict[int, str]:
+    """What is named by member, by the member's row."""
+    return {row: named[member.id] for row, member in enumerate(community.members) if member.id in named}
