@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -77,7 +77,7 @@ class Duty:
     """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers.
 
     `book` is that of meters exchanged since; without it none is.
-    `revoked` gives the rows of the registry that are revoked at a moment; MeteringError where that cannot be known.
+    `revoked` gives the ids of the keys that are revoked at a moment; MeteringError where that cannot be known.
     """
 
     number: int
@@ -87,7 +87,7 @@ class Duty:
     gateways: Mapping[bytes, PublicKey]
     feeder: Feeder | None = None
     guard: Guard | None = None
-    revoked: Callable[[datetime], Sequence[int]] | None = None
+    revoked: Callable[[datetime], Collection[bytes]] | None = None
     words: Words | None = None
     book: ExchangeBook | None = None
     batches: BatchDuty | None = None
@@ -108,21 +108,21 @@ class OracleNode:
         self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
         self._limits = limits
         self._rules, self._devices = duty.rules, len(duty.registry.keys)
-        self._revoked: set[int] = set()
+        self._revoked: frozenset[bytes] = frozenset()
         self._seen: SlotReadings | None = None
         self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
 
     def _state(self, registry: Registry, last: Mapping[bytes, tuple[int, int]]) -> AdmissionState:
-        """Last counter and slot of each device are those of its last stored reading, by its key: both only rise."""
+        """Last counter and slot of each device are those of its last stored reading, by its key: both only rise.
+
+        Whose key is revoked now is so in every registry, of homes and of the feeder.
+        """
         devices = len(registry.keys)
         counters, slots = np.full(devices, NEVER, dtype=np.int64), np.full(devices, NEVER, dtype=np.int64)
         for kid, device in registry.index.items():
             counters[device], slots[device] = last.get(kid, (NEVER, NEVER))
-        return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
-
-    def revoke_devices(self, devices: Sequence[int]) -> None:
-        """Refuse these devices from now on."""
-        self._revoked.update(devices)
+        state = AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
+        return revoke(state, [registry.index[kid] for kid in self._revoked if kid in registry.index])
 
     @property
     def _generations(self) -> Generations | None:
@@ -148,8 +148,7 @@ class OracleNode:
         admitted, refused = [], []
         for number, batch in sorted(by_number.items()):
             registry = self._duty.registry if self._generations is None else self._generations.registries[number]
-            state = revoke(self._state(registry, last), sorted(self._revoked))
-            _, taken, not_taken = admit(state, registry, self._rules, batch, now, self._pool)
+            _, taken, not_taken = admit(self._state(registry, last), registry, self._rules, batch, now, self._pool)
             counted = zip(taken.encoded, taken.counter.tolist(), taken.slot.tolist(), strict=True)
             last.update({encoded[KEY_ID]: (counter, slot) for encoded, counter, slot in counted})
             admitted.append(taken)
@@ -166,11 +165,11 @@ class OracleNode:
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
         if self._duty.revoked is not None:
-            self.revoke_devices(self._duty.revoked(now))
+            self._revoked = frozenset(self._duty.revoked(now))
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
         words = self._duty.words
         homes, late = (homes, []) if words is None else late_apart(self._rules, words.dispute, homes, now)
-        came_late, refused_late = looked_at(self._registry, late)
+        came_late, refused_late = looked_at(self._registry, late, self._revoked)
         last = dict(self._last)
         admitted, refused = self._admit(homes, now, last)
         taken = list(zip(admitted.encoded, admitted.counter.tolist(), admitted.slot.tolist(), strict=True))

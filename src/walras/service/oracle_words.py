@@ -11,7 +11,7 @@ A corrected slot is a source of substitutes for the slots that were closed after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -60,8 +60,13 @@ def _first_open(rules: Rules, now: datetime) -> int:
     return rules.window(now)[0]
 
 
-def looked_at(registry: Callable[[int], Registry], late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
-    """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason."""
+def looked_at(
+    registry: Callable[[int], Registry], late: Sequence[bytes], revoked: Collection[bytes] = ()
+) -> tuple[list[Taken], dict[int, Counter[int]]]:
+    """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason.
+
+    `revoked`: key ids that are refused now, whatever the slot: a thief says of every reading that it is an old one.
+    """
     taken: list[Taken] = []
     refused: dict[int, Counter[int]] = {}
     for encoded in late:
@@ -69,6 +74,8 @@ def looked_at(registry: Callable[[int], Registry], late: Sequence[bytes]) -> tup
         slot = -1 if fields is None else fields[1]
         keys = registry(slot).keys
         looked = look_at(encoded, {key_id(key): key for key in keys})
+        if isinstance(looked, Taken) and looked.key_id in revoked:
+            looked = Refusal.REVOKED
         if isinstance(looked, Taken):
             taken.append(looked)
         else:
