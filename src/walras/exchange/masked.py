@@ -29,7 +29,7 @@ from walras.errors import AuditError, InputError, MeteringError
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses, recover_address
 from walras.metering.masked import MaskedWord, gap_wh, word_from_public
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.units import Int64
 
 Spoken = tuple[MaskedWord, bytes]
@@ -71,7 +71,7 @@ def refusal_of(terms: Terms, addresses: LedgerAddresses, heard: Heard, transform
 
 def _other_transformer(word: MaskedWord, reading: bytes) -> bool:
     """Whether the word has another number than the transformer's reading; one that the oracle did not hear is no other."""
-    fields = split_reading(reading)
+    fields = split_item(reading)
     return word.transformer_wh is not None and (fields is None or word.transformer_wh != fields[2] - fields[3])
 
 
