@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -161,6 +161,8 @@ def meter(
     gateway: str,
     passphrase: Path | None = None,
     registers: int | None = None,
+    sign: Literal["each", "hour", "day"] = "each",
+    community: Path | None = None,
 ) -> None:
     """A device: sign readings with its key, in a file or a TPM, and hand them to a gateway; its counter goes up with each.
 
@@ -176,10 +178,14 @@ def meter(
         File whose first line decrypts the key's file.
     registers
         The lines show registers (Wh) of so many digits, at the end of each slot; what is sent is the difference to the line before.
+    sign
+        `each` reading by itself; or an `hour`'s or a `day`'s under one signature, each reading sent with its proof.
+    community
+        The community file (TOML), whose clocks say when an hour or a day is over; needed for those.
     """
-    from walras.commands.meter import meter_command
+    from walras.commands.meter import Signing, meter_command
 
-    meter_command(readings, key, gateway, passphrase, registers)
+    meter_command(readings, key, gateway, passphrase, registers, Signing(sign, community))
 
 
 @group.command

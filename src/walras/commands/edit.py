@@ -31,7 +31,7 @@ from walras.metering.correction import Reason
 from walras.metering.editing import Edit, EditRefusal, Ordered, judge_edit, sign_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_energies
 from walras.metering.identity import Key
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.slot_readings import energy_of_leaf
 from walras.service.appointment import Appointment, appointment, editor_credential
 from walras.service.data_protection import account_of, record
@@ -122,7 +122,7 @@ def _judged(
 def _balances(a: Appointment, entries: list[Entry], edit: Edit) -> tuple[FeederCheck | None, FeederCheck | None]:
     """The feeder's balance of the slot as it stands, and with the edit; None where the feeder's own meter was not heard."""
     of_slot = [entry.public for entry in entries if edit.slot in (entry.slot, entry.public.get("slot"))]
-    feeder = next((split_reading(bytes.fromhex(public["feeder"])) for public in of_slot if public.get("feeder")), None)
+    feeder = next((split_item(bytes.fromhex(public["feeder"])) for public in of_slot if public.get("feeder")), None)
     energies = [public for public in of_slot if "import_wh" in public]
     if feeder is None or not energies:
         return None, None

@@ -16,7 +16,8 @@ from walras.exchange.journal import Entry
 from walras.exchange.parts import delay_of, salted_leaf
 from walras.exchange.phases import EventKind
 from walras.exchange.terms import Terms
-from walras.metering.reading import MAX_DEVICE_QUALITY, Quality, split_reading
+from walras.metering.parcel_reading import fields_of_leaf
+from walras.metering.reading import MAX_DEVICE_QUALITY, Quality
 from walras.metering.slot_readings import quality_of_leaf
 from walras.metering.validation import Check, Finding, ValidationRule, Window, validate
 from walras.metering.vault import SALT_BYTES
@@ -62,7 +63,7 @@ def window_of(terms: Terms, kept: KeptSlots, slots: range) -> Window:
         for account, one in enumerate(kept.get(slot, [])):
             if one.delay_s is not None:
                 heard[row, account], columns[3][row, account] = True, one.delay_s
-            fields = None if one.leaf is None else split_reading(one.leaf)
+            fields = None if one.leaf is None else fields_of_leaf(one.leaf)
             if fields is None or fields[5] > MAX_DEVICE_QUALITY:
                 continue
             present[row, account] = True

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from walras.errors import MeteringError
 from walras.metering.gateway import Taken
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.vault import EMPTY_RING, KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
 
 _SCHEMA = """
@@ -210,7 +210,7 @@ class ReadingStore:
 
     def holds(self, encoded: bytes) -> bool:
         """True when exactly these bytes are stored."""
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         return fields is not None and any(
             taken.encoded == encoded for taken in self.readings("key_id = ? and counter = ?", (fields[0], fields[4]))
         )
