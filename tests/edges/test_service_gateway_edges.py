@@ -29,7 +29,7 @@ from walras.metering.gateway import BatchRefusal, open_batch, proves_two_content
 from walras.metering.identity import verify
 from walras.metering.reading import sign_reading
 from walras.metering.refusals import Refusal
-from walras.service.frames import ANSWER, BATCH, VOTE, ask, read_frame
+from walras.service.frames import ANSWER, BATCH, NEVER, SORRY, VOTE, ask, read_frame
 from walras.service.gateway_node import RATE_LIMITED, TAKEN, Peer, send_readings
 from walras.service.oracle_node import OracleNode
 from walras.service.rate_limits import HostLimits
@@ -302,8 +302,8 @@ def test_frames_that_make_no_sense_get_an_answer_in_words(kind: bytes, body: byt
     node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT))
     gate = gateway(tmp_path / "g.db", [])
     frame = len(body).to_bytes(4, "big") + kind + body
-    for server in (node.answer, gate.answer):
-        assert asyncio.run(bad_stream(server, frame))[4:5] == b"X"
+    for server, final in ((node.answer, kind == BATCH), (gate.answer, False)):
+        assert asyncio.run(bad_stream(server, frame))[4:5] == (NEVER if final else SORRY)
 
 
 def test_ask_says_when_nobody_answers() -> None:

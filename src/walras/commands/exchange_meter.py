@@ -97,7 +97,7 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
         (folder / f"{member}@{index}.jwt").write_text(exchange.credential + "\n", encoding="ascii")
     say(
         screen(),
-        f"{member}, from slot {index} ({terms.grid.local(index):%Y-%m-%d %H:%M}): {credential.device} in place of {old}, "
+        f"{member}, from slot {index} ({terms.grid.shown(index)}): {credential.device} in place of {old}, "
         f"which had counted {taken:,} Wh taken and {given:,} Wh given of it; recorded",
     )
 

@@ -193,8 +193,12 @@ def make_gateway(
     rate: RateRule,
     clock_ms: Callable[[], int],
     clock: Callable[[], datetime],
+    say: Callable[[str], None] | None = None,
 ) -> GatewayNode:
-    """A gateway of the community; `clock` dates requests of its log. InputError where the roll appoints another key."""
+    """A gateway of the community; `clock` dates requests of its log. InputError where the roll appoints another key.
+
+    `say` is told of what an oracle refuses for good.
+    """
     if a.roll is not None and did_of(key.public_key()) != did_of(a.roll.gateway):
         appointed = f"{did_of(a.roll.gateway)}, which the roll appoints"
         raise InputError("walras gateway", [Fault("key", "did", did_of(key.public_key()), appointed)])
@@ -203,7 +207,7 @@ def make_gateway(
     guard = Guard(a.operator, GATEWAY)
     kept = ReadingStore(store, master, a.members())
     book = ExchangeBook(a.meters.generations(a.community), kept)
-    return GatewayNode(key, devices, kept, peers, rate, clock_ms, (guard, clock), book)
+    return GatewayNode(key, devices, kept, peers, rate, clock_ms, (guard, clock), book, say)
 
 
 def revoked_keys(

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from walras.errors import MeteringError, PhaseError
+from walras.errors import MeteringError, PhaseError, RefusedForGood
 from walras.metering.access import Right
 from walras.metering.admission import (
     NEVER,
@@ -38,9 +38,10 @@ from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
 from walras.metering.meter_exchange import Generations, with_old_energy
 from walras.metering.oracle import Signer, Vote, own_digest
+from walras.metering.parcel_reading import split_item
 from walras.metering.proofs.day import DAY_SLOTS
 from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
-from walras.metering.reading import KEY_ID, split_reading
+from walras.metering.reading import KEY_ID
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
@@ -142,7 +143,7 @@ class OracleNode:
             by_number[0] = list(homes)
         else:
             for one in homes:
-                fields = split_reading(one)
+                fields = split_item(one)
                 by_number.setdefault(0 if fields is None else self._generations.number(fields[1]), []).append(one)
         admitted, refused = [], []
         for number, batch in sorted(by_number.items()):
@@ -155,12 +156,12 @@ class OracleNode:
         return joined(admitted), refused
 
     def receive(self, encoded: bytes) -> int:
-        """Admit a gateway's batch; its number, once everything admitted is on disk. MeteringError for what is no such batch."""
+        """Admit a gateway's batch; its number, once everything admitted is on disk. RefusedForGood for what is no such batch."""
         batch = self._opened(encoded)
         known = self._store.received_root(batch.gateway, batch.number)
         if known is not None:
             if known != batch.root:
-                raise MeteringError(f"batch {batch.number} was received with another content", thing=batch.number)
+                raise RefusedForGood(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
         if self._duty.revoked is not None:
@@ -178,7 +179,7 @@ class OracleNode:
             last.update({one[KEY_ID]: (counter, slot) for one, counter, slot in taken[len(admitted.encoded) :]})
         signed = _signed_in_vain(refused)
         heard = [(one[KEY_ID], slot) for one, slot in zip(admitted.encoded, admitted.slot.tolist(), strict=True)]
-        heard += [(fields[0], fields[1]) for fields in map(split_reading, signed) if fields is not None]
+        heard += [(fields[0], fields[1]) for fields in map(split_item, signed) if fields is not None]
         heard += [(one.key_id, one.slot) for one in came_late]
         reasons = [by_slot for came, not_taken in refused for by_slot in _refused_by_slot(came, not_taken).items()]
         with self._store.transaction():
@@ -204,7 +205,7 @@ class OracleNode:
             opened = open_batch(encoded, key)
             if isinstance(opened, Batch):
                 return opened
-        raise MeteringError(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
+        raise RefusedForGood(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
 
     def readings_of(self, slot: int) -> SlotReadings:
         """The slot as this oracle sees it: its admitted readings, substitutes for the rest. The last one is remembered."""
@@ -240,7 +241,7 @@ class OracleNode:
         for taken in self._store.readings("slot = ?", (slot,)):
             if taken.key_id not in index:
                 continue  # the feeder's own meter
-            fields = split_reading(taken.encoded)
+            fields = split_item(taken.encoded)
             if fields is None:
                 raise MeteringError(f"the store holds no canonical reading at counter {taken.counter}", thing=taken.key_id.hex())
             rows.append((len(rows), index[taken.key_id], *fields[1:]))
@@ -413,6 +414,6 @@ def _refused_by_slot(batch: Sequence[bytes], refused: Refused) -> dict[int, Coun
     """Refusals by the slot that the refused bytes name, and reason."""
     counts: dict[int, Counter[int]] = {}
     for row, reason in zip(refused.row.tolist(), refused.reason.tolist(), strict=True):
-        fields = split_reading(batch[row])
+        fields = split_item(batch[row])
         counts.setdefault(UNKNOWN_SLOT if fields is None else fields[1], Counter())[reason] += 1
     return counts

@@ -25,7 +25,7 @@ from walras.metering.gateway import Taken, look_at
 from walras.metering.identity import key_id
 from walras.metering.merkle import root_of
 from walras.metering.meter_exchange import Generations, with_old_energy
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings
 from walras.service.reading_store import ReadingStore
@@ -50,7 +50,7 @@ def late_apart(rules: Rules, dispute: timedelta, batch: Sequence[bytes], now: da
     rest: list[bytes] = []
     late: list[bytes] = []
     for encoded in batch:
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         (late if fields is not None and first <= fields[1] < last else rest).append(encoded)
     return rest, late
 
@@ -70,7 +70,7 @@ def looked_at(
     taken: list[Taken] = []
     refused: dict[int, Counter[int]] = {}
     for encoded in late:
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         slot = -1 if fields is None else fields[1]
         keys = registry(slot).keys
         looked = look_at(encoded, {key_id(key): key for key in keys})

@@ -43,7 +43,8 @@ from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.identity import PublicKey
 from walras.metering.meter_exchange import Generations, changed_rows, with_old_energy
-from walras.metering.reading import KEY_ID, MAX_DEVICE_QUALITY, Quality, split_reading
+from walras.metering.parcel_reading import split_item
+from walras.metering.reading import KEY_ID, MAX_DEVICE_QUALITY, Quality
 from walras.study.chain_identifiers import ChainIdentifiers
 
 KEPT_DAYS = 15
@@ -201,7 +202,7 @@ class InProcess:
     def _note_heard(self, registry: Registry, arrived: Sequence[bytes], refused: Refused, now: datetime) -> None:
         """When each device was first heard of a slot, by what it truly signed."""
         for row in truly_signed(len(arrived), refused):
-            fields = split_reading(arrived[row])
+            fields = split_item(arrived[row])
             assert fields is not None
             end = self._rules.grid.end(fields[1])
             self._heard.setdefault((fields[1], registry.index[fields[0]]), round((now - end).total_seconds()))
@@ -287,7 +288,7 @@ class InProcess:
             closed.append(readings)
             votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
         self._history[slot] = closed[0]
-        fields = [(split_reading(encoded), delay) for encoded, delay in late]
+        fields = [(split_item(encoded), delay) for encoded, delay in late]
         heard = {registry.index.get(one[0]): delay for one, delay in fields if one is not None}
         return closed[0], counts, votes, [heard.get(device) for device in range(self._terms.members)], self._balance(closed[0])
 
