@@ -32,7 +32,7 @@ from walras.ledger import LedgerAddresses, recover_address
 from walras.metering.feeder import Feeder
 from walras.metering.feeder import check_masked as feeder_check
 from walras.metering.masked import MaskedWord, gap_wh, word_from_public
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.units import Int64
 
 Spoken = tuple[MaskedWord, bytes]
@@ -86,7 +86,7 @@ def _other_balance(terms: Terms, word: MaskedWord, feeder: Feeder) -> bool:
 
 def _other_transformer(word: MaskedWord, reading: bytes) -> bool:
     """Whether the word has another number than the transformer's reading; one that the oracle did not hear is no other."""
-    fields = split_reading(reading)
+    fields = split_item(reading)
     return word.transformer_wh is not None and (fields is None or word.transformer_wh != fields[2] - fields[3])
 
 

@@ -40,7 +40,7 @@ from walras.metering.masked import (
     unpack,
 )
 from walras.metering.meter_exchange import with_row
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.strict_cbor import loads_strict
 
 LONGEST_WINDOW = timedelta(seconds=60)
@@ -159,7 +159,7 @@ class BalanceOracle:
 
     def take_transformer(self, encoded: bytes) -> bool:
         """Keep the transformer's signed reading of a slot; False for anything else."""
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         if fields is None or fields[0] not in self._duty.feeder.registry.index:
             return False
         slot = fields[1]

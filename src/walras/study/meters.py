@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -59,11 +59,6 @@ class Meters:
     def generations(self, community: Community) -> Generations:
         """The members' registry as meter exchanges change it, which `operator` states."""
         return one_generation(self.registry, self.operator, community.grid)
-
-    @property
-    def status_indexes(self) -> list[int]:
-        """Each member's bit in the operator's status list: its row, as `meter_credential` numbers them."""
-        return list(range(len(self.registry.keys)))
 
     def sign(self, slot: int, counter: int, net_wh: Int64) -> list[bytes]:
         """What every member's meter sends of `slot`; `net_wh` [members], positive taken from the grid.
@@ -134,13 +129,18 @@ def vouched_meters(
     through = registry_of_credentials([feeder_token], operator, community.grid)
     held = [*zip(range(len(tokens)), tokens, [*homes.keys], strict=True), (len(tokens), feeder_token, through.keys[0])]
     signing = [*keys, *([] if feeder is None else [feeder])]
-    faults = []
+    faults: list[Fault] = []
+    bits: dict[int, str] = {}
     for row, token, key in held:
         name = community.members[row].id if row < len(community.members) else TRANSFORMER
         credential = read_credential(token, operator)
         if isinstance(credential, MeterCredential):
-            places = (("member", credential.member), ("status_index", credential.status_index))
-            faults += [Fault(f"credential of {name}", what, at, f"{row}, its place here") for what, at in places if at != row]
+            if credential.member != row:
+                faults.append(Fault(f"credential of {name}", "member", credential.member, f"{row}, its place here"))
+            other = bits.setdefault(credential.status_index, name)
+            if other != name:
+                expected = f"a bit of its own: that of {other} would revoke both; enrol one again"
+                faults.append(Fault(f"credential of {name}", "status_index", credential.status_index, expected))
         if signing and did_of(signing[row].public_key()) != did_of(key):
             faults.append(
                 Fault(f"key of {name}", "did", did_of(signing[row].public_key()), f"{did_of(key)}, that of the credential")
@@ -150,11 +150,17 @@ def vouched_meters(
     return Meters(tuple(keys), tuple(tokens), homes, feeder, through, operator)
 
 
-def meter_credential(community: Community, name: str, device: str) -> MeterCredential:
+def meter_credential(community: Community, name: str, device: str, bit: int | None = None) -> MeterCredential:
     """What the community file says of the meter of member `name`, or of the transformer's, for the device with that DID.
 
-    InputError for a name that is neither.
+    `bit` is its index in the operator's status list: one that was never given before, and says nothing of whose it is. None takes
+    the member's place, for keys that follow from a seed, which no list revokes. InputError for a name that is neither.
     """
+    made = _meter_credential(community, name, device)
+    return made if bit is None else replace(made, status_index=bit)
+
+
+def _meter_credential(community: Community, name: str, device: str) -> MeterCredential:
     for index, member in enumerate(community.members):
         if member.id == name:
             return _credential(community, index, member, device)
