@@ -209,9 +209,7 @@ def test_every_fault_of_a_claim_about_a_run_is_named(tmp_path: Path, claim: str,
         prove(run, claim, tmp_path / "p.json", "below_limit")
 
 
-def test_a_reduction_from_a_baseline_that_nobody_agreed_to_is_not_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reduction_from_a_baseline_that_nobody_agreed_to_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The prover makes up a baseline that is high enough; the proof is sound, and proves nothing to anybody."""
     run, proof, made_up = copied(tmp_path), tmp_path / "proof.json", tmp_path / "baseline.json"
     made_up.write_text(json.dumps({"import_wh": [50_000] * 96, "export_wh": [0] * 96, "salt": "07" * 31}))
