@@ -220,9 +220,6 @@ def exchange_meter(
         File whose first line decrypts keys in files.
     roll
         Who is appointed (TOML), where keys do not follow from the seed.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
 

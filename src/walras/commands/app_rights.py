@@ -35,9 +35,6 @@ def export(
         Only what this purpose may see, at its resolution, if the member's consent allows it.
     processing_record
         The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.rights import export_command
 
@@ -89,9 +86,6 @@ def forget(
         The operator's word that the key's holder may erase, as `walras allow DID erase` writes it.
     passphrase
         File whose first line decrypts the key's file.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.remote_forget import RemoteNodes
     from walras.commands.rights import Places, forget_command
@@ -115,9 +109,6 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, ope
         The use: one of those in docs/explain/data-protection.md.
     withdraw
         Withdraw the consent.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.rights import consent_command
 
@@ -151,9 +142,6 @@ def admit(
         How long it holds.
     end
         Take it back.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.admit import admit_command
 
@@ -187,9 +175,6 @@ def statistics(
         What to spend of the period's budget: the less, the more noise. Not needed for what is published already.
     out
         Also write the answer to this file as JSON.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.statistics import Asked, statistics_command
 
@@ -204,9 +189,6 @@ def validate(run: Path, *, opener: AsFile = None) -> None:
     ----------
     run
         Folder of the run.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.validate import validate_command
 
@@ -252,9 +234,6 @@ def edit(
         File whose first line decrypts the key's file.
     roll
         Who issues credentials (TOML), where keys do not follow from the seed.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.edit import Editor, edit_command
 
