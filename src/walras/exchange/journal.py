@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from walras.errors import Fault, InputError, JournalError, MeteringError
+from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.exchange.sealed import KeySource, MemberKeys, OwnKeys, Private, Sealer, unwrapped, without
 from walras.metering.vault import KEY_BYTES, KeyRing, add_member, forget
 
@@ -298,7 +299,7 @@ class Journal:
         return self._erase(f"coalesce({fields}) < ?", (slot,), None, "")
 
     def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:
-        """In one transaction, then compacted, so that no page and no write-ahead log keeps what went."""
+        """In one transaction, then compacted, so that no page and no write-ahead log keeps what went; JournalError if one does."""
         rows = self._db.execute(f"SELECT seq, private FROM entries WHERE private IS NOT NULL AND {where}", values).fetchall()
         changed = [(after, seq) for seq, stored in rows if (after := without(stored, accounts)) != stored]
         with self._db:
@@ -306,9 +307,9 @@ class Journal:
             self._db.executemany("UPDATE entries SET private = ? WHERE seq = ?", changed)
             if also:
                 self._db.execute(also)
-        self._db.execute("VACUUM")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._sealer = self._opened_sealer()
+        if not overwritten(self._db):
+            raise JournalError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)
         return len(changed)
 
     def close(self) -> None:

@@ -154,8 +154,8 @@ class GatewayNode:
         return self._store.forget_member(account, [peer.name for peer in self._peers])
 
     def erase_before(self, slot: int) -> int:
-        """Erase the readings of slots before `slot`."""
-        return self._store.erase_before(slot)
+        """Erase the readings of slots before `slot`; MeteringError while one of them is on its way to an oracle."""
+        return self._store.erase_before(slot, [peer.name for peer in self._peers])
 
     def take_exchange(self, statement: bytes) -> bytes:
         """A meter was exchanged: the new one is taken from now on. MeteringError where the statement does not follow."""

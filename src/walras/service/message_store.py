@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from walras.errors import MeteringError
+from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.metering.balance_oracle import HUNG, TRANSFORMER
 
 _SCHEMA = """
@@ -28,6 +29,7 @@ class MessageStore:
     """`balance_oracle.Messages` in one file, and the log of requests. One process."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             for pragma in ("journal_mode=wal", "synchronous=full", "secure_delete=on"):
@@ -72,8 +74,8 @@ class MessageStore:
 
     def _erase(self, statement: str, given: tuple[int, int]) -> int:
         gone = self._db.execute(statement, given).rowcount
-        self._db.execute("vacuum")
-        self._db.execute("pragma wal_checkpoint(truncate)")
+        if not overwritten(self._db):
+            raise MeteringError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)
         return gone
 
     def note_access(self, at: str, holder: str, right: str, slot: int, allowed: bool) -> None:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from walras.errors import MeteringError
+from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.metering.gateway import Taken
 from walras.metering.reading import split_reading
 from walras.metering.vault import EMPTY_RING, KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
@@ -69,7 +70,7 @@ class ReadingStore:
     def __init__(
         self, path: Path, master: bytes, members: Mapping[bytes, int], random: Callable[[int], bytes] = os.urandom
     ) -> None:
-        self._members, self._master, self._random = dict(members), master, random
+        self._path, self._members, self._master, self._random = path, dict(members), master, random
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
         self._ring = EMPTY_RING
         try:
@@ -343,14 +344,7 @@ class ReadingStore:
         MeteringError while a batch with such a reading is not acknowledged by all `peers`: sent again without it, it would be
         another batch under the same number.
         """
-        mine = {number for (number,) in self._db.execute("select distinct batch from reading where member = ?", (member,))}
-        open_batches = sorted(number for peer in peers for number in self.unacknowledged(peer) if number in mine)
-        if open_batches:
-            raise MeteringError(
-                f"member {member} has readings in batches on their way: {sorted(set(open_batches))}",
-                thing=member,
-                way_out="wait until every oracle has acknowledged them",
-            )
+        self._check_acknowledged("member = ?", member, peers, f"member {member} has")
         with self.transaction():
             self._ring = forget(self._ring, member) if self.knows(member) else self._ring
             self._ciphers.clear()
@@ -363,8 +357,12 @@ class ReadingStore:
         self._overwrite()
         return gone
 
-    def erase_before(self, slot: int) -> int:
-        """Erase everybody's readings of slots before `slot`, and what was noted about them; returns how many readings went."""
+    def erase_before(self, slot: int, peers: Sequence[str] = ()) -> int:
+        """Erase everybody's readings of slots before `slot`, and what was noted about them; returns how many readings went.
+
+        MeteringError as in `forget_member`.
+        """
+        self._check_acknowledged("slot < ?", slot, peers, f"slots before {slot} have")
         with self.transaction():
             for table in ("heard", "edit"):
                 self._db.execute(f"delete from {table} where slot < ?", (slot,))
@@ -372,7 +370,18 @@ class ReadingStore:
         self._overwrite()
         return gone
 
+    def _check_acknowledged(self, which: str, value: int, peers: Sequence[str], who: str) -> None:
+        rows = self._db.execute(f"select distinct batch from reading where {which}", (value,)).fetchall()
+        mine = {number for (number,) in rows}
+        open_batches = sorted({number for peer in peers for number in self.unacknowledged(peer) if number in mine})
+        if open_batches:
+            raise MeteringError(
+                f"{who} readings in batches on their way: {open_batches}",
+                thing=value,
+                way_out="wait until every oracle has acknowledged them",
+            )
+
     def _overwrite(self) -> None:
-        """What was deleted leaves the files, too."""
-        self._db.execute("vacuum")
-        self._db.execute("pragma wal_checkpoint(truncate)")
+        """What was deleted leaves the files, too; MeteringError while others keep it there; ask again."""
+        if not overwritten(self._db):
+            raise MeteringError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)
