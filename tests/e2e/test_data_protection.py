@@ -291,3 +291,13 @@ def test_a_member_cannot_learn_a_neighbours_readings_from_all_that_is_public_and
             tried += 1
     assert tried == 12 * 301
     assert all(len(found) >= 3 for found in siblings.values())
+
+
+def test_in_a_copy_of_the_folder_sealed_parts_do_not_tell_by_their_length(tmp_path: Path) -> None:
+    """A battery's charge is in no public line; 0 Wh and 146,699 Wh have different digits, and sealed parts are all as long."""
+    run = copy_of(rural1_day(), tmp_path / "run", key=False)
+    db = sqlite3.connect(run / "journal.sqlite")
+    found = [cbor2.loads(private)[1] for (private,) in db.execute("SELECT private FROM entries WHERE private IS NOT NULL")]
+    db.close()
+    assert len(found) == 193
+    assert all(len({len(sealed) for _, sealed in rows}) == 1 for rows in found)

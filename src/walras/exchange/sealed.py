@@ -121,10 +121,11 @@ class Sealer:
         return [part_digest(self.secret(account), seq, part) for account, part in enumerate(parts)]
 
     def stored(self, seq: int, private: Private, nonce: Callable[[int], bytes]) -> bytes:
-        """The bytes for the store: common part, and per account digest and sealed part."""
+        """The bytes for the store: common part, and per account digest and sealed part, all parts of one length."""
+        parts = private.whole(f"entry {seq}")
+        longest = max(map(len, parts), default=0) + 1
         sealed = [
-            seal(self._keys[account], nonce(12), Place(account, _KIND, seq), part)
-            for account, part in enumerate(private.whole(f"entry {seq}"))
+            seal(self._keys[account], nonce(12), Place(account, _KIND, seq), part, longest) for account, part in enumerate(parts)
         ]
         rows = [[digest, record] for digest, record in zip(self._digests(seq, private), sealed, strict=True)]
         return cbor2.dumps([private.common, rows])
