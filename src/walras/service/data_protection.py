@@ -274,7 +274,7 @@ def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple
     if after != before:
         seal_text(run, master, after, origin)
         changed.append(COMMUNITY)
-    if dismiss_account(run, account):
+    if dismiss_account(run, master, account):
         changed.append(ACCESS)
     return tuple(changed)
 
