@@ -11,8 +11,8 @@ members' keys in the journal are wrapped under it, the community file is sealed 
     a member         the same with the right OWN; in the envelope are that member's own two keys and no others
 
 Whose an envelope is stands nowhere in clear: the credential is in it, and what the operator needs to take it back is sealed.
-Who has a member's own is "member" in the record, with the account: a DID beside an account would say whose the account is, for good, to
-whoever was ever shown that DID. A copy of the folder without any of these keys is the public record, and noise. What opens
+Who has a member's own is "member" in the record, with the account: a DID beside an account would say whose the account is, for
+good, to whoever was ever shown that DID. A copy of the folder without any of these keys is the public record, and noise. What opens
 everything opens everything: that a holder uses it for the right that was given, and no longer, is kept by the program and shown by
 the record, not by arithmetic.
 """
