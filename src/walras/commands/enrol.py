@@ -27,7 +27,7 @@ from walras.service.keys import PREFIX, open_key, open_keys, open_tpm_key
 from walras.service.roll import EXCHANGE
 from walras.service.sealed import seal
 from walras.service.tpm_device import TpmKey
-from walras.study.meters import meter_credential
+from walras.study.meters import meter_credential, status_places
 
 SECRET = "secret:"
 
@@ -128,7 +128,8 @@ def revoke_command(
     """Write the next status list."""
     check_days("walras revoke", "--days", days, 1)
     given = load_community(community)
-    rows = _rows(given, [name for name in devices.split(",") if name])
+    places = status_places(given)
+    rows = [places[row] for row in _rows(given, [name for name in devices.split(",") if name])]
     own = open_key(operator, read_passphrase(passphrase, "walras revoke"))
     since = _moment(at)
     until = since + timedelta(days=days)
@@ -137,7 +138,7 @@ def revoke_command(
     partial = status.with_name(f"{status.name}.partial")
     partial.write_text(issue_list(own, listed) + "\n", encoding="ascii")
     partial.replace(status)
-    revoked = [member.id for row, member in enumerate(given.members) if listed.is_revoked(row)]
+    revoked = [member.id for place, member in zip(places, given.members, strict=False) if listed.is_revoked(place)]
     say(screen(), f"{status}: {len(revoked)} revoked{': ' if revoked else ''}{', '.join(revoked)}; holds until {until:%Y-%m-%d}")
 
 

@@ -43,7 +43,7 @@ from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_exchanged_key, read_key_places, read_roll
 from walras.service.status_file import StatusFile
 from walras.study.hanging import KeyOf
-from walras.study.meters import Meters, access_issuer, make_meters, run_seed
+from walras.study.meters import Meters, access_issuer, make_meters, run_seed, status_places
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -210,7 +210,7 @@ def _revoked(a: Appointment, chain: ReadableChain | None) -> Callable[[datetime]
         return None
     said: list[Callable[[datetime], Sequence[int]]] = []
     if a.roll.status is not None:
-        said.append(StatusFile(a.roll.status, a.operator, a.meters.status_indexes))
+        said.append(StatusFile(a.roll.status, a.operator, status_places(a.community)[:-1]))
     if a.roll.identifiers:
         if chain is None:
             faults = [Fault("command line", "--chain", None, "a node: the roll has identifiers of devices, which the chain knows")]

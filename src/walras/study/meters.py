@@ -30,6 +30,7 @@ from walras.metering import (
 )
 from walras.metering.identity import PrivateKey, PublicKey
 from walras.metering.meter_exchange import Generations, one_generation
+from walras.metering.status_list import BITS
 from walras.units import Int64
 
 LEAST_CONNECTION_W = 22_000
@@ -59,11 +60,6 @@ class Meters:
     def generations(self, community: Community) -> Generations:
         """The members' registry as meter exchanges change it, which `operator` states."""
         return one_generation(self.registry, self.operator, community.grid)
-
-    @property
-    def status_indexes(self) -> list[int]:
-        """Each member's bit in the operator's status list: its row, as `meter_credential` numbers them."""
-        return list(range(len(self.registry.keys)))
 
     def sign(self, slot: int, counter: int, net_wh: Int64) -> list[bytes]:
         """What every member's meter sends of `slot`; `net_wh` [members], positive taken from the grid.
@@ -101,19 +97,35 @@ def meter_operator(seed: bytes) -> PrivateKey:
     return derive_key(seed, "meter operator")
 
 
+def status_places(community: Community) -> list[int]:
+    """Each member's bit in the meter operator's status list, in their order, and last the transformer's; all different.
+
+    A presentation of a credential always shows this number, so it must not be the account's: with that, whoever was shown a meter's
+    technology and nothing else would find every quarter hour of its owner in the public record. Drawn from the community's seed.
+    """
+    seed, taken = run_seed(community), dict[int, None]()
+    draw = 0
+    while len(taken) <= len(community.members):
+        digest = hashlib.sha256(b"walras status place 1" + seed + draw.to_bytes(8, "big")).digest()
+        taken.setdefault(int.from_bytes(digest[:8], "big") % BITS)
+        draw += 1
+    return list(taken)
+
+
 def make_meters(community: Community, seed: bytes) -> Meters:
     """One meter for each member, in their order."""
     operator = meter_operator(seed)
     keys = tuple(derive_key(seed, f"meter/{member.id}") for member in community.members)
+    places = status_places(community)
     credentials = tuple(
-        issue(operator, _credential(community, index, member, did_of(key.public_key())))
+        issue(operator, _credential(community, index, member, did_of(key.public_key()), places))
         for index, (member, key) in enumerate(zip(community.members, keys, strict=True))
     )
     homes = registry_of_credentials(credentials, operator.public_key(), community.grid)
     feeder_key = derive_key(seed, "meter of the feeder")
     per_hour = 60 // community.grid.minutes
     limits = int(homes.max_import_wh.sum()) * per_hour, int(homes.max_export_wh.sum()) * per_hour
-    vouched = issue(operator, _feeder_credential(community, *limits, did_of(feeder_key.public_key())))
+    vouched = issue(operator, _feeder_credential(community, *limits, did_of(feeder_key.public_key()), places))
     feeder = registry_of_credentials([vouched], operator.public_key(), community.grid)
     return Meters(keys, credentials, homes, feeder_key, feeder, operator.public_key())
 
@@ -134,13 +146,13 @@ def vouched_meters(
     through = registry_of_credentials([feeder_token], operator, community.grid)
     held = [*zip(range(len(tokens)), tokens, [*homes.keys], strict=True), (len(tokens), feeder_token, through.keys[0])]
     signing = [*keys, *([] if feeder is None else [feeder])]
-    faults = []
+    faults, status = [], status_places(community)
     for row, token, key in held:
         name = community.members[row].id if row < len(community.members) else TRANSFORMER
         credential = read_credential(token, operator)
         if isinstance(credential, MeterCredential):
-            places = (("member", credential.member), ("status_index", credential.status_index))
-            faults += [Fault(f"credential of {name}", what, at, f"{row}, its place here") for what, at in places if at != row]
+            places = (("member", credential.member, row), ("status_index", credential.status_index, status[row]))
+            faults += [Fault(f"credential of {name}", what, at, f"{due}, its place here") for what, at, due in places if at != due]
         if signing and did_of(signing[row].public_key()) != did_of(key):
             faults.append(
                 Fault(f"key of {name}", "did", did_of(signing[row].public_key()), f"{did_of(key)}, that of the credential")
@@ -155,18 +167,21 @@ def meter_credential(community: Community, name: str, device: str) -> MeterCrede
 
     InputError for a name that is neither.
     """
+    places = status_places(community)
     for index, member in enumerate(community.members):
         if member.id == name:
-            return _credential(community, index, member, device)
+            return _credential(community, index, member, device, places)
     if name != TRANSFORMER:
         known = ", ".join(member.id for member in community.members)
         raise InputError("meter", [Fault(community.name, "member", name, f"{TRANSFORMER}, or one of {known}")])
-    limits = [_credential(community, index, member, device) for index, member in enumerate(community.members)]
+    limits = [_credential(community, index, member, device, places) for index, member in enumerate(community.members)]
     imports, exports = sum(one.max_import_w for one in limits), sum(one.max_export_w for one in limits)
-    return _feeder_credential(community, imports, exports, device)
+    return _feeder_credential(community, imports, exports, device, places)
 
 
-def _feeder_credential(community: Community, max_import_w: int, max_export_w: int, device: str) -> MeterCredential:
+def _feeder_credential(
+    community: Community, max_import_w: int, max_export_w: int, device: str, places: Sequence[int]
+) -> MeterCredential:
     """The transformer's meter: it may carry what all connections together may."""
     start = community.grid.origin
     return MeterCredential(
@@ -179,11 +194,11 @@ def _feeder_credential(community: Community, max_import_w: int, max_export_w: in
         calibrated_until=start + VALIDITY,
         valid_from=start - timedelta(days=1),
         valid_until=start + VALIDITY,
-        status_index=len(community.members),
+        status_index=places[len(community.members)],
     )
 
 
-def _credential(community: Community, index: int, member: Member, device: str) -> MeterCredential:
+def _credential(community: Community, index: int, member: Member, device: str, places: Sequence[int]) -> MeterCredential:
     battery = member.battery.power_w if member.battery else 0
     imports = sum(load.peak_w for load in member.loads) + battery
     exports = sum(plant.peak_w for plant in member.pv) + battery
@@ -199,5 +214,5 @@ def _credential(community: Community, index: int, member: Member, device: str) -
         calibrated_until=start + VALIDITY,
         valid_from=start - timedelta(days=1),
         valid_until=start + VALIDITY,
-        status_index=index,
+        status_index=places[index],
     )
