@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from base64 import b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from walras.errors import InputError, JournalError
 from walras.exchange.acts import Act, ActKind
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
-from walras.exchange.parts import member_ids
+from walras.exchange.parts import exchange_private, member_ids
 from walras.exchange.statement import check_statement, make_statement
 from walras.metering import SHA256_RFC6962, MeterCredential, did_of, key_id, read_credential
 from walras.metering.gateway import Taken, look_at
 from walras.metering.purposes import PURPOSES
 from walras.metering.slot_readings import encode_substitute
-from walras.service.data_protection import record
+from walras.service.data_protection import names_due, record, set_consent
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import make_meters, run_seed, status_places
@@ -170,7 +170,7 @@ def test_who_forgets_twice_or_a_stranger_is_told_who_is_known(tmp_path: Path) ->
     for nobody in (MEMBER, "stranger"):
         with pytest.raises(InputError, match="one of farm-1, farm-2, home-2"):
             forget_command(run, nobody, None, None)
-    with pytest.raises(InputError, match="a member, or --older-than"):
+    with pytest.raises(InputError, match="a member, --older-than"):
         forget_command(run, None, None, None)
 
 
@@ -201,6 +201,43 @@ def test_what_is_past_its_retention_goes_for_everybody_and_bills_stay(tmp_path: 
     assert Audit(run / PUBLIC).run().slots == 96
 
 
+def test_what_is_due_goes_by_the_periods_of_the_purposes_and_names_stay_where_somebody_consented(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    end = datetime(2016, 6, 21, 22, tzinfo=UTC)
+    journal = open_journal(run)
+    names = set(member_ids(next(iter(journal.entries()))))
+    assert names_due(journal, end + timedelta(days=1_096)) == []
+    assert set(names_due(journal, end + timedelta(days=1_096, seconds=1))) == names
+    set_consent(journal, run, MEMBER, PURPOSES["research"], True, end, "operator")
+    assert set(names_due(journal, end + timedelta(days=1_826))) == names - {MEMBER}
+    assert set(names_due(journal, end + timedelta(days=1_827))) == names
+    journal.close()
+    with pytest.raises(InputError, match="--due"):
+        forget_command(run, MEMBER, None, None, due=True)
+    forget_command(run, None, None, None, due=True)
+    journal = open_journal(run)
+    entries = list(journal.entries())
+    journal.close()
+    assert member_ids(entries[0]) == {}
+    assert all(e.private is None or set(e.private.members) == {None} for e in entries if e.slot is not None)
+    assert Audit(run / PUBLIC).run().slots == 96
+
+
+def test_orders_to_devices_and_meter_exchanges_past_their_retention_go_too(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    journal = open_journal(run)
+    at = datetime(2016, 6, 22, tzinfo=UTC)
+    order = {"first_slot": 16_510, "last_slot": 16_520}
+    for kind, detail in ((ActKind.METER_EXCHANGED, {"slot": 16_510}), (ActKind.REVOKED, order)):
+        record(journal, run, Act(kind, at, "operator", 1, detail), exchange_private(1, "signed, with the member's registers"))
+    numbers = [e.seq for e in journal.entries() if e.kind == "act"]
+    journal.erase_before(16_520)
+    assert [e.private.part(1) is None for e in journal.entries() if e.seq in numbers and e.private] == [True, False]
+    journal.erase_before(16_521)
+    assert [e.private.part(1) is None for e in journal.entries() if e.seq in numbers and e.private] == [True, True]
+    journal.close()
+
+
 def test_research_sees_days_and_only_with_consent(tmp_path: Path) -> None:
     run = copy_of(rural1_day(), tmp_path / "run")
     out = tmp_path / "research.json"
@@ -212,6 +249,7 @@ def test_research_sees_days_and_only_with_consent(tmp_path: Path) -> None:
     statement = make_statement(list(open_journal(run).entries()), MEMBER)
     assert [row[1:] for row in seen["energy_wh"]] == [[statement.energy_wh["import_wh"], statement.energy_wh["export_wh"]]]
     assert MEMBER not in out.read_text()
+    assert set(seen) == {"purpose", "resolution", "energy_wh"}  # with the account number it would be every quarter hour
     consent_command(run, MEMBER, "research", True, None)
     with pytest.raises(JournalError, match="not consented"):
         export_command(run, MEMBER, out, "research", False, None)

@@ -25,6 +25,7 @@ def gateway(
     clock: Path | None = None,
     roll: Path | None = None,
     passphrase: Path | None = None,
+    keep_days: int = 90,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
 
@@ -51,10 +52,12 @@ def gateway(
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     passphrase
         File whose first line decrypts the key's file.
+    keep_days
+        Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
     from walras.commands.nodes import GatewayKeys, gateway_command
 
-    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock)
+    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock, keep_days)
 
 
 @group.command
@@ -72,6 +75,7 @@ def oracle(
     manifest: Path | None = None,
     chain: str | None = None,
     per_second: int = 1_000,
+    keep_days: int = 90,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -101,10 +105,12 @@ def oracle(
         JSON-RPC address of a node, where the roll has identifiers of devices: it is asked whose key still speaks.
     per_second
         Requests and batches that each host is answered a second on average; ten seconds' worth at once.
+    keep_days
+        Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
     from walras.commands.nodes import OracleKeys, oracle_command
 
-    keys = OracleKeys(key, secret, roll, manifest, chain, per_second)
+    keys = OracleKeys(key, secret, roll, manifest, chain, per_second, keep_days)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 
@@ -119,6 +125,7 @@ def balance(
     roll: Path | None = None,
     manifest: Path | None = None,
     per_second: int = 1_000,
+    keep_days: int = 90,
 ) -> None:
     """The balance oracle: learns what a feeder's homes took and gave together, and no home's reading. A process of its own.
 
@@ -140,10 +147,13 @@ def balance(
         Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
     per_second
         Requests of a host that are answered a second on average; ten seconds' worth at once.
+    keep_days
+        Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
     from walras.commands.nodes import OracleKeys, balance_command
 
-    balance_command(community, store, listen, clock, OracleKeys(key, None, roll, manifest, per_second=per_second))
+    keys = OracleKeys(key, None, roll, manifest, per_second=per_second, keep_days=keep_days)
+    balance_command(community, store, listen, clock, keys)
 
 
 @group.command

@@ -47,6 +47,7 @@ def forget(
     member: str | None = None,
     *,
     older_than: int | None = None,
+    due: bool = False,
     nodes: Path | None = None,
     gateway: str | None = None,
     oracles: str | None = None,
@@ -68,6 +69,8 @@ def forget(
         The member's id, such as home-17.
     older_than
         Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
+    due
+        Instead of a member: erase what is past the periods of the purposes that it is kept for, readings and then names.
     nodes
         Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
     gateway
@@ -92,7 +95,7 @@ def forget(
 
     named = (gateway, oracles, balance) != (None, None, None)
     remote = RemoteNodes(gateway, oracles, balance, clock, key, credential, passphrase, roll) if named else None
-    forget_command(run, member, older_than, opener, Places(nodes, remote))
+    forget_command(run, member, older_than, opener, Places(nodes, remote), due=due)
 
 
 @group.command

@@ -24,7 +24,7 @@ from walras.exchange.acts import Act, ActKind
 from walras.exchange.folder import Refused
 from walras.exchange.journal import Journal
 from walras.exchange.sealed import OwnKeys
-from walras.metering.purposes import NotAllowed, purpose_named
+from walras.metering.purposes import READINGS_FOR, NotAllowed, kept_days, purpose_named
 from walras.service.data_protection import (
     Erased,
     Forgotten,
@@ -33,6 +33,7 @@ from walras.service.data_protection import (
     export_member,
     forget_member,
     forgotten_accounts,
+    names_due,
     record,
     set_consent,
 )
@@ -112,18 +113,23 @@ class Places:
 
 
 def forget_command(
-    run: Path, member: str | None, older_than: int | None, opener: Path | None, places: Places | None = None
+    run: Path, member: str | None, older_than: int | None, opener: Path | None, places: Places | None = None, *, due: bool = False
 ) -> None:
-    """Erase a member everywhere in the run's folder and at the nodes, or everybody's private parts older than some days.
+    """Erase a member everywhere in the run's folder and at the nodes, or everybody's private parts older than some days, or what
+    is `due` by the periods of the purposes.
 
     With neither, nodes over the network are told of everybody who was forgotten. MeteringError, when all else is done, where a node
     did not erase.
     """
     now, places = datetime.now(UTC), places or Places()
-    _check_forget(member, older_than, places)
+    _check_forget(member, older_than, places, due)
+    if due:
+        older_than = kept_days(READINGS_FOR)
     told: list[Told] = []
     with opened_run(run, opener, "walras forget") as opened:
         before = _forget_here(opened, run, member, older_than, now, places.nodes)
+        for name in names_due(opened.journal, now) if due else ():
+            _forget_here(opened, run, name, None, now, places.nodes)
         if places.remote is not None:
             told = tell_nodes(opened, run, places.remote, forgotten_accounts(list(opened.journal.entries())), before)
     for one in told:
@@ -133,10 +139,10 @@ def forget_command(
         raise away(run, told)
 
 
-def _check_forget(member: str | None, older_than: int | None, places: Places) -> None:
-    given = [what for what in (member, older_than) if what is not None]
+def _check_forget(member: str | None, older_than: int | None, places: Places, due: bool) -> None:
+    given = [what for what in (member, older_than, due or None) if what is not None]
     if len(given) > 1 or not (given or places.remote is not None):
-        expected = "a member, or --older-than DAYS; neither, with --gateway, --oracles or --balance: all who were forgotten"
+        expected = "a member, --older-than DAYS, or --due; none, with --gateway, --oracles or --balance: all who were forgotten"
         raise InputError("walras forget", [Fault("command line", "MEMBER", member, expected)])
     if places.nodes is not None and not places.nodes.is_dir():
         raise InputError("walras forget", [Fault("command line", "--nodes", str(places.nodes), "the folder of the nodes' stores")])

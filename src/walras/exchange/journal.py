@@ -122,6 +122,9 @@ def check_chain(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
         prev, seq = entry.hash, seq + 1
 
 
+_SLOTS = ("slot", "public.slot", "public.last_slot", "public.detail.last_slot", "public.detail.slot")
+"""Where a line says of which slot it is; the first that is there counts. Acts, as orders to devices, have it in their detail."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS member_key (account INTEGER PRIMARY KEY, wrapped BLOB NOT NULL, sealing BLOB NOT NULL) STRICT;
@@ -291,11 +294,11 @@ class Journal:
         return self._erase("true", (), [account], f"DELETE FROM member_key WHERE account = {int(account)}")
 
     def erase_before(self, slot: int) -> int:
-        """Erase every member's private parts of the slots before `slot`, corrections and committed days of them too.
+        """Erase every member's private parts of the slots before `slot`: corrections, committed days, and acts about them too.
 
         Returns how many entries had some.
         """
-        fields = ", ".join(f"json_extract(line, '$.{name}')" for name in ("slot", "public.slot", "public.last_slot"))
+        fields = ", ".join(f"json_extract(line, '$.{name}')" for name in _SLOTS)
         return self._erase(f"coalesce({fields}) < ?", (slot,), None, "")
 
     def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:

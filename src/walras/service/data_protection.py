@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from walras.exchange.parts import member_ids, part_as_json, unknown_member
 from walras.exchange.phases import EventKind
 from walras.exchange.sealed import Private
 from walras.exchange.statement import make_statement, opened_terms, statement_to_json
-from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
+from walras.metering.purposes import NAMES_FOR, PURPOSES, NotAllowed, Purpose, allowed, kept_days, reduced
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.runner import OpenRun
@@ -95,7 +95,7 @@ def export_member(journal: Journal, run: Path, member: str, master: bytes | None
 def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: datetime, by: str) -> dict[str, Any] | NotAllowed:
     """What a purpose may see of a member: energy at the purpose's resolution, if the member's consent or the contract allows it.
 
-    The disclosure is recorded, and so is a refusal.
+    The disclosure is recorded, and so is a refusal. Nobody is named, not by account either: the public record has every slot of it.
     """
     entries = list(journal.entries())
     refused = read_for(journal, run, member, purpose, at, by, ActKind.EXPORTED)
@@ -104,7 +104,7 @@ def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: d
     statement = make_statement(entries, member)
     slot, taken, given = np.array([(row[0], row[2], row[3]) for row in statement.slots], dtype=np.int64).reshape(-1, 3).T
     rows = reduced(opened_terms(entries)[0].grid, slot, taken, given, purpose.resolution)
-    return {"account": statement.account, "purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
+    return {"purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
 
 
 def read_for(
@@ -165,6 +165,15 @@ def erase_before(
     readings = {str(path): _of_readings(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes)}
     readings |= {str(path): _of_messages(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
     return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings))), slot
+
+
+def names_due(journal: Journal, now: datetime) -> list[str]:
+    """Members whose name is needed no more: since the run's last slot every period is over that needs it, by contract, by law or by
+    the member's consent."""
+    entries = list(journal.entries())
+    terms, known = opened_terms(entries)
+    over = now - terms.grid.end(terms.last)
+    return [name for name, account in known.items() if over > timedelta(days=kept_days({*NAMES_FOR, *consents(entries, account)}))]
 
 
 def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, given: bool, at: datetime, by: str) -> set[str]:
