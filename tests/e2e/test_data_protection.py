@@ -26,7 +26,7 @@ from walras.metering import SHA256_RFC6962, MeterCredential, did_of, key_id, rea
 from walras.metering.gateway import Taken, look_at
 from walras.metering.purposes import PURPOSES
 from walras.metering.slot_readings import encode_substitute
-from walras.service.data_protection import names_due, record, set_consent
+from walras.service.data_protection import names_due, page_place, record, set_consent
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import make_meters, run_seed, status_places
@@ -153,6 +153,52 @@ def test_what_nodes_keep_elsewhere_goes_with_the_member_too_and_what_is_left_out
     Audit(run / PUBLIC).run()
 
 
+def test_what_a_member_is_given_is_all_that_any_store_holds_and_what_is_not_in_it_is_named(tmp_path: Path) -> None:
+    run, nodes = nodes_of_a_run(tmp_path)
+    store = ReadingStore(nodes / "gateway.sqlite", store_master(file_of(run), None), {})
+    with store.transaction():
+        store.add_device(b"new key of home", 1)
+        store.note_arrivals([(b"new key of home", 16_512)], 1_466_461_800)
+        store.add_edit(16_513, 1, b"an edit")
+        store.add_exchange(1, "what the registers showed")
+    store.close()
+    validate_command(run, None)
+    export_command(run, MEMBER, tmp_path / "here.json", None, False, None)
+    export_command(run, MEMBER, tmp_path / "all.json", None, False, None, nodes)
+    here, told = (json.loads((tmp_path / name).read_text()) for name in ("here.json", "all.json"))
+    assert here["left_out"] == ["2 nodes of the run, whose stores were not there: --nodes DIR"]
+    assert (here["other_stores"], told["left_out"]) == ({}, [])
+    gateway, balance = (told["other_stores"][str(nodes / name)] for name in ("gateway.sqlite", "balance.sqlite"))
+    assert len(gateway["readings"]) == 96
+    assert gateway["heard"] == [[16_512, 1_466_461_800]]
+    assert (gateway["edits"], gateway["meter_exchanges"]) == ([b"an edit".hex()], ["what the registers showed"])
+    assert balance == {"messages": [[16_512, 2, b"said by 1".hex()]]}
+    described = load_community(EXAMPLES / "rural1.toml").members[1]
+    assert {"id", "node", "contract", "loads", "pv"} <= set(told["community_file"])
+    assert (told["community_file"]["node"], len(told["community_file"]["loads"])) == (described.node, len(described.loads))
+    assert [act["detail"].get("page") for act in told["acts"] if act["act"] == "read"] == ["validation"]
+    assert told["held_nano"] > 0
+    with pytest.raises(InputError, match="--nodes"):
+        export_command(run, MEMBER, None, None, False, None, tmp_path / "nowhere")
+
+
+def test_forgetting_says_what_money_stays_and_what_an_earlier_hand_did_to_everybody_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    forget_command(run, None, 0, None)
+    forget_command(run, "home-2", None, None)
+    export_command(run, MEMBER, tmp_path / "mine.json", None, False, None)
+    mine = json.loads((tmp_path / "mine.json").read_text())
+    assert [act["act"] for act in mine["acts"]] == ["erased"]
+    paid = [e.public["nano"][1] for e in read_public_record(run / PUBLIC) if e.kind == "escrow_paid"]
+    due = [e.public["cash_nano"][1] for e in read_public_record(run / PUBLIC) if e.kind == "settlement_submitted"]
+    assert mine["held_nano"] == sum(paid) - sum(due)
+    capsys.readouterr()
+    forget_command(run, MEMBER, None, None)
+    assert "money stays: the contract holds" in capsys.readouterr().out
+
+
 def test_what_nodes_keep_past_its_retention_goes_as_well(tmp_path: Path) -> None:
     run, nodes = nodes_of_a_run(tmp_path)
     with pytest.raises(InputError, match="--nodes"):
@@ -267,6 +313,17 @@ def test_the_record_of_processing_describes_every_file_and_column_or_refuses(tmp
     assert record["members_known_by_name"] == record["members"] == 13
     assert {row["store"].split()[0] for row in record["stores"]} >= {"journal.sqlite", PUBLIC, COMMUNITY, "gateway.sqlite"}
     assert {purpose["name"] for purpose in record["purposes"]} == set(PURPOSES)
+    assert "beside the folder: run.pem" in {row["store"] for row in record["stores"]}
+    assert record["past_retention"] == {"entries": 192, "days": 90, "names": 13, "names_days": 1_096}
+    page_place(run).write_text("a page")
+    nodes = tmp_path / "nodes"
+    nodes.mkdir()
+    (run / "gateway.sqlite").rename(nodes / "gateway.sqlite")
+    forget_command(run, None, 90, None)
+    export_command(run, None, out, None, True, None, nodes)
+    after = json.loads(out.read_text())
+    assert (after["past_retention"]["entries"], after["acts_by_kind"]) == (0, {"erased": 1})
+    assert {"beside the folder: run.html", "gateway.sqlite reading.record"} <= {row["store"] for row in after["stores"]}
     with sqlite3.connect(run / "journal.sqlite") as db:
         db.execute("CREATE TABLE diary (entry TEXT)")
     db.close()

@@ -127,8 +127,10 @@ def test_a_members_own_key_opens_that_members_data_and_nobody_elses(tmp_path: Pa
     key_place(run).unlink()
     export_command(run, MEMBER, tmp_path / "own.json", None, False, own)
     by_operator, by_member = (json.loads((tmp_path / name).read_text()) for name in ("all.json", "own.json"))
-    for field in ("statement", "orders", "kept"):
+    for field in ("statement", "orders", "kept", "held_nano"):
         assert by_member[field] == by_operator[field]
+    assert (by_operator["left_out"], by_operator["own_keys"]) == ([], [did])
+    assert [gap.split(":")[0] for gap in by_member["left_out"]] == [COMMUNITY, ACCESS]
     assert (last_act(run).kind, last_act(run).by) == (ActKind.EXPORTED, "member")
     bill_command(run, MEMBER, None, own)
     assert "proofs hold" in " ".join(capsys.readouterr().out.split())

@@ -19,6 +19,7 @@ def export(
     out: Path | None = None,
     purpose: str | None = None,
     processing_record: bool = False,
+    nodes: Path | None = None,
     opener: AsFile = None,
 ) -> None:
     """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
@@ -35,10 +36,12 @@ def export(
         Only what this purpose may see, at its resolution, if the member's consent allows it.
     processing_record
         The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
+    nodes
+        Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
     """
     from walras.commands.rights import export_command
 
-    export_command(run, member, out, purpose, processing_record, opener)
+    export_command(run, member, out, purpose, processing_record, opener, nodes)
 
 
 @group.command

@@ -30,7 +30,6 @@ from walras.service.data_protection import (
     Forgotten,
     erase_before,
     export_for,
-    export_member,
     forget_member,
     forgotten_accounts,
     names_due,
@@ -38,8 +37,10 @@ from walras.service.data_protection import (
     set_consent,
 )
 from walras.service.erasure import Told
+from walras.service.member_export import export_member
 from walras.service.processing import processing_record
 from walras.study.runner import JOURNAL, OpenRun, open_run
+from walras.units import format_money
 
 
 @contextmanager
@@ -80,18 +81,27 @@ def refusal(run: Path, member: str | None, refused: NotAllowed) -> JournalError:
     )
 
 
-def export_command(run: Path, member: str | None, out: Path | None, purpose: str | None, record: bool, secret: Path | None) -> None:
-    """Write a member's data, what a purpose may see of it, or the record of processing."""
+def export_command(
+    run: Path,
+    member: str | None,
+    out: Path | None,
+    purpose: str | None,
+    record: bool,
+    secret: Path | None,
+    nodes: Path | None = None,
+) -> None:
+    """Write a member's data, what a purpose may see of it, or the record of processing; `nodes`: folder of the nodes' stores."""
     now = datetime.now(UTC)
     if record == (member is not None):
         faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
         raise InputError("walras export", faults)
+    _check_folder(nodes, "walras export")
     with opened_run(run, secret, "walras export") as opened:
         journal = opened.journal
         if member is None:
-            result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
+            result: dict[str, Any] | NotAllowed = processing_record(journal, run, now, nodes)
         elif purpose is None:
-            result = export_member(journal, run, member, opened.stores, now, opened.by)
+            result = export_member(opened, run, member, now, nodes)
         else:
             result = export_for(journal, run, member, purpose_named(purpose), now, opened.by)
     if isinstance(result, NotAllowed):
@@ -102,6 +112,8 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
     else:
         out.write_text(text, encoding="utf-8")
         say(screen(), f"written: {out} ({len(text):,} bytes)")
+        for gap in result.get("left_out", []):
+            say(screen(), f"not in it: {gap}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +156,13 @@ def _check_forget(member: str | None, older_than: int | None, places: Places, du
     if len(given) > 1 or not (given or places.remote is not None):
         expected = "a member, --older-than DAYS, or --due; none, with --gateway, --oracles or --balance: all who were forgotten"
         raise InputError("walras forget", [Fault("command line", "MEMBER", member, expected)])
-    if places.nodes is not None and not places.nodes.is_dir():
-        raise InputError("walras forget", [Fault("command line", "--nodes", str(places.nodes), "the folder of the nodes' stores")])
+    _check_folder(places.nodes, "walras forget")
     check_days("walras forget", "--older-than", older_than, 0)
+
+
+def _check_folder(nodes: Path | None, command: str) -> None:
+    if nodes is not None and not nodes.is_dir():
+        raise InputError(command, [Fault("command line", "--nodes", str(nodes), "the folder of the nodes' stores")])
 
 
 def _forget_here(opened: OpenRun, run: Path, member: str | None, older_than: int | None, now: datetime, nodes: Path | None) -> int:
@@ -169,6 +185,12 @@ def _forget_here(opened: OpenRun, run: Path, member: str | None, older_than: int
         for name in done.files:
             say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
         say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
+        if done.held_nano:
+            held = format_money(done.held_nano, opened.community.currency if opened.community else "")
+            say(
+                console,
+                f"money stays: the contract holds {held} for the account; its owner's key takes it out (`walras exit`)",
+            )
     if done.elsewhere:
         way = f"`walras forget {run} --gateway …`, or `--older-than DAYS --nodes DIR`, erases there as well, and who was forgotten"
         say(console, f"not erased: what {done.elsewhere} nodes of this run keep, whose stores were not there; {way}")

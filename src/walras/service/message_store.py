@@ -64,6 +64,11 @@ class MessageStore:
         rows = self._db.execute("select encoded from message where kind = ? order by slot, device", (HUNG,))
         return [bytes(row[0]) for row in rows]
 
+    def of_device(self, device: int) -> list[tuple[int, int, bytes]]:
+        """What a member's meter said: slot, kind, message."""
+        query = "select slot, kind, encoded from message where device = ? and kind <> ? order by slot, kind"
+        return [(int(slot), int(kind), bytes(said)) for slot, kind, said in self._db.execute(query, (device, TRANSFORMER))]
+
     def forget(self, device: int) -> int:
         """Erase what a member's meter said, and overwrite it; returns how many messages went."""
         return self._erase("delete from message where device = ? and kind <> ?", (device, TRANSFORMER))

@@ -172,6 +172,20 @@ class ReadingStore:
         ]
         return [self._opened(row).encoded for row in rows]
 
+    def heard_of(self, member: int) -> list[tuple[int, int]]:
+        """Slot, and when (Unix seconds) a meter of the member was heard of it."""
+        rows = self._db.execute("select slot, at from heard where member = ? order by slot, key_id", (member,))
+        return [(int(slot), int(at)) for slot, at in rows]
+
+    def edits_of(self, member: int) -> list[bytes]:
+        """The edit orders of a member's readings as they came."""
+        return [bytes(row[0]) for row in self._db.execute("select encoded from edit where member = ? order by number", (member,))]
+
+    def exchanges_of(self, member: int) -> list[str]:
+        """What was stated of exchanges of a member's meter."""
+        rows = self._db.execute("select number, record from exchange where member = ? order by number", (member,)).fetchall()
+        return [unseal_by(self._cipher(member), Place(member, "exchange", number), record).decode() for number, record in rows]
+
     def _sealed(self, taken: Taken) -> tuple[bytes, int, int, int, bytes]:
         member = self._members[taken.key_id]
         place = Place(member, "reading " + taken.key_id.hex(), taken.counter)
