@@ -336,15 +336,20 @@ def test_the_record_of_processing_describes_every_file_and_column_or_refuses(tmp
 def test_with_an_operators_secret_the_keys_are_random_and_nothing_opens_without_it(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("5a" * 32)
-    heads = []
+    heads, salts, books = [], [], []
     for name in ("one", "two"):
         going = iter(Run(EXAMPLES / "rural1.toml", tmp_path / name, Options(secret=bytes.fromhex("5a" * 32))))
         next(going)
         going.close()  # type: ignore[attr-defined]
         journal = open_journal(tmp_path / name, bytes.fromhex("5a" * 32))
         heads.append([e.hash for e in journal.entries() if e.kind == "attested"])
+        revealed = next(e.public for e in journal.entries() if e.kind == "orders_revealed")
+        salts.append(set(revealed["salts"]))
+        books.append(revealed["orders"])
         journal.close()
     assert heads[0][0] != heads[1][0]
+    assert books[0] == books[1]
+    assert not salts[0] & salts[1]  # who knows the seed, or guesses it, opens no sealed order before the gate closes
     with pytest.raises(InputError, match=r"sealed[\s\S]*the secret that the run was begun with"):
         open_journal(tmp_path / "one")
 
