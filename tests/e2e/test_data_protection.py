@@ -13,6 +13,7 @@ import cbor2
 import pytest
 
 from e2e.runs import EXAMPLES, copy_of, file_of, rural1_day
+from walras.commands.bill import bill_command
 from walras.commands.rights import Places, consent_command, export_command, forget_command
 from walras.commands.validate import validate_command
 from walras.community import load_community
@@ -30,6 +31,7 @@ from walras.service.data_protection import names_due, page_place, record, set_co
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import make_meters, run_seed, status_places
+from walras.study.report import write_report
 from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal, store_master
 
 MEMBER = "home-1"
@@ -180,6 +182,19 @@ def test_what_a_member_is_given_is_all_that_any_store_holds_and_what_is_not_in_i
     assert told["held_nano"] > 0
     with pytest.raises(InputError, match="--nodes"):
         export_command(run, MEMBER, None, None, False, None, tmp_path / "nowhere")
+
+
+def test_what_is_written_of_members_in_clear_is_its_owners_alone(tmp_path: Path) -> None:
+    run = copy_of(rural1_day(), tmp_path / "run")
+    mine, bill = tmp_path / "mine.json", tmp_path / "bill.json"
+    export_command(run, MEMBER, mine, None, False, None)
+    bill_command(run, MEMBER, bill, None)
+    page = page_place(run)
+    write_report(run, page)
+    assert {one.stat().st_mode & 0o777 for one in (mine, bill, page)} == {0o600}
+    mine.chmod(0o640)
+    export_command(run, MEMBER, mine, None, False, None)
+    assert mine.stat().st_mode & 0o777 == 0o640
 
 
 def test_forgetting_says_what_money_stays_and_what_an_earlier_hand_did_to_everybody_is_told(

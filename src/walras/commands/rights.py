@@ -23,6 +23,7 @@ from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind
 from walras.exchange.folder import Refused
 from walras.exchange.journal import Journal
+from walras.exchange.owners_file import write_owners_file
 from walras.exchange.sealed import OwnKeys
 from walras.metering.purposes import READINGS_FOR, NotAllowed, kept_days, purpose_named
 from walras.service.data_protection import (
@@ -110,7 +111,7 @@ def export_command(
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text, encoding="utf-8")
+        write_owners_file(out, text)
         say(screen(), f"written: {out} ({len(text):,} bytes)")
         for gap in result.get("left_out", []):
             say(screen(), f"not in it: {gap}")

@@ -59,7 +59,12 @@ _PUBLIC = Held(
     "not: the contract and every audit need it; `walras forget` erases whose account it was",
 )
 _PAGE = Held(
-    "energy, payments and gains by member", "members", ("billing",), "operator", "none", "`walras forget`, or delete the file"
+    "energy, payments and gains by member",
+    "members",
+    ("billing",),
+    "operator",
+    "in clear, readable by its owner alone",
+    "`walras forget`, or delete the file",
 )
 CATALOGUE: dict[str, dict[str, Held] | Held] = {
     "journal.sqlite": {
