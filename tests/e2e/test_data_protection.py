@@ -292,10 +292,13 @@ def test_orders_to_devices_and_meter_exchanges_past_their_retention_go_too(tmp_p
     for kind, detail in ((ActKind.METER_EXCHANGED, {"slot": 16_510}), (ActKind.REVOKED, order)):
         record(journal, run, Act(kind, at, "operator", 1, detail), exchange_private(1, "signed, with the member's registers"))
     numbers = [e.seq for e in journal.entries() if e.kind == "act"]
+    held = journal.held_before(16_521)
     journal.erase_before(16_520)
+    assert held - journal.held_before(16_521) == 2 * (16_520 - 16_508) + 1
     assert [e.private.part(1) is None for e in journal.entries() if e.seq in numbers and e.private] == [True, False]
     journal.erase_before(16_521)
     assert [e.private.part(1) is None for e in journal.entries() if e.seq in numbers and e.private] == [True, True]
+    assert journal.held_before(16_521) == 0
     journal.close()
 
 

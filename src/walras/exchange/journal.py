@@ -124,6 +124,7 @@ def check_chain(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
 
 _SLOTS = ("slot", "public.slot", "public.last_slot", "public.detail.last_slot", "public.detail.slot")
 """Where a line says of which slot it is; the first that is there counts. Acts, as orders to devices, have it in their detail."""
+_BEFORE = f"""coalesce({", ".join(f"json_extract(line, '$.{name}')" for name in _SLOTS)}) < ?"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT;
@@ -298,8 +299,12 @@ class Journal:
 
         Returns how many entries had some.
         """
-        fields = ", ".join(f"json_extract(line, '$.{name}')" for name in _SLOTS)
-        return self._erase(f"coalesce({fields}) < ?", (slot,), None, "")
+        return self._erase(_BEFORE, (slot,), None, "")
+
+    def held_before(self, slot: int) -> int:
+        """How many entries of slots before `slot` still have a member's sealed part: what `erase_before` would erase."""
+        rows = self._db.execute(f"SELECT private FROM entries WHERE private IS NOT NULL AND {_BEFORE}", (slot,))
+        return sum(without(stored, None) != stored for (stored,) in rows)
 
     def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:
         """In one transaction, then compacted, so that no page and no write-ahead log keeps what went; JournalError if one does."""

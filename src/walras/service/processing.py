@@ -42,13 +42,14 @@ _TECHNICAL = Held("numbers, hashes and counts of the software itself", "nobody",
 _SEALED_KEY = Held(
     "a member's key", "members", ("settlement", "billing"), "who may open the folder", "AES key wrap", "`walras forget`"
 )
+_BY_ITSELF = "the node itself, after its --keep-days; `walras forget`"
 _READING = Held(
     "signed readings",
     "members",
     ("settlement", "billing"),
     "who holds the master key",
     "ChaCha20-Poly1305 by member",
-    "`walras forget`",
+    _BY_ITSELF,
 )
 _PUBLIC = Held(
     "orders, fills, energy and payments by account number; roots, signatures, transactions, acts; published statistics",
@@ -114,9 +115,7 @@ _ACCESS = Held("who asked an oracle for what, and when", "who may ask: the excha
 _READING_STORE: dict[str, Held] = {
     "member_key.member": _TECHNICAL,
     "member_key.wrapped": _SEALED_KEY,
-    "reading.key_id": Held(
-        "name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"
-    ),
+    "reading.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", _BY_ITSELF),
     "reading.counter": _TECHNICAL,
     "reading.slot": _TECHNICAL,
     "reading.member": _TECHNICAL,
@@ -134,11 +133,11 @@ _READING_STORE: dict[str, Held] = {
     **{f"batch.{name}": _TECHNICAL for name in ("first", "last", "digest", "signature")},
     "batch.words": _PUBLIC,
     **{f"late.{name}": _TECHNICAL for name in ("counter", "slot", "member")},
-    "late.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
+    "late.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", _BY_ITSELF),
     "late.record": _READING,
     **{f"heard.{name}": _TECHNICAL for name in ("slot", "member")},
-    "heard.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", "`walras forget`"),
-    "heard.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", "`walras forget`"),
+    "heard.key_id": Held("name of the meter's key", "members", ("settlement",), "operator of the store", "none", _BY_ITSELF),
+    "heard.at": Held("when a meter was heard", "members", ("operation",), "operator of the store", "none", _BY_ITSELF),
     **{f"edit.{name}": _TECHNICAL for name in ("number", "slot", "member")},
     "edit.encoded": Held(
         "signed orders to edit a value, as in the public record",
@@ -146,7 +145,7 @@ _READING_STORE: dict[str, Held] = {
         ("settlement", "billing"),
         "operator of the store",
         "none: public",
-        "`walras forget`",
+        _BY_ITSELF,
     ),
     **{f"exchange.{name}": _TECHNICAL for name in ("number", "member")},
     "exchange.record": Held(
@@ -168,7 +167,7 @@ _MASKED = Held(
     ("settlement", "balance"),
     "balance oracle",
     "masked: a contribution is a uniformly random number; shares sealed for one neighbour each",
-    "`walras forget`",
+    _BY_ITSELF,
 )
 _MESSAGE_STORE: dict[str, Held] = {
     **{f"message.{name}": _TECHNICAL for name in ("slot", "kind", "device")},
@@ -216,9 +215,7 @@ def _past_retention(journal: Journal, terms: Terms, at: datetime) -> dict[str, A
     days = kept_days(READINGS_FOR)
     first = terms.grid.slot_at(at - timedelta(days=days))
     return {
-        "entries": sum(
-            1 for e in journal.entries() if e.slot is not None and e.slot < first and e.private and any(e.private.members)
-        ),
+        "entries": journal.held_before(first),
         "days": days,
         "names": len(names_due(journal, at)),
         "names_days": kept_days(NAMES_FOR),
