@@ -119,6 +119,33 @@ def test_nor_in_a_store_of_readings(tmp_path: Path) -> None:
     assert sealed not in left(path)
 
 
+def test_what_was_past_its_retention_is_overwritten_when_the_reader_has_ended_and_a_clean_file_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    gate, path = gateway(tmp_path / "gateway.db", []), tmp_path / "gateway.db"
+    messages = MessageStore(tmp_path / "balance.sqlite")
+    gate.take_readings(slot_batch(SLOT, 1))
+    messages.add(SLOT, 2, 1, SECRET)
+    sealed = stored(path, "select record from reading where member = 2")
+    impatient(OPEN[-1]._db)
+    impatient(messages._db)
+    for held, file, table, bytes_of in (
+        (OPEN[-1], path, "reading", sealed),
+        (messages, tmp_path / "balance.sqlite", "message", SECRET),
+    ):
+        reader = reader_of(file, table)
+        assert held.erase_before(SLOT) == 0
+        with pytest.raises(MeteringError, match="old bytes are still in it"):
+            held.erase_before(SLOT + 1)
+        with pytest.raises(MeteringError, match="old bytes are still in it"):
+            held.erase_before(SLOT + 1)
+        assert bytes_of in left(file)
+        reader.close()
+        assert held.erase_before(SLOT + 1) == 0
+        assert bytes_of not in left(file)
+    messages.close()
+
+
 def test_nor_in_a_journal_and_closing_it_when_the_other_has_ended_takes_it_away(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     journal = Journal(path, KeySource(bytes(32), lambda account: bytes([account]) * 32))

@@ -72,7 +72,7 @@ class ReadingStore:
     ) -> None:
         self._path, self._members, self._master, self._random = path, dict(members), master, random
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
-        self._ring = EMPTY_RING
+        self._ring, self._old_bytes = EMPTY_RING, False
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -378,10 +378,12 @@ class ReadingStore:
         """
         self._check_acknowledged("slot < ?", slot, peers, f"slots before {slot} have")
         with self.transaction():
-            for table in ("heard", "edit"):
-                self._db.execute(f"delete from {table} where slot < ?", (slot,))
-            gone = sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in ("reading", "late"))
-        self._overwrite()
+            gone, noted = (
+                sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in tables)
+                for tables in (("reading", "late"), ("heard", "edit"))
+            )
+        if gone or noted or self._old_bytes:
+            self._overwrite()
         return gone
 
     def _check_acknowledged(self, which: str, value: int, peers: Sequence[str], who: str) -> None:
@@ -397,5 +399,6 @@ class ReadingStore:
 
     def _overwrite(self) -> None:
         """What was deleted leaves the files, too; MeteringError while others keep it there; ask again."""
-        if not overwritten(self._db):
+        self._old_bytes = not overwritten(self._db)
+        if self._old_bytes:
             raise MeteringError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)
