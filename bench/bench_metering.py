@@ -117,8 +117,9 @@ def bench_admission() -> Result:
 def bench_parcels(readings: int, goal: float, grid: SlotGrid = _GRID) -> Result:
     """Readings admitted from parcels of `readings` under one signature, over bare verifications (one a reading) per second.
 
-    By `admit_parcels`, as a library: the gateway's process takes single readings. A reading is of a slot, so an hour holds four in
-    quarter hours, and at most twelve in the shortest slots there are: that many times bare verification is all that can be had.
+    By `admit_parcels`, as a library; a gateway's process takes each reading with its proof. A reading is of a slot, so an hour
+    holds four in quarter hours, and at most twelve in the shortest slots there are: that many times bare verification is all
+    that can be had.
     """
     keys = [derive_key(b"benchmark meters", f"meter-{row}") for row in range(METERS)]
     limits = [10_000] * METERS

@@ -58,6 +58,7 @@ def run(
     keys: Path | None = None,
     passphrase: Path | None = None,
     until: str | None = None,
+    identifiers: Path | None = None,
 ) -> None:
     """Trade, meter, settle and bill a community; goes on where an interrupted run stopped.
 
@@ -101,8 +102,11 @@ def run(
     until
         Stop after the slot that ends at this time, by the community's clocks (2016-06-06T12:00) or with its offset
         (2016-06-06T12:00+02:00); the same command without it goes on.
+    identifiers
+        Names on the chain (did:walras) of members' devices, by member (TOML): a key is heard while it speaks for its name. With
+        `chain`; nodes of their own have them in the `roll`.
     """
-    from walras.commands.run import NodeOptions, RollOptions, run_command
+    from walras.commands.run import NodeOptions, RollOptions, read_identifiers, run_command
     from walras.commands.secrets import read_passphrase, read_secret
     from walras.service.clocks import FileClock
     from walras.study.runner import Options
@@ -115,6 +119,9 @@ def run(
     if chain is not None and manifest is None and (gateway, oracles, balance) != (None, None, None):
         expected = "--manifest too beside --gateway, --oracles, --balance: oracles must know which contracts they sign for"
         faults.append(Fault("command line", "--chain", chain, expected))
+    if identifiers is not None and (chain is None or gateway is not None):
+        expected = "none over a gateway (a roll has them)" if gateway is not None else "--chain beside it: they are on a chain"
+        faults.append(Fault("command line", "--identifiers", str(identifiers), expected))
     if faults:
         raise InputError("walras run", faults, way_out="`walras run --help` says which options go together")
     held = None if secret is None else read_secret(secret, "walras run")
@@ -127,6 +134,7 @@ def run(
         secret=held,
         manifest=manifest,
         after=tuple(after or ()),
+        identifiers={} if identifiers is None else read_identifiers(identifiers, community),
         clock=None if clock is None else FileClock(clock).move,
     )
     nodes = None if gateway is None or oracles is None or clock is None else NodeOptions(gateway, oracles, clock, balance)

@@ -7,6 +7,7 @@
     ├── ClearingError       a mechanism was asked for what it cannot do, or a solver did not finish
     ├── GridError           a network that cannot be solved (island, zero impedance, no convergence)
     ├── MeteringError       an identity, encoding or batch that cannot be used at all (a refused reading is a value, not this)
+    │   └── RefusedForGood  the same bytes will get the same answer however often they are sent
     ├── LedgerError         the chain refused, or could not be reached
     ├── JournalError        the journal is damaged, or belongs to another run
     └── AuditError          the public record contradicts itself: names what broke
@@ -81,6 +82,10 @@ class GridError(WalrasError):
 
 class MeteringError(WalrasError):
     """An identity, an encoding or a batch cannot be used at all."""
+
+
+class RefusedForGood(MeteringError):
+    """What was sent will never be taken: sent again, the same bytes get the same answer. Any other refusal may pass."""
 
 
 class LedgerError(WalrasError):

@@ -61,6 +61,17 @@ class SlotGrid:
         """Start of `slot` in local time."""
         return self.start(slot).astimezone(ZoneInfo(self.timezone))
 
+    def shown(self, slot: int) -> str:
+        """Start of `slot` for people: local time, with its offset where the day has that time twice.
+
+        >>> grid = SlotGrid(datetime(2015, 12, 31, 23, tzinfo=UTC), 60, "Europe/Berlin")
+        >>> [grid.shown(grid.slot_at(datetime(2016, 10, 30, hour, tzinfo=UTC))) for hour in (0, 1, 2)]
+        ['2016-10-30 02:00+02:00', '2016-10-30 02:00+01:00', '2016-10-30 03:00']
+        """
+        local = self.local(slot)
+        twice = local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset()
+        return local.isoformat(" ", "minutes") if twice else f"{local:%Y-%m-%d %H:%M}"
+
     def slot_at(self, moment: datetime) -> int:
         """The slot that contains `moment`; InputError for a naive datetime."""
         if moment.tzinfo is None:

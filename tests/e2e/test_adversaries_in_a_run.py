@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
 
 from e2e.runs import EXAMPLES
+from walras.commands.bill import bill_command
 from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.exchange.journal import Entry
 from walras.exchange.parts import closed_readings
 from walras.exchange.phases import EventKind
+from walras.exchange.statement import opened_terms
 from walras.metering import derive_key, sign_reading
+from walras.metering.reading import Quality
 from walras.metering.validation import Check, Finding
 from walras.study.meters import Meters, make_meters, run_seed
 from walras.study.runner import Options, Run
@@ -115,6 +120,8 @@ def test_a_slot_with_an_adversary_settles_and_says_what_was_refused(scenario: st
     elif scenario not in ("honest", "reordered", "withheld"):
         assert sum(entry.public["refused"].values()) == 1, entry.public["refused"]
     assert any(e.kind == "settled" and e.slot == entry.slot for e in disturbed()[1])
+    quality = closed_readings(entry.slot or 0, entry).quality.tolist()
+    assert quality == [Quality.MEASURED if count == 13 else Quality.SUBSTITUTE_ZERO] + [Quality.MEASURED] * 12
 
 
 def test_readings_that_come_in_another_order_are_the_same_slot() -> None:
@@ -157,3 +164,19 @@ def test_who_validated_is_on_record_and_an_honest_meter_is_not_accused_of_a_gap(
     assert "refused at admission:" in printed
     accused = {found.device for found in findings() if found.check in (Check.MISSING, Check.COUNTER_GAP)}
     assert accused == {THIEF}
+
+
+def test_the_bill_says_which_slots_stand_on_substitutes_and_what_was_billed_in_them(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = disturbed()[1]
+    _, ids = opened_terms(entries)
+    thief, honest = (next(name for name, account in ids.items() if account == wanted) for wanted in (THIEF, 3))
+    bill_command(disturbed()[0], thief, None)
+    said = " ".join(capsys.readouterr().out.split())
+    rows = [entry for entry in entries if entry.kind == EventKind.READINGS_ADMITTED.value]
+    marks = [int(closed_readings(entry.slot or 0, entry).quality[THIEF]) for entry in rows]
+    runs = [len(list(run)) for mark, run in groupby(marks) if mark == Quality.SUBSTITUTE_ZERO]
+    assert sum(runs) > 10
+    assert said.count("no reading came: a substitute, zero") == len(runs)
+    assert [int(count) for count in re.findall(r"a substitute, zero: (\d+) slots? from 2016-", said)] == runs
+    bill_command(disturbed()[0], honest, None)
+    assert "substitute" not in capsys.readouterr().out

@@ -23,14 +23,14 @@ from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
 from walras.exchange.parts import exchange_private, member_ids
 from walras.exchange.statement import check_statement, make_statement
-from walras.metering import SHA256_RFC6962, MeterCredential, did_of, key_id, read_credential
+from walras.metering import SHA256_RFC6962, did_of, key_id
 from walras.metering.gateway import Taken, look_at
 from walras.metering.purposes import PURPOSES
 from walras.metering.slot_readings import encode_substitute
 from walras.service.data_protection import names_due, page_place, record, set_consent
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
-from walras.study.meters import make_meters, run_seed, status_places
+from walras.study.meters import make_meters, run_seed
 from walras.study.report import write_report
 from walras.study.runner import COMMUNITY, PUBLIC, Options, Run, open_journal, store_master
 
@@ -381,20 +381,6 @@ def test_the_public_record_names_no_member_no_meter_and_no_credential() -> None:
         named = [community.members[row].id, did_of(key), meters.credentials[row], key_id(key).hex()]
         assert all(text.encode() not in public for text in named)
     assert b'"import_wh":[' in public
-
-
-def test_what_every_presentation_of_a_credential_shows_is_not_the_account_number() -> None:
-    """With the account number, who was shown a technology and nothing else would have each quarter hour of its owner."""
-    community = load_community(EXAMPLES / "rural1.toml")
-    meters = make_meters(community, run_seed(community))
-    read = [read_credential(token, meters.operator) for token in meters.credentials]
-    shown = [one.status_index for one in read if isinstance(one, MeterCredential)]
-    assert shown == status_places(community)[:-1]
-    assert len({*status_places(community)}) == len(community.members) + 1
-    accounts = range(len(shown))
-    assert sum(place == account for place, account in zip(shown, accounts, strict=True)) == 0
-    assert shown != sorted(shown)
-    assert min(shown) > 13
 
 
 def test_where_an_account_hangs_is_in_no_order() -> None:

@@ -50,6 +50,6 @@ def test_a_member_shows_two_claims_to_one_verifier_and_nothing_else(
             walras("check", file, *words)
     with pytest.raises(InputError, match="one of"):
         walras("show", "whole.sd", "--key", "member.pem", "--claims", "secrets", *show[2:], "--out", "no.sd")
-    revoke_command(COMMUNITY, "home-1", "operator.pem", Path("status.jwt"), begin, 400, None)
+    revoke_command(COMMUNITY, "home-1", "operator.pem", Path("status.jwt"), begin, 400, None, Path())
     with pytest.raises(MeteringError, match="revoked"):
         walras("check", "shown.sd", *check)

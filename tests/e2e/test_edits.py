@@ -24,7 +24,7 @@ from walras.community import load_community
 from walras.errors import AuditError, InputError, JournalError
 from walras.exchange.acts import ActKind, acts_of
 from walras.exchange.audit import Audit
-from walras.exchange.edits import final_with, in_time
+from walras.exchange.edits import final_with, in_time, overtaken
 from walras.exchange.fold import ACT, SLOT_CORRECTED
 from walras.exchange.journal import Entry, write_public_record
 from walras.exchange.parts import closed_readings, salted_leaf
@@ -283,3 +283,27 @@ def test_oracles_of_their_own_judge_an_edit_keep_it_and_attest_the_edited_slot(l
         assert isinstance(node, OracleNode)
         assert loop.do(lambda node=node: node._store.edits(first + 1)) == [ordered.encoded]
     assert Audit(tmp_path / "run" / PUBLIC).run().checked["edits under their signature"] == 1
+
+
+def test_an_edit_that_a_late_reading_overtakes_is_said_in_bill_and_summary_and_never_dropped_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    community, out = community_with_corrections(tmp_path, "late_percent = 100\n"), tmp_path / "run"
+    first = load_community(community).slots.start
+    go_on(community, out, 3)
+    edit_command(out, MEMBER, str(first + 1), (777, 0), "meter_fault", DESK, None)
+    entries = go_on(community, out, EDITED_SLOTS)
+    (correction,) = [e for e in entries if e.kind == SLOT_CORRECTED and e.public["slot"] == first + 1]
+    assert "edits" not in correction.public
+    assert correction.public["import_wh"][ROW] != 777
+    (act,) = overtaken(entries)
+    assert (act.account, (act.detail or {})["now"]) == (ROW, [777, 0])
+    assert overtaken(entries_of(edited())) == []
+    capsys.readouterr()
+    bill_command(out, MEMBER, None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"an edit that did not count: 2016-06-21 00:15 to 777 Wh taken, 0 Wh given, meter fault, by {act.by}" in said
+    summary_table(Console(width=200), out)
+    assert re.search(r"edits that did not count +1: a late reading", capsys.readouterr().out)
+    bill_command(out, "home-2", None)
+    assert "did not count" not in capsys.readouterr().out

@@ -11,12 +11,14 @@ from rich.console import Console
 from e2e.node_loop import Loop, gateway_in, oracle_in
 from e2e.runs import EXAMPLES
 from walras.commands.summary import summary_table
+from walras.commands.validate import validate_command
 from walras.community import load_community
 from walras.exchange.audit import Audit
 from walras.exchange.journal import Entry, write_public_record
 from walras.metering import sign_reading
 from walras.metering.gateway import Batch, open_batch, proves_two_contents, seal_batch
 from walras.metering.reading import split_reading
+from walras.metering.validation import Check
 from walras.service import gateway_node
 from walras.service.appointment import Appointment, appointment
 from walras.service.clocks import FileClock
@@ -96,6 +98,8 @@ def test_what_a_gateway_drops_changes_or_invents_for_all_is_named_and_settles_no
         public["import_wh"][:3] == public["export_wh"][:3] == [0, 0, 0] for public in settled
     )  # substitutes: no like day yet
     assert Audit(tmp_path / "run" / PUBLIC).run().slots == SLOTS
+    missing = {(one.device, one.slot) for one in validate_command(tmp_path / "run", None) if one.check is Check.MISSING}
+    assert missing == {(device, slot) for device in range(3) for slot in a.community.slots[:SLOTS]}
     summary_table(Console(width=300), tmp_path / "run")
     assert "off the feeder's own meter 3 of 3 slots that stand on substitutes" in " ".join(capsys.readouterr().out.split())
 

@@ -144,7 +144,7 @@ def test_a_revoked_meter_is_refused_from_the_next_batch_on_and_stays_so(
         return node._store.refused_in(slot)
 
     assert send(0) == {}
-    revoke_command(COMMUNITY, community.members[0].id, operator, status, begin, 400, None)
+    revoke_command(COMMUNITY, community.members[0].id, operator, status, begin, 400, None, ring.folder / "credentials")
     assert send(1) == {Refusal.REVOKED: 1}
     revoked = status.read_text()
     status.write_text(before)  # somebody puts the old list back

@@ -335,14 +335,20 @@ def test_a_substitute_stands_for_the_whole_slot_until_the_new_meters_reading_com
     assert with_old_energy(after, measured).import_wh.tolist() == [40] * ROW + [120] + [40] * (12 - ROW)
 
 
-@cache
-def exchanged_masked() -> Path:
-    """The same exchange, where the meters' readings are summed in secret as well. Do not write into it."""
-    folder = Path(mkdtemp(prefix="walras-test-"))
+def masked_community(folder: Path) -> Path:
+    """The same community with masked sums."""
     community = community_with_corrections(folder)
     text = community.read_text()
     assert text.count("[metering]\n") == 1
     community.write_text(text.replace("[metering]\n", '[metering]\naggregation = "masked"\n'))
+    return community
+
+
+@cache
+def exchanged_masked() -> Path:
+    """The same exchange, where the meters' readings are summed in secret as well. Do not write into it."""
+    folder = Path(mkdtemp(prefix="walras-test-"))
+    community = masked_community(folder)
     go_on(community, folder / "run", BEFORE)
     exchange_meter_command(folder / "run", MEMBER, str(first_slot() + BEFORE), READ, SEED, None)
     go_on(community, folder / "run", SLOTS - 1)

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from e2e.nodes import free_port
 from e2e.runs import EXAMPLES
+from walras.commands.report import report_command
 from walras.commands.summary import summary_table
+from walras.community import load_community
 from walras.exchange.audit import Audit
 from walras.exchange.journal import read_public_record
 from walras.exchange.parts import delay_of
@@ -185,6 +187,9 @@ def test_a_meter_that_lies_about_its_plant_is_caught_by_the_feeder_and_pointed_a
     summary_table(Console(width=200), tmp_path / "run")
     said = " ".join(capsys.readouterr().out.split())
     assert f"account {liar} shows {word}" in said
+    report_command(tmp_path / "run", tmp_path / "page.html", "2", "3000", 96)
+    name = load_community(file).members[liar].id
+    assert f"{name} shows {word}" in (tmp_path / "page.html").read_text()
 
 
 def test_an_honest_day_is_not_accused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,23 @@ def test_control_changes_when_the_other_side_accepts_and_only_then(chain: Chain)
         ids.act(OTHER, "acceptControl", at=NOW + 50)
 
 
+def test_a_recovery_address_ends_with_the_tenure_of_the_controller_that_named_it(chain: Chain) -> None:
+    """Who sold a device and kept its guardian cannot take it back: neither begun before the handover nor after it."""
+    ids = Ids(chain, GUARDIAN.address)
+    ids.act(OWNER, "offerControl", OTHER.address, at=NOW + 10)
+    ids.act(GUARDIAN, "startRecovery", OWNER.address, at=NOW + 20)
+    ids.act(OTHER, "acceptControl", at=NOW + 30)
+    assert (ids.now().controller, ids.now().recovery) == (OTHER.address, None)
+    with pytest.raises(LedgerError, match="NoRecoveryUnderWay"):
+        ids.act(GUARDIAN, "finishRecovery", at=NOW + 20 + DELAY)
+    with pytest.raises(LedgerError, match="NotRecovery"):
+        ids.act(GUARDIAN, "startRecovery", OWNER.address, at=NOW + 30 + DELAY)
+    ids.act(OTHER, "setRecovery", OWNER.address, at=NOW + 40 + DELAY)  # the new controller's own choice
+    ids.act(OWNER, "startRecovery", GUARDIAN.address, at=NOW + 50 + DELAY)
+    ids.act(stranger(), "finishRecovery", at=NOW + 50 + 2 * DELAY)
+    assert (ids.now().controller, ids.now().recovery) == (GUARDIAN.address, None)
+
+
 @pytest.mark.parametrize("function", ["rotate", "revokeKey", "offerControl", "setRecovery", "stopRecovery", "deactivate"])
 def test_only_the_controller_acts_and_nobody_once_it_is_deactivated(chain: Chain, function: str) -> None:
     ids = Ids(chain, GUARDIAN.address)

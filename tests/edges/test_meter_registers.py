@@ -32,9 +32,9 @@ def test_what_ran_backwards_is_not_sent_and_is_said(
 ) -> None:
     sent: list[bytes] = []
 
-    def take(_host: str, _port: int, reading: bytes) -> int:
-        sent.append(reading)
-        return TAKEN
+    def take(_host: str, _port: int, readings: list[bytes]) -> list[int]:
+        sent.extend(readings)
+        return [TAKEN] * len(readings)
 
     monkeypatch.setattr(meter, "_handed_on", take)
     key = make_key(tmp_path / "meter.pem", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import numpy as np
 
@@ -79,6 +80,10 @@ def test_a_backdated_reading_does_not_replace_an_earlier_one() -> None:
 def test_a_meter_whose_clock_is_fast_is_refused_until_its_slot_has_really_ended() -> None:
     fast = sign_reading(KEYS[0], SLOT + 1, 300, 0, 2)
     assert seen_by([fast])[1] == {Refusal.EARLY: 1}
+    ended = GRID.end(SLOT + 1) - RULES.clock_tolerance
+    for moment, admitted in ((ended - timedelta(seconds=1), 0), (ended, 1)):
+        state, taken, _ = admit(initial_state(5), REGISTRY, RULES, [fast], moment)
+        assert (taken.row.size, int(state.last_counter[0])) == ((1, 2) if admitted else (0, -1))
 
 
 def test_a_stolen_key_speaks_until_the_status_list_names_it_and_never_after() -> None:
@@ -127,7 +132,24 @@ def test_an_oracle_that_copies_a_vote_cannot_show_that_it_holds_the_readings() -
     assert holds(copier)  # the vote itself says nothing about who did the work
     from_public = {honest[0], own_digest(3, SLOT, [readings.tree().root]), own_digest(3, SLOT, [])}
     assert honest[3] not in from_public
+    stolen = replace(vote_of(0, readings.tree().root), oracle=3)  # another's signature under its own number
+    verdict = quorum([*(vote_of(n, copier.root) for n in range(3)), stolen], SLOT, range(4), 3, holds)
+    assert isinstance(verdict, Attestation)
+    assert [vote.oracle for vote in verdict.votes] == [0, 1, 2]
     assert own_digest(3, SLOT, [b"ab", b"c"]) != own_digest(3, SLOT, [b"a", b"bc"])
+
+
+def test_the_root_is_the_same_in_whatever_order_a_slots_readings_come() -> None:
+    batch = slot_batch(SLOT, 5)
+    roots = {seen_by(list(order))[0].tree().root for order in permutations(batch)}
+    assert len(roots) == 1
+
+
+def test_a_reading_that_comes_after_its_meters_next_one_is_refused_and_substituted_not_taken_for_another_slots() -> None:
+    earlier, later = sign_reading(KEYS[0], SLOT - 1, 40, 0, 1), sign_reading(KEYS[0], SLOT, 50, 0, 2)
+    in_order, swapped = seen_by([earlier, later]), seen_by([later, earlier])
+    assert in_order[0].leaves == swapped[0].leaves
+    assert (in_order[1], swapped[1]) == ({}, {Refusal.REPLAYED: 1})
 
 
 def test_forged_replayed_and_reordered_readings_change_nothing_and_are_named() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cbor2
@@ -28,7 +29,7 @@ from walras.metering.gateway import BatchRefusal, open_batch, proves_two_content
 from walras.metering.identity import verify
 from walras.metering.reading import sign_reading
 from walras.metering.refusals import Refusal
-from walras.service.frames import ANSWER, BATCH, VOTE, ask, read_frame
+from walras.service.frames import ANSWER, BATCH, NEVER, SORRY, VOTE, ask, read_frame
 from walras.service.gateway_node import RATE_LIMITED, TAKEN, Peer, send_readings
 from walras.service.oracle_node import OracleNode
 from walras.service.rate_limits import HostLimits
@@ -196,7 +197,7 @@ def test_a_gateway_that_drops_changes_or_invents_readings(tmp_path: Path) -> Non
 
 def test_a_revoked_device_is_refused_by_the_oracle(tmp_path: Path) -> None:
     node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT))
-    node.revoke_devices([2])
+    node._duty = replace(node._duty, revoked=lambda now: [KIDS[2]])
     node.receive(seal_batch(GATEWAY_KEY, 0, slot_batch(SLOT, 1)))
     assert reading_store(tmp_path / "o.db").refused_counts() == {Refusal.REVOKED: 1}
 
@@ -301,8 +302,8 @@ def test_frames_that_make_no_sense_get_an_answer_in_words(kind: bytes, body: byt
     node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT))
     gate = gateway(tmp_path / "g.db", [])
     frame = len(body).to_bytes(4, "big") + kind + body
-    for server in (node.answer, gate.answer):
-        assert asyncio.run(bad_stream(server, frame))[4:5] == b"X"
+    for server, final in ((node.answer, kind == BATCH), (gate.answer, False)):
+        assert asyncio.run(bad_stream(server, frame))[4:5] == (NEVER if final else SORRY)
 
 
 def test_ask_says_when_nobody_answers() -> None:

@@ -168,12 +168,19 @@ def test_a_status_list_keeps_what_was_revoked_and_knows_its_operator(
     operator, other, status = (tmp_path / name for name in ("operator.pem", "other.pem", "status.jwt"))
     make_key(operator)
     make_key(other)
+    for name in ("home-1", "home-2", "home-3"):
+        made = tmp_path / "credentials" / f"{name}.jwt"
+        enrol = ("enrol", str(RURAL1), name, "--key", str(other), "--operator", str(operator), "--unattested", "--out", str(made))
+        assert exit_code(monkeypatch, *enrol) == 0
     revoke = ("revoke", str(RURAL1))
     mine = ("--operator", str(operator), "--status", str(status))
     assert exit_code(monkeypatch, *revoke, "home-1", *mine, "--at", "2016-01-01T00:00:00Z", "--days", "1") == 0
     assert exit_code(monkeypatch, *revoke, "home-2", *mine) == 0  # the list had ended: its bits count all the same
     assert "2 revoked: home-1, home-2;" in capsys.readouterr().out
     assert exit_code(monkeypatch, *revoke, "home-9x", *mine) == 2
+    assert exit_code(monkeypatch, *revoke, "farm-1,farm-2", *mine) == 2
+    assert "farm-1.jwt" in (listed := capsys.readouterr().err)
+    assert "farm-2.jwt" in listed
     assert exit_code(monkeypatch, *revoke, "home-3", "--operator", str(other), "--status", str(status)) == 2
     assert "a list of this operator" in capsys.readouterr().err
     assert exit_code(monkeypatch, *revoke, "home-3", *mine, "--at", "yesterday") == 2

@@ -18,16 +18,14 @@ from walras.metering.admission import Rules, admit, initial_state, registry_of, 
 from walras.metering.identity import ORDER, key_id, sign, verify
 from walras.metering.merkle import Proof, root_of
 from walras.metering.parcel import (
-    CONTEXT,
     MAX_PARCEL_BYTES,
-    MAX_READINGS,
-    _signed_part,
     admit_parcels,
     diagnose_parcel,
     evidence_holds,
     evidence_of,
     sign_parcel,
 )
+from walras.metering.parcel_reading import CONTEXT, MAX_READINGS, parcel_statement
 from walras.metering.reading import encode_payload, sign_readings, unsigned_leaf
 from walras.metering.refusals import Refusal
 from walras.units import INT64_MAX
@@ -246,5 +244,5 @@ def test_the_smallest_connection_is_exact_too() -> None:
 def test_evidence_under_a_borrowed_name_does_not_hold() -> None:
     evidence = evidence_of(flawless(count=1), 0)
     borrowed = key_id(KEYS[1].public_key())
-    signature = sign(KEYS[0], _signed_part(borrowed, 1, root_of([evidence.payload])))
+    signature = sign(KEYS[0], parcel_statement(borrowed, 1, root_of([evidence.payload])))
     assert not evidence_holds(replace(evidence, key_id=borrowed, signature=signature), KEYS[0].public_key())

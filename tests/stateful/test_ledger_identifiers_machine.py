@@ -1,7 +1,8 @@
 """Identifiers against their twin: who controls one, which key spoke when, offers and recoveries begun, stopped and carried through.
 
-Only the controller changes anything but by a recovery that was named, begun and left to run its delay; the past of the keys never
-changes; what is deactivated stays so; and each bug planted into the contract is found.
+Only the controller changes anything but by a recovery that it named, begun and left to run its delay; who takes control over has no
+recovery address of the one before; the past of the keys never changes; what is deactivated stays so; and each bug
+planted into the contract is found.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class IdentifierMachine(RuleBasedStateMachine):
         done = self.attempt(by, "acceptControl", did.id)
         assert done == (by == did.offered and not did.dead)
         if done:
-            did.controller, did.offered, did.heir = by, -1, -1
+            did.controller, did.recovery, did.offered, did.heir = by, -1, -1, -1
 
     @rule(data=st.data(), by=people, own=st.booleans(), recovery=st.integers(-1, PEOPLE - 1))
     def set_recovery(self, data: st.DataObject, by: int, own: bool, recovery: int) -> None:
@@ -157,7 +158,7 @@ class IdentifierMachine(RuleBasedStateMachine):
         done = self.attempt(by, "finishRecovery", did.id)
         assert done == (not did.dead and did.heir >= 0 and self.world.now >= did.recoverable_at)
         if done:
-            did.controller, did.offered, did.heir = did.heir, -1, -1
+            did.controller, did.recovery, did.offered, did.heir = did.heir, -1, -1, -1
 
     @rule(data=st.data(), by=people, own=st.booleans(), sure=st.integers(0, 3))
     def deactivate(self, data: st.DataObject, by: int, own: bool, sure: int) -> None:
@@ -199,6 +200,7 @@ PLANTED = {
     ),
     "control taken": ("if (msg.sender != did.offered) revert", "if (false) revert"),
     "an offer that stays": ("        didOf[id].offered = address(0);\n", ""),
+    "a guardian of the controller before": ("            didOf[id].recovery = address(0);\n", ""),
     "deactivated and back": (
         "if (did.deactivated) revert IsDeactivated(id);\n        if (msg.sender != did.controller)",
         "if (msg.sender != did.controller)",

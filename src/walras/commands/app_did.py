@@ -33,7 +33,8 @@ def new(
     controller
         File with the key (64 hex digits) of the account that will control it.
     key
-        Place of the P-256 key that speaks for it: a file (PEM), or `tpm:TCTI`.
+        The P-256 key that speaks for it: a file (PEM), `tpm:TCTI`, the did:key of one that is elsewhere, or
+        `seed:COMMUNITY#MEMBER`, a simulated meter's.
     recovery
         Address that may take control back, after the registry's delay, when the controller's key is lost.
     passphrase
@@ -73,7 +74,7 @@ def rotate(name: str, *, chain: str, controller: Path, key: str, passphrase: Pat
     controller
         File with the key of the account that controls it.
     key
-        Place of the new P-256 key.
+        The new P-256 key, as for `new`.
     passphrase
         File whose first line decrypts the key's file.
     """
@@ -118,6 +119,26 @@ def offer(name: str, to: str, *, chain: str, controller: Path) -> None:
     from walras.commands.did import act_command
 
     act_command(name, chain, controller, "offerControl", to)
+
+
+@did.command
+def guard(name: str, recovery: str, *, chain: str, controller: Path) -> None:
+    """Name another recovery address; one that was named ends with its controller's tenure.
+
+    Parameters
+    ----------
+    name
+        did:walras:CHAIN:REGISTRY:IDENTIFIER.
+    recovery
+        Address that may take control back, after the registry's delay; of zeros for none.
+    chain
+        JSON-RPC address of a node.
+    controller
+        File with the key of the account that controls it.
+    """
+    from walras.commands.did import act_command
+
+    act_command(name, chain, controller, "setRecovery", recovery)
 
 
 @did.command

@@ -95,6 +95,7 @@ def revoke(
     at: str | None = None,
     days: int = 366,
     passphrase: Path | None = None,
+    credentials: Path | None = None,
 ) -> None:
     """Write the operator's status list: the devices named are revoked, for good; without a name it is the same list for longer.
 
@@ -103,7 +104,7 @@ def revoke(
     community
         The community file (TOML).
     devices
-        Ids of members, with commas between.
+        Ids of members, MEMBER@SLOT for a meter hung in another's place, or `transformer`, with commas between.
     operator
         Place of the meter operator's key.
     status
@@ -114,7 +115,9 @@ def revoke(
         How long it holds: an oracle admits nothing under a list that has ended.
     passphrase
         File whose first line decrypts the operator's key.
+    credentials
+        Folder of the devices' credentials; default: `credentials` beside the list.
     """
     from walras.commands.enrol import revoke_command
 
-    revoke_command(community, devices, operator, status, at, days, passphrase)
+    revoke_command(community, devices, operator, status, at, days, passphrase, credentials)

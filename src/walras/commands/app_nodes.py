@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -25,6 +25,8 @@ def gateway(
     clock: Path | None = None,
     roll: Path | None = None,
     passphrase: Path | None = None,
+    status: bool = False,
+    offer_again: bool = False,
     keep_days: int = 90,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
@@ -52,12 +54,17 @@ def gateway(
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     passphrase
         File whose first line decrypts the key's file.
+    status
+        Say what waits for each oracle in --store, and what it refused for good and why; then end.
+    offer_again
+        First give every batch that was set aside a new number, under which the oracle that refused it is offered it once more.
     keep_days
         Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
-    from walras.commands.nodes import GatewayKeys, gateway_command
+    from walras.commands.nodes import GatewayKeys, Waiting, gateway_command
 
-    gateway_command(community, store, listen, oracles, GatewayKeys(key, passphrase, secret, roll), per_second, clock, keep_days)
+    keys = GatewayKeys(key, passphrase, secret, roll)
+    gateway_command(community, store, listen, oracles, keys, per_second, clock, Waiting(status, offer_again), keep_days)
 
 
 @group.command
@@ -164,6 +171,8 @@ def meter(
     gateway: str,
     passphrase: Path | None = None,
     registers: int | None = None,
+    sign: Literal["each", "hour", "day"] = "each",
+    community: Path | None = None,
 ) -> None:
     """A device: sign readings with its key, in a file or a TPM, and hand them to a gateway; its counter goes up with each.
 
@@ -179,10 +188,14 @@ def meter(
         File whose first line decrypts the key's file.
     registers
         The lines show registers (Wh) of so many digits, at the end of each slot; what is sent is the difference to the line before.
+    sign
+        `each` reading by itself; or an `hour`'s or a `day`'s under one signature, each reading sent with its proof.
+    community
+        The community file (TOML), whose clocks say when an hour or a day is over; needed for those.
     """
-    from walras.commands.meter import meter_command
+    from walras.commands.meter import Signing, meter_command
 
-    meter_command(readings, key, gateway, passphrase, registers)
+    meter_command(readings, key, gateway, passphrase, registers, Signing(sign, community))
 
 
 @group.command

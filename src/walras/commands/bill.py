@@ -12,6 +12,7 @@ from walras.commands.rights import opened_run, refusal
 from walras.commands.terminal import say, screen
 from walras.errors import AuditError
 from walras.exchange.acts import Act, ActKind, act_from_public
+from walras.exchange.edits import overtaken
 from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.ordered import outcomes
@@ -24,6 +25,8 @@ from walras.metering import public_key_of
 from walras.metering.correction import reason_of_leaf
 from walras.metering.dispatch import open_order, order_to_public
 from walras.metering.purposes import PURPOSES
+from walras.metering.reading import Quality
+from walras.metering.slot_readings import energy_of_leaf, quality_of_leaf
 from walras.metering.vault import SALT_BYTES
 from walras.service.data_protection import read_for
 from walras.study.ordered_lines import holders_of, ordered_rows
@@ -68,10 +71,10 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
     say(console, f"{member}, account {statement.account}, contract {statement.contract}, {days}", style="bold")
     say(console, _energy_line(statement))
     console.print(_items_table(statement))
-    edited = _edited(statement, terms)
+    edited, vain = _edited(statement, terms), _overtaken(entries, statement, terms)
     if statement.corrections:
         console.print(_corrections_table(statement, terms, bool(edited)))
-    for line in [*edited, *_orders(entries, terms, statement)]:
+    for line in [*edited, *vain, *_marked(statement, terms), *_orders(entries, terms, statement)]:
         say(console, line)
     gain = statement.alone_nano - statement.total_nano
     verb = "saves" if gain >= 0 else "costs"
@@ -134,21 +137,66 @@ def _corrections_table(statement: Statement, terms: Terms, people: bool) -> Tabl
     title = f"corrected after {'late readings and edits' if people else 'late readings'}, in the sums above"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("slot", "taken", "given", "from neighbours", "to neighbours", "to pay"):
-        table.add_column(name, justify="left" if name == "slot" else "right")
+        table.add_column(name, justify="left" if name == "slot" else "right", no_wrap=name == "slot")
     for slot, taken, given, bought, sold, pays, _ in statement.corrections:
         energies = (f"{energy:+,} Wh" for energy in (taken, given, bought, sold))
-        table.add_row(f"{terms.grid.local(slot):%Y-%m-%d %H:%M}", *energies, format_money(pays, statement.currency, 4))
+        table.add_row(terms.grid.shown(slot), *energies, format_money(pays, statement.currency, 4))
     return table
+
+
+MARKS: dict[int, str] = {
+    Quality.CLOCK_UNCERTAIN: "measured by a clock that was not set",
+    Quality.INTERRUPTED: "measured, with the supply interrupted",
+    Quality.SUBSTITUTE_SAME_SLOT: "no reading came: a substitute, the same slot of a like day",
+    Quality.SUBSTITUTE_FORECAST: "no reading came: a substitute, the forecast",
+    Quality.SUBSTITUTE_ZERO: "no reading came: a substitute, zero",
+    Quality.SUBSTITUTE_INTERPOLATED: "no reading came: a substitute, in equal parts from the registers around it",
+}
+"""What a mark says in words; an edit has a line of its own."""
+
+
+def _marked(statement: Statement, terms: Terms) -> list[str]:
+    """A line for each run of slots that stand under a mark: what it says, since when, how many, and what was billed in them."""
+    standing = {leaf.slot: leaf.data[SALT_BYTES:] for leaf in statement.leaves if leaf.kind.endswith("reading")}
+    runs: list[tuple[str, int, int, int, int]] = []
+    for slot, leaf in sorted(standing.items()):
+        words, energy = MARKS.get(quality_of_leaf(leaf) or 0), energy_of_leaf(leaf)
+        if words is None or energy is None:
+            continue
+        before = runs[-1] if runs else ("", 0, 0, 0, 0)
+        if before[0] == words and before[1] + before[2] == slot:
+            runs[-1] = (words, before[1], before[2] + 1, before[3] + energy[0], before[4] + energy[1])
+        else:
+            runs.append((words, slot, 1, *energy))
+    return [
+        f"{words}: {count:,} {'slot' if count == 1 else 'slots'} from {terms.grid.shown(first)}, "
+        f"{taken:,} Wh taken, {given:,} Wh given"
+        for words, first, count, taken, given in runs
+    ]
 
 
 def _edited(statement: Statement, terms: Terms) -> list[str]:
     """A line for each value that a person answers for: when, why, who; as settled at once (a meter exchange) or corrected."""
     found = {leaf.slot: reason_of_leaf(leaf.data[SALT_BYTES:]) for leaf in statement.leaves if leaf.kind.endswith("reading")}
     return [
-        f"edited: {terms.grid.local(slot):%Y-%m-%d %H:%M}, {why[0].name.lower().replace('_', ' ')}, by {why[1]}"
+        f"edited: {terms.grid.shown(slot)}, {why[0].name.lower().replace('_', ' ')}, by {why[1]}"
         for slot, why in sorted(found.items())
         if why is not None
     ]
+
+
+def _overtaken(entries: list[Entry], statement: Statement, terms: Terms) -> list[str]:
+    """A line for each edit of the member's readings that was ordered in time and does not stand."""
+    lines = []
+    for act in overtaken(entries):
+        if act.account == statement.account and act.detail is not None:
+            taken, given = act.detail["now"]
+            when, why = terms.grid.shown(act.detail["slot"]), act.detail["reason"].replace("_", " ")
+            lines.append(
+                f"an edit that did not count: {when} to {taken:,} Wh taken, {given:,} Wh given, {why}, by {act.by}: "
+                "a late reading or another edit had come there"
+            )
+    return lines
 
 
 def _items_table(statement: Statement) -> Table:

@@ -13,17 +13,20 @@ from typing import Any
 
 from walras.commands.secrets import read_passphrase, read_secret
 from walras.commands.terminal import say, screen
+from walras.community import load_community
 from walras.errors import Fault, InputError
 from walras.ledger import JsonRpcChain
 from walras.ledger.calls import Contract
 from walras.ledger.identifiers import NAME, create_identifier, identifier_of, point_of, registry_in, resolve
 from walras.ledger.keys import SigningKey, key_of
 from walras.ledger.manifest import contracts_of
-from walras.metering import did_of
+from walras.metering import did_of, public_key_of
 from walras.metering.identity import PublicKey
 from walras.service.keys import open_key
+from walras.study.meters import make_meters, run_seed
 
 WHERE = "walras did"
+SEED = "seed:"
 
 
 def new_command(chain: str, manifest: Path, controller: Path, key: str, recovery: str | None, passphrase: Path | None) -> None:
@@ -86,6 +89,16 @@ def _signer(path: Path) -> SigningKey:
 
 
 def _public(place: str, passphrase: Path | None) -> PublicKey:
+    """The key at a place; of a device that is elsewhere, by its did:key; of a simulated meter, as `seed:COMMUNITY#MEMBER`."""
+    if place.startswith("did:key:"):
+        return public_key_of(place)
+    if place.startswith(SEED):
+        file, _, name = place.removeprefix(SEED).rpartition("#")
+        community = load_community(Path(file))
+        keys = {member.id: row for row, member in enumerate(community.members)}
+        if name not in keys:
+            raise InputError(WHERE, [Fault("command line", "--key", place, f"{SEED}COMMUNITY#MEMBER, one of {', '.join(keys)}")])
+        return make_meters(community, run_seed(community)).registry.keys[keys[name]]
     return open_key(place, read_passphrase(passphrase, WHERE)).public_key()
 
 

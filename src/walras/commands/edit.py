@@ -31,7 +31,7 @@ from walras.metering.correction import Reason
 from walras.metering.editing import Edit, EditRefusal, Ordered, judge_edit, sign_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_energies
 from walras.metering.identity import Key
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.slot_readings import energy_of_leaf
 from walras.service.appointment import Appointment, appointment, editor_credential
 from walras.service.data_protection import account_of, record
@@ -76,7 +76,7 @@ def edit_command(
     before, after = _balances(a, entries, edit)
     say(
         screen(),
-        f"{member}, slot {edit.slot} ({terms.grid.local(edit.slot):%Y-%m-%d %H:%M}): {_shown(edit.was)} to {_shown(edit.now)}, "
+        f"{member}, slot {edit.slot} ({terms.grid.shown(edit.slot)}): {_shown(edit.was)} to {_shown(edit.now)}, "
         f"{reason.replace('_', ' ')}, by {judged.holder}; recorded. It is settled with slot {final_with(terms, edit.slot)}",
     )
     if after is not None and is_against(before, after):
@@ -122,7 +122,7 @@ def _judged(
 def _balances(a: Appointment, entries: list[Entry], edit: Edit) -> tuple[FeederCheck | None, FeederCheck | None]:
     """The feeder's balance of the slot as it stands, and with the edit; None where the feeder's own meter was not heard."""
     of_slot = [entry.public for entry in entries if edit.slot in (entry.slot, entry.public.get("slot"))]
-    feeder = next((split_reading(bytes.fromhex(public["feeder"])) for public in of_slot if public.get("feeder")), None)
+    feeder = next((split_item(bytes.fromhex(public["feeder"])) for public in of_slot if public.get("feeder")), None)
     energies = [public for public in of_slot if "import_wh" in public]
     if feeder is None or not energies:
         return None, None

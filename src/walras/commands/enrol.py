@@ -14,7 +14,7 @@ from walras.community import Community, load_community
 from walras.errors import Fault, InputError, MeteringError
 from walras.ledger import LedgerKeys
 from walras.ledger.keys import key_of
-from walras.metering import CredentialRefusal, StatusList, did_of, empty_list, issue, issue_list, with_revoked
+from walras.metering import CredentialRefusal, MeterCredential, StatusList, did_of, empty_list, issue, issue_list, with_revoked
 from walras.metering.credential import moment_of
 from walras.metering.identity import Key, PublicKey
 from walras.metering.status_list import read_list_of_any_time
@@ -26,8 +26,9 @@ from walras.service.key_file import make_key
 from walras.service.keys import PREFIX, open_key, open_keys, open_tpm_key
 from walras.service.roll import EXCHANGE
 from walras.service.sealed import seal
+from walras.service.status_bits import bits_in_folder, unused_bit
 from walras.service.tpm_device import TpmKey
-from walras.study.meters import meter_credential, status_places
+from walras.study.meters import TRANSFORMER, meter_credential
 
 SECRET = "secret:"
 
@@ -87,16 +88,22 @@ def enrol_command(
     if device == EXCHANGE:
         token = exchange_credential(given, own, did_of(key.public_key()))
     elif trust is None:
-        token = issue(own, meter_credential(given, device, did_of(key.public_key())))
+        token = issue(own, _stated(given, device, key, own, out))
     else:
-        token = _attested(given, device, key, own, trust)
+        token = _attested(device, _stated(given, device, key, own, out), key, own, trust)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(token + "\n", encoding="ascii")
     print(f"{device}: {did_of(key.public_key())}")
     print(f"vouched for by {did_of(own.public_key())}: {out}")
 
 
-def _attested(community: Community, device: str, key: Key, operator: Key, trust: Path) -> str:
+def _stated(community: Community, device: str, key: Key, operator: Key, out: Path) -> MeterCredential:
+    """What is said of the device, with a status bit that no credential beside it has."""
+    used = bits_in_folder(out.parent, operator.public_key()).values()
+    return meter_credential(community, device, did_of(key.public_key()), unused_bit(used))
+
+
+def _attested(device: str, stated: MeterCredential, key: Key, operator: Key, trust: Path) -> str:
     if not isinstance(key, TpmKey):
         raise InputError("walras enrol", [Fault("device", "key", "in a file", "a key in a TPM; --unattested vouches for any")])
     policy, now = read_policy(trust), datetime.now(UTC)
@@ -107,7 +114,7 @@ def _attested(community: Community, device: str, key: Key, operator: Key, trust:
         )
     print(f"attested: key in a TPM, counter at {attested.counter}, firmware {attested.firmware!r}")
     print(f"measured: {attested.measurement.hex()}")
-    return credential_of(operator, meter_credential(community, device, did_of(key.public_key())), attested)
+    return credential_of(operator, stated, attested)
 
 
 def _hint(refusal: EnrolmentRefusal, key: TpmKey, policy: Policy, now: datetime) -> str:
@@ -123,23 +130,38 @@ def _hint(refusal: EnrolmentRefusal, key: TpmKey, policy: Policy, now: datetime)
 
 
 def revoke_command(
-    community: Path, devices: str, operator: str, status: Path, at: str | None, days: int, passphrase: Path | None
+    community: Path,
+    devices: str,
+    operator: str,
+    status: Path,
+    at: str | None,
+    days: int,
+    passphrase: Path | None,
+    credentials: Path | None = None,
 ) -> None:
-    """Write the next status list."""
+    """Write the next status list. A device's bit is that of its credential in a folder, `credentials` beside the list."""
     check_days("walras revoke", "--days", days, 1)
     given = load_community(community)
-    places = status_places(given)
-    rows = [places[row] for row in _rows(given, [name for name in devices.split(",") if name])]
+    names, folder = [name for name in devices.split(",") if name], credentials or status.parent / "credentials"
+    _check_names(given, names)
     own = open_key(operator, read_passphrase(passphrase, "walras revoke"))
     since = _moment(at)
     until = since + timedelta(days=days)
     listed = _known(status, own.public_key()) if status.exists() else empty_list(since, until)
-    listed = with_revoked(listed, rows, since, until)
+    bits = bits_in_folder(folder, own.public_key())
+    missing = [name for name in names if name not in bits]
+    if missing:
+        expected = "a credential of this operator, by `walras enrol`; --credentials names the folder"
+        raise InputError("walras revoke", [Fault(str(folder), f"{name}.jwt", "missing", expected) for name in missing])
+    listed = with_revoked(listed, [bits[name] for name in names], since, until)
     partial = status.with_name(f"{status.name}.partial")
     partial.write_text(issue_list(own, listed) + "\n", encoding="ascii")
     partial.replace(status)
-    revoked = [member.id for place, member in zip(places, given.members, strict=False) if listed.is_revoked(place)]
-    say(screen(), f"{status}: {len(revoked)} revoked{': ' if revoked else ''}{', '.join(revoked)}; holds until {until:%Y-%m-%d}")
+    revoked = [name for name, bit in bits.items() if listed.is_revoked(bit)]
+    count = int.from_bytes(listed.bits).bit_count()
+    others = [f"{count - len(revoked)} whose credential is not in {folder}"] if count > len(revoked) else []
+    said = f"{count} revoked{': ' if count else ''}{', '.join([*revoked, *others])}"
+    say(screen(), f"{status}: {said}; holds until {until:%Y-%m-%d}")
 
 
 def _known(status: Path, operator: PublicKey) -> StatusList:
@@ -150,12 +172,13 @@ def _known(status: Path, operator: PublicKey) -> StatusList:
     return read
 
 
-def _rows(community: Community, names: Sequence[str]) -> list[int]:
-    ids = [member.id for member in community.members]
-    faults = [Fault("command line", "DEVICES", name, f"members of {community.name}") for name in names if name not in ids]
+def _check_names(community: Community, names: Sequence[str]) -> None:
+    """InputError for what is neither a member, nor a meter hung at one's (MEMBER@SLOT), nor the transformer."""
+    ids = {TRANSFORMER, *(member.id for member in community.members)}
+    expected = f"members of {community.name}, MEMBER@SLOT or {TRANSFORMER}"
+    faults = [Fault("command line", "DEVICES", name, expected) for name in names if name.partition("@")[0] not in ids]
     if faults:
         raise InputError("walras revoke", faults)
-    return [ids.index(name) for name in names]
 
 
 def _moment(text: str | None) -> datetime:

@@ -29,6 +29,7 @@ from walras.metering.meter_exchange import Generations, MeterExchange, Registers
 from walras.service.appointment import Appointment, appointment
 from walras.service.data_protection import account_of, record
 from walras.service.keys import open_keys
+from walras.service.status_bits import status_bits, unused_bit
 from walras.study.hanging import exchanged_keys
 from walras.study.meters import meter_credential, meter_operator
 
@@ -74,7 +75,8 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
         account, index = account_of(entries, member), slot_named(terms, slot, "walras exchange-meter")
         hung = _hung(a, entries)
         operator, key = _keys(a, keys, account, index)
-        credential = meter_credential(a.community, member, did_of(key.public_key()))
+        bit, folder = _bit(a, hung)
+        credential = meter_credential(a.community, member, did_of(key.public_key()), bit)
         old = did_of(hung.registries[-1].keys[account])
         registers = _registers(read.old_import, read.new_import), _registers(read.old_export, read.new_export)
         exchange = MeterExchange(account, index, old, *registers, read.digits, issue(operator, credential))
@@ -91,9 +93,11 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
         detail = {"slot": index, "statement": sha256(statement.encode()).hexdigest()}
         act = Act(ActKind.METER_EXCHANGED, at, did_of(operator.public_key()), account, detail)
         record(journal, run, act, exchange_private(account, statement))
+    if folder is not None:
+        (folder / f"{member}@{index}.jwt").write_text(exchange.credential + "\n", encoding="ascii")
     say(
         screen(),
-        f"{member}, from slot {index} ({terms.grid.local(index):%Y-%m-%d %H:%M}): {credential.device} in place of {old}, "
+        f"{member}, from slot {index} ({terms.grid.shown(index)}): {credential.device} in place of {old}, "
         f"which had counted {taken:,} Wh taken and {given:,} Wh given of it; recorded",
     )
 
@@ -105,6 +109,14 @@ def _hung(a: Appointment, entries: list[Entry]) -> Generations:
         if statement is not None:
             hung = hung.after(statement)
     return hung
+
+
+def _bit(a: Appointment, hung: Generations) -> tuple[int | None, Path | None]:
+    """The new credential's status bit, and the folder of the roll's credentials; None for keys that follow from the seed."""
+    if a.roll is None:
+        return None, None
+    tokens = [*a.roll.tokens, a.roll.transformer, *(one.credential for one in hung.exchanges)]
+    return unused_bit(status_bits(tokens, a.operator).values()), a.roll.folder
 
 
 def _keys(a: Appointment, keys: ExchangeKeys, account: int, slot: int) -> tuple[Key, Key]:

@@ -23,6 +23,7 @@ from walras.service.clocks import FileClock, wall_clock
 from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
 from walras.service.rate_limits import HostLimits
+from walras.service.reading_store import ReadingStore
 from walras.service.retention import KEEP_DAYS, LEAST_DAYS, Perishable, Retention, keep_erasing
 from walras.study.runner import store_master
 
@@ -62,21 +63,84 @@ def _check_own_keys(where: str, roll: Path | None, key: object, secret: Path | N
         raise InputError(where, faults, way_out="`walras key PLACE --new` makes a key, `walras key secret:FILE --new` a secret")
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is done with the gateway's store instead of serving, or before: say its state; offer again what was set aside."""
+
+    status: bool = False
+    offer_again: bool = False
+
+
 def gateway_command(
-    community: Path, store: Path, listen: str, oracles: str, keys: GatewayKeys, per_second: int, clock: Path | None, keep_days: int
+    community: Path,
+    store: Path,
+    listen: str,
+    oracles: str,
+    keys: GatewayKeys,
+    per_second: int,
+    clock: Path | None = None,
+    waiting: Waiting = Waiting(),
+    keep_days: int = KEEP_DAYS,
 ) -> None:
-    """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID."""
+    """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID.
+
+    What an oracle refused for good is said at every start, and when it happens.
+    """
     check_days("walras gateway", "--keep-days", keep_days, LEAST_DAYS)
+    if waiting.status:
+        _print_status(store, parse_peers(oracles))
+        return
     _check_own_keys("walras gateway", keys.roll, keys.key, keys.secret)
     held = None if keys.secret is None else read_secret(keys.secret, "walras gateway")
     a = appointment(load_community(community), keys.roll)
     own = a.gateway_key if keys.key is None else open_key(keys.key, read_passphrase(keys.passphrase, "walras gateway"))
     rate = RateRule(per_second, burst=10 * per_second)
     now = _clock(clock)
-    node = make_gateway(a, own, store, store_master(community, held), parse_peers(oracles), rate, _milliseconds, now)
+    peers, master = parse_peers(oracles), store_master(community, held)
+    node = make_gateway(a, own, store, master, peers, rate, _milliseconds, now, _say)
+    _say_aside(store, waiting.offer_again)
     host, port = parse_address(listen, "--listen")
     keep = _keeping(node, Retention(a.community.grid, keep_days, now))
     _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host, keep)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _aside_lines(store: ReadingStore) -> list[str]:
+    return [
+        f"{peer} refused batch {number} for good: {reason}; {count} readings kept" for peer, number, count, reason in store.aside()
+    ]
+
+
+def _say_aside(path: Path, offer_again: bool) -> None:
+    """What is set aside in the gateway's store, once those that are to be offered again are."""
+    store = ReadingStore(path, b"", {})
+    try:
+        if offer_again:
+            with store.transaction():
+                _say(f"{store.offer_again()} batches are offered again")
+        for line in _aside_lines(store):
+            _say(line)
+    finally:
+        store.close()
+
+
+def _print_status(path: Path, peers: list[Peer]) -> None:
+    """Of each oracle how many batches wait for it, and what it refused for good; InputError where there is no such store."""
+    if not path.is_file():
+        raise InputError("walras gateway", [Fault("command line", "--store", str(path), "the store of a gateway")])
+    store = ReadingStore(path, b"", {})
+    try:
+        for peer in peers:
+            waiting = store.unacknowledged(peer.name)
+            which = f": {waiting[0]} to {waiting[-1]}" if waiting else ""
+            _say(f"{peer.name} at {peer.host}:{peer.port}: {len(waiting)} batches wait{which}")
+        for line in _aside_lines(store):
+            _say(line)
+    finally:
+        store.close()
 
 
 def oracle_command(
@@ -148,7 +212,7 @@ Running = Coroutine[None, None, None]
 
 
 def _keeping(node: Perishable, rule: Retention) -> Callable[[], Running]:
-    return lambda: keep_erasing(node, rule, lambda said: print(said, flush=True))
+    return lambda: keep_erasing(node, rule, lambda said: _say(said))
 
 
 def _serve(run: Callable[[Callable[[int], None]], Running], name: str, host: str, keep: Callable[[], Running]) -> None:

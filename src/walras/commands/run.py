@@ -19,6 +19,7 @@ from walras.service.clocks import FileClock
 from walras.service.gateway_node import Peer
 from walras.service.remote_balance import RemoteBalance
 from walras.service.remote_metering import Nodes, RemoteMetering
+from walras.service.roll import identifiers_in
 from walras.study.oracles import MeteringPath
 from walras.study.runner import Appointed, Options, PathMaker, Run
 
@@ -92,6 +93,11 @@ def run_command(
     print(f"public record: {out / 'public.jsonl'}")
     print(f"check it with: walras audit {out}")
     print(f"journal: {session.head}")
+
+
+def read_identifiers(path: Path, community: Path) -> dict[str, str]:
+    """Names of devices on a chain by member, from a file; InputError with every fault in it."""
+    return identifiers_in(path, [member.id for member in load_community(community).members])
 
 
 def _remote_balance(nodes: NodeOptions, a: Appointment) -> RemoteBalance | None:

@@ -81,6 +81,7 @@ def summary_table(console: Console, run: Path) -> None:
         *ordered_rows(ordered, holders_of(entries), terms.grid, _account),
         *corrections.rows(),
         *_found(entries),
+        *_set_aside(entries),
         _gas(terms, entries, gas),
         ("all balances sum to zero", f"{checked_sum(nano)} nano"),
     ]
@@ -105,6 +106,14 @@ def _found(entries: list[Entry]) -> list[tuple[str, str]]:
                 counts[check.replace("_", " ")] += count
     said = ", ".join(f"{count} {check}" for check, count in counts.items())
     return [("found in the readings", f"{said}; see `walras validate`")] if said else []
+
+
+def _set_aside(entries: list[Entry]) -> list[tuple[str, str]]:
+    """What oracles refused for good of the gateway's batches, by the log that it gave last."""
+    acts = {act.by: act.detail or {} for act in acts_of(entries) if act.kind is ActKind.ASKED}
+    aside = [(peer, why) for detail in acts.values() for peer, _, _, why in detail.get("batches_set_aside", ())]
+    said = "; ".join(f"{count} by {peer}: {why}" for (peer, why), count in sorted(Counter(aside).items()))
+    return [("batches refused for good", said)] if said else []
 
 
 def _gas(terms: Terms, entries: list[Entry], slot_gas: int) -> tuple[str, str]:

@@ -47,7 +47,7 @@ def validate_command(run: Path, secret: Path | None) -> list[Finding]:
     for one, slots in in_runs(found):
         meter = names.get(one.device, f"account {one.device}")
         numbers = (f"{slots:,}", "") if one.check is Check.MISSING else (f"{one.value:,}", f"{one.against:,}")
-        table.add_row(one.check.value, meter, f"{terms.grid.local(one.slot):%Y-%m-%d %H:%M}", *numbers)
+        table.add_row(one.check.value, meter, terms.grid.shown(one.slot), *numbers)
     if found:
         console.print(table)
     say(console, f"{len(kept)} slots of {terms.members} meters: {in_short(found) or 'no findings'}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from walras.errors import AuditError
 from walras.exchange.acts import Act, ActKind, act_from_public
+from walras.exchange.fold import ACT, SLOT_CORRECTED
 from walras.exchange.journal import Entry
 from walras.exchange.terms import Terms
 from walras.metering.access import issuer_named
@@ -42,6 +43,19 @@ def edits_in_time(terms: Terms, acts: Iterable[SeenAct], slot: int) -> dict[int,
         if named == (ActKind.EDITED.name.lower(), slot) and in_time(terms, slot, last_settled):
             found[entry.seq] = act_from_public(entry)
     return found
+
+
+def overtaken(entries: Iterable[Entry]) -> list[Act]:
+    """Edits that were ordered in time and do not stand: when their slot was corrected something else had come there."""
+    entries = list(entries)
+    corrected = {e.public["slot"]: e.public.get("edits", []) for e in entries if e.kind == SLOT_CORRECTED}
+    return [
+        act_from_public(e)
+        for e in entries
+        if e.kind == ACT
+        and e.public["act"] == ActKind.EDITED.name.lower()
+        and e.seq not in corrected.get(e.public["detail"]["slot"], [e.seq])
+    ]
 
 
 def order_of(act: Act) -> bytes:

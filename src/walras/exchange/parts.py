@@ -27,7 +27,7 @@ from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
 from walras.metering.merkle import tree_over_digests
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.slot_readings import readings_of_leaves
 from walras.metering.vault import SALT_BYTES
 from walras.units import Int64
@@ -101,7 +101,7 @@ def admitted_private(
     """
     sent: list[list[bytes]] = [[] for _ in readings.leaves]
     for encoded in batch:
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         device = -1 if fields is None else registry.index.get(fields[0], -1)
         if device >= 0:
             sent[device].append(encoded)
@@ -117,7 +117,7 @@ def admitted_private(
 
 def delays_of(registry: Registry, batch: Sequence[bytes], delays: Delays) -> Delays:
     """The delays of those devices that sent something in `batch`."""
-    fields = (split_reading(encoded) for encoded in batch)
+    fields = (split_item(encoded) for encoded in batch)
     sent = {registry.index.get(one[0]) for one in fields if one is not None}
     return [delay if device in sent else None for device, delay in enumerate(delays)]
 

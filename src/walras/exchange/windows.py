@@ -16,7 +16,8 @@ from walras.exchange.journal import Entry
 from walras.exchange.parts import delay_of, salted_leaf
 from walras.exchange.phases import EventKind
 from walras.exchange.terms import Terms
-from walras.metering.reading import MAX_DEVICE_QUALITY, Quality, split_reading
+from walras.metering.parcel_reading import fields_of_leaf
+from walras.metering.reading import MAX_DEVICE_QUALITY, Quality
 from walras.metering.slot_readings import quality_of_leaf
 from walras.metering.validation import Check, Finding, ValidationRule, Window, validate
 from walras.metering.vault import SALT_BYTES
@@ -62,7 +63,7 @@ def window_of(terms: Terms, kept: KeptSlots, slots: range) -> Window:
         for account, one in enumerate(kept.get(slot, [])):
             if one.delay_s is not None:
                 heard[row, account], columns[3][row, account] = True, one.delay_s
-            fields = None if one.leaf is None else split_reading(one.leaf)
+            fields = None if one.leaf is None else fields_of_leaf(one.leaf)
             if fields is None or fields[5] > MAX_DEVICE_QUALITY:
                 continue
             present[row, account] = True
@@ -79,9 +80,17 @@ def findings_of(terms: Terms, kept: KeptSlots, rule: ValidationRule) -> list[Fin
 
 
 def findings_in(terms: Terms, kept: KeptSlots, slots: range, rule: ValidationRule) -> list[Finding]:
-    """What validation finds in `slots` together. What was erased is no gap, and neither is what a person edited."""
-    seen = validate(window_of(terms, kept, slots), rule)
+    """What validation finds in `slots` together. What was erased is no gap, and neither is what a person edited.
+
+    Of the slots before, `looked_back` of them are in `kept` if registers are to be seen that stand still over midnight.
+    """
+    seen = validate(window_of(terms, kept, range(max(terms.first, slots.start - looked_back(rule)), slots.stop)), rule, slots.start)
     return [one for one in seen if one.check is not Check.MISSING or _is_gap(kept, one)]
+
+
+def looked_back(rule: ValidationRule) -> int:
+    """How many slots before a day say whether registers have stood still since then."""
+    return max(rule.stuck_slots, rule.zero_slots)
 
 
 def local_days(terms: Terms) -> list[range]:

@@ -45,7 +45,7 @@ from walras.metering.oracle import (
     quorum,
     receive,
 )
-from walras.metering.parcel import Evidence, admit_parcels, evidence_holds, evidence_of, sign_parcel
+from walras.metering.parcel import Evidence, admit_parcels, evidence_holds, evidence_of, readings_of_parcel, sign_parcel
 from walras.metering.privacy import Budget, Exhausted, Release, release_count, release_sum, release_values
 from walras.metering.reading import Quality, Reading, decode_reading, sign_reading, sign_readings
 from walras.metering.refusals import Refusal
@@ -128,6 +128,7 @@ __all__ = [
     "quorum",
     "read_credential",
     "read_list",
+    "readings_of_parcel",
     "receive",
     "registry_of",
     "registry_of_credentials",

@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from walras.errors import Fault, InputError
-from walras.metering.identity import PublicKey, key_id, verify_unchecked
-from walras.metering.reading import MAX_DEVICE_QUALITY, Fields, diagnose, signed_part, split_reading
+from walras.metering.identity import PublicKey, key_id
+from walras.metering.parcel_reading import diagnose_item, item_holds, split_item
+from walras.metering.reading import MAX_DEVICE_QUALITY, Fields
 from walras.metering.refusals import Refusal
 from walras.slots import SlotGrid
 from walras.units import Int64, as_int64
@@ -210,13 +211,15 @@ def admit(
     now: datetime,
     pool: Executor | None = None,
 ) -> tuple[AdmissionState, Admitted, Refused]:
-    """Fold a batch of encoded readings into the state. `now` is aware; InputError for a naive one.
+    """Fold a batch of encoded readings, signed alone or in a parcel (`parcel_reading`), into the state.
+
+    `now` is aware; InputError for a naive one.
 
     `pool` (threads) verifies signatures in parallel; the result is the same to the byte. Column types are int64.
     """
     window = rules.window(now)
     standing = standing_at(registry, state, int(now.timestamp()))
-    parsed = [split_reading(encoded) for encoded in batch]
+    parsed = [split_item(encoded) for encoded in batch]
     signature_holds = _verified(registry, standing, batch, parsed, pool)
     last_counter, last_slot = state.last_counter.tolist(), state.last_slot.tolist()
     limits = (registry.max_import_wh.tolist(), registry.max_export_wh.tolist())
@@ -224,7 +227,7 @@ def admit(
     refused: list[tuple[int, int, int]] = []
     for row, fields in enumerate(parsed):
         if fields is None:
-            refused.append((row, -1, diagnose(batch[row])))
+            refused.append((row, -1, diagnose_item(batch[row])))
             continue
         device = registry.index.get(fields[0], -1)
         _, slot, import_wh, export_wh, counter, quality = fields
@@ -272,7 +275,7 @@ def _verified(
         device = -1 if fields is None else registry.index.get(fields[0], -1)
         if device < 0 or standing[device]:
             return False
-        return verify_unchecked(registry.keys[device], encoded[-64:], signed_part(encoded))
+        return item_holds(registry.keys[device], encoded)
 
     if pool is None:
         return [holds(encoded, fields) for encoded, fields in zip(batch, parsed, strict=True)]

@@ -236,7 +236,7 @@ def total(
         return Unrecovered(tuple(sorted(lost)))
     value %= MODULUS
     signed = value - MODULUS if value >= MODULUS // 2 else value
-    return Total(signed, tuple(sorted(contributions)), _liars(openings))
+    return Total(signed, tuple(sorted(contributions)), liars_among(openings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ def _seeds_of_dropout(opening: Opening, shares: Mapping[int, bytes], rule: Aggre
     return seeds if honest else None
 
 
-def _liars(openings: Mapping[int, Opening]) -> tuple[int, ...]:
+def liars_among(openings: Mapping[int, Opening]) -> tuple[int, ...]:
     """Meters whose commitments differ from those of half or more of their neighbours: one bad pair does not tell which
     end lied."""
     liars = []

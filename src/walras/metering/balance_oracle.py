@@ -40,7 +40,7 @@ from walras.metering.masked import (
     unpack,
 )
 from walras.metering.meter_exchange import with_row
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.strict_cbor import loads_strict
 
 LONGEST_WINDOW = timedelta(seconds=60)
@@ -159,7 +159,7 @@ class BalanceOracle:
 
     def take_transformer(self, encoded: bytes) -> bool:
         """Keep the transformer's signed reading of a slot; False for anything else."""
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         if fields is None or fields[0] not in self._duty.feeder.registry.index:
             return False
         slot = fields[1]
@@ -234,10 +234,11 @@ class BalanceOracle:
         return earlier is not None and earlier.fields == message.fields
 
     def _fits(self, message: Message) -> bool:
-        """Pairs and shares are of the meter's neighbours on the ring, and of nobody else."""
+        """Pairs and shares are of the meter's neighbours on the ring, and of nobody else; of as many as its secrets need."""
         neighbours = set(self._ring[message.device])
         if message.kind is Kind.OPENING:
-            return {row[0] for row in message.fields[3]} == neighbours
+            named = {row[0] for row in message.fields[3]}
+            return named <= neighbours and len(named) >= self.rule.threshold
         if message.kind is Kind.REVEAL:
             return {row[0] for rows in message.fields for row in rows} <= neighbours
         return message.kind is not Kind.JOIN or message.slot == ONCE

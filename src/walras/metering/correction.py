@@ -18,8 +18,9 @@ import numpy as np
 
 from walras.errors import Fault, InputError
 from walras.metering.admission import Registry, frozen, refuse_by_value
-from walras.metering.identity import KEY_ID_BYTES, key_id, verify_unchecked
-from walras.metering.reading import MAX_DEVICE_QUALITY, Quality, diagnose, encode_payload, read_payload, signed_part, split_reading
+from walras.metering.identity import KEY_ID_BYTES, key_id
+from walras.metering.parcel_reading import diagnose_item, item_holds, leaf_of, split_item
+from walras.metering.reading import MAX_DEVICE_QUALITY, Quality, encode_payload, read_payload
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings
 from walras.metering.strict_cbor import sequence_strict
@@ -120,14 +121,14 @@ def corrected_by_late_reading(registry: Registry, readings: SlotReadings, encode
     Refused by name as in admission; EARLY or LATE where it is for a later or an earlier slot, DUPLICATE where a
     measured or edited value stands.
     """
-    fields = split_reading(encoded)
+    fields = split_item(encoded)
     if fields is None:
-        return diagnose(encoded)
+        return diagnose_item(encoded)
     kid, slot, import_wh, export_wh, _, quality = fields
     device = registry.index.get(kid, -1)
     if device < 0:
         return Refusal.UNKNOWN_DEVICE
-    if not verify_unchecked(registry.keys[device], encoded[-64:], signed_part(encoded)):
+    if not item_holds(registry.keys[device], encoded):
         return Refusal.BAD_SIGNATURE
     if slot != readings.slot:
         return Refusal.EARLY if slot > readings.slot else Refusal.LATE
@@ -135,7 +136,7 @@ def corrected_by_late_reading(registry: Registry, readings: SlotReadings, encode
         return Refusal.DUPLICATE
     limits = int(registry.max_import_wh[device]), int(registry.max_export_wh[device])
     refused = refuse_by_value(import_wh, export_wh, quality, *limits)
-    return Refusal(refused) if refused else _replaced(readings, device, (import_wh, export_wh), quality, encoded)
+    return Refusal(refused) if refused else _replaced(readings, device, (import_wh, export_wh), quality, leaf_of(encoded))
 
 
 def difference(before: SlotReadings, after: SlotReadings) -> Difference:

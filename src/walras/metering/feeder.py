@@ -19,7 +19,8 @@ from walras.errors import GridError
 from walras.grid import Network, power_flow
 from walras.metering.admission import AdmissionState, Registry, Rules, admit, initial_state
 from walras.metering.balance import BalanceRule, feeder_balance
-from walras.metering.reading import KEY_ID, split_reading
+from walras.metering.parcel_reading import split_item
+from walras.metering.reading import KEY_ID
 from walras.metering.slot_readings import SlotReadings
 from walras.slots import SlotGrid
 from walras.units import Int64
@@ -58,7 +59,7 @@ def split_batch(feeder: Feeder, batch: Sequence[bytes]) -> tuple[list[bytes], li
     transformer: list[bytes] = []
     for encoded in batch:
         named = encoded[KEY_ID] in feeder.registry.index
-        (transformer if named and split_reading(encoded) is not None else homes).append(encoded)
+        (transformer if named and split_item(encoded) is not None else homes).append(encoded)
     return homes, transformer
 
 
@@ -68,7 +69,7 @@ def transformer_net_wh(feeder: Feeder, rules: Rules, slot: int, readings: Sequen
     The signature, the credential and the plausibility are checked; the time window is not, since the slot is closed already.
     """
     state: AdmissionState = initial_state(1)
-    of_slot = [encoded for encoded in readings if (fields := split_reading(encoded)) is not None and fields[1] == slot]
+    of_slot = [encoded for encoded in readings if (fields := split_item(encoded)) is not None and fields[1] == slot]
     _, admitted, _ = admit(state, feeder.registry, rules, of_slot[:1], rules.grid.end(slot))
     return int(admitted.net_wh[0]) if admitted.row.size else None
 

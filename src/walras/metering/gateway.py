@@ -21,15 +21,15 @@ from enum import Enum
 import cbor2
 
 from walras.errors import Fault, InputError
-from walras.metering.identity import Key, PublicKey, key_id, sign, verify, verify_unchecked
+from walras.metering.identity import Key, PublicKey, key_id, sign, verify
 from walras.metering.merkle import root_of
-from walras.metering.reading import diagnose, signed_part, split_reading
+from walras.metering.parcel_reading import MAX_ITEM_BYTES, diagnose_item, item_holds, split_item
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import Tagged, loads_strict
 
 CONTEXT = b"walras batch 1"
 MAX_BATCH = 10_000
-MAX_BATCH_BYTES = 150 + 147 * MAX_BATCH
+MAX_BATCH_BYTES = 150 + (3 + MAX_ITEM_BYTES) * MAX_BATCH
 
 
 class BatchRefusal(Enum):
@@ -61,17 +61,17 @@ class Taken:
 
 
 def look_at(encoded: bytes, keys: Mapping[bytes, PublicKey]) -> Taken | Refusal:
-    """Whether a gateway takes a reading: canonical, of a known device, truly signed.
+    """Whether a gateway takes a reading: canonical, of a known device, truly signed, alone or in a parcel (`parcel_reading`).
 
     That it is not taken twice is the store's part; the judgement on time, plausibility and credentials is the oracles'.
     """
-    fields = split_reading(encoded)
+    fields = split_item(encoded)
     if fields is None:
-        return diagnose(encoded)
+        return diagnose_item(encoded)
     kid, slot, _, _, counter, _ = fields
     if kid not in keys:
         return Refusal.UNKNOWN_DEVICE
-    if not verify_unchecked(keys[kid], encoded[-64:], signed_part(encoded)):
+    if not item_holds(keys[kid], encoded):
         return Refusal.BAD_SIGNATURE
     return Taken(kid, counter, slot, encoded)
 

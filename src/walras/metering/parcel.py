@@ -39,16 +39,11 @@ from walras.metering.admission import (
 )
 from walras.metering.identity import HALF_ORDER_BYTES, KEY_ID_BYTES, Key, PublicKey, key_id, sign, verify, verify_unchecked
 from walras.metering.merkle import Proof, root_from_proof, root_of, tree_over
+from walras.metering.parcel_reading import MAX_READINGS, bstr_head, encode_item, parcel_statement
 from walras.metering.reading import MAX_DEVICE_QUALITY, encode_payload, read_payload, unsigned_leaf
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import Tagged, loads_strict, sequence_strict
 from walras.units import INT64_MAX, Int64
-
-CONTEXT = b"walras parcel 1"
-"""External data under every parcel's signature: a parcel's root can pass for nothing else."""
-
-MAX_READINGS = 300
-"""The most readings of one parcel: a day of 25 hours in slots of five minutes."""
 
 MAX_PARCEL_BYTES = 96 + 51 * MAX_READINGS
 
@@ -57,8 +52,6 @@ _HEAD = b"\x82\xd2\x84\x55\xa2\x01\x26\x04\x50"
 _KID = slice(len(_HEAD), len(_HEAD) + KEY_ID_BYTES)
 _MIDDLE = b"\xa0\xf6\x58\x40"
 _SIGNATURE = slice(_KID.stop + len(_MIDDLE), _KID.stop + len(_MIDDLE) + 64)
-_SIGN_HEAD = b"\x84\x6aSignature1\x55\xa2\x01\x26\x04\x50"
-_CONTEXT_BSTR = bytes([0x40 + len(CONTEXT)]) + CONTEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +89,34 @@ def sign_parcel(
         raise InputError("parcel", faults)
     payloads = [encode_payload(*row) for row in zip(*columns, strict=True)]
     kid = key_id(key.public_key())
-    signature = sign(key, _signed_part(kid, len(payloads), root_of(payloads)))
+    signature = sign(key, parcel_statement(kid, len(payloads), root_of(payloads)))
     body = b"".join(payloads)
-    return _HEAD + kid + _MIDDLE + signature + _bstr_head(len(body)) + body
+    return _HEAD + kid + _MIDDLE + signature + bstr_head(len(body)) + body
+
+
+def readings_of_parcel(parcel: bytes) -> list[bytes]:
+    """A parcel's readings, each by itself with its proof and the signature (`parcel_reading`), in their order.
+
+    InputError for bytes that are no parcel. Signature not checked.
+    """
+    payloads = _payloads(parcel)
+    tree = tree_over(payloads)
+    kid, signature = parcel[_KID], parcel[_SIGNATURE]
+    return [encode_item(kid, payload, tree.proof(at), signature) for at, payload in enumerate(payloads)]
 
 
 def evidence_of(parcel: bytes, position: int) -> Evidence:
     """The proof of reading `position` of a parcel; InputError for bytes that are no parcel, or a position it has not."""
+    payloads = _payloads(parcel)
+    proof = tree_over(payloads).proof(position)
+    return Evidence(parcel[_KID], payloads[position], proof, parcel[_SIGNATURE])
+
+
+def _payloads(parcel: bytes) -> list[bytes]:
     payloads = _open([parcel]).payloads
     if not payloads:
         raise InputError("parcel", [Fault("parcel", "bytes", diagnose_parcel(parcel).name, "a parcel of readings")])
-    proof = tree_over(payloads).proof(position)
-    return Evidence(parcel[_KID], payloads[position], proof, parcel[_SIGNATURE])
+    return payloads
 
 
 def evidence_holds(evidence: Evidence, key: PublicKey) -> bool:
@@ -115,7 +124,7 @@ def evidence_holds(evidence: Evidence, key: PublicKey) -> bool:
     root = root_from_proof(evidence.payload, evidence.proof)
     if root is None or key_id(key) != evidence.key_id:
         return False
-    return verify(key, evidence.signature, _signed_part(evidence.key_id, evidence.proof.count, root))
+    return verify(key, evidence.signature, parcel_statement(evidence.key_id, evidence.proof.count, root))
 
 
 def admit_parcels(
@@ -194,7 +203,7 @@ class _Check:
             return Refusal.UNKNOWN_DEVICE
         if self.standing[device]:
             return self.standing[device]
-        statement = _signed_part(parcel[_KID], end - start, root_of(self.opened.payloads[start:end]))
+        statement = parcel_statement(parcel[_KID], end - start, root_of(self.opened.payloads[start:end]))
         holds = verify_unchecked(self.registry.keys[device], parcel[_SIGNATURE], statement)
         return 0 if holds else Refusal.BAD_SIGNATURE
 
@@ -276,27 +285,9 @@ def _body(parcel: bytes) -> bytes | None:
         return None
     for width in (1, 2, 3):
         body = parcel[at + width :]
-        if _bstr_head(len(body)) == parcel[at : at + width]:
+        if bstr_head(len(body)) == parcel[at : at + width]:
             return body
     return None
-
-
-def _signed_part(kid: bytes, count: int, root: bytes) -> bytes:
-    """The Sig_structure over the statement {1: count, 2: root}."""
-    statement = b"\xa2\x01" + _uint(count) + b"\x02\x58\x20" + root
-    return _SIGN_HEAD + kid + _CONTEXT_BSTR + _bstr_head(len(statement)) + statement
-
-
-def _uint(value: int) -> bytes:
-    if value < 24:
-        return bytes((value,))
-    return b"\x18" + bytes((value,)) if value < 256 else b"\x19" + value.to_bytes(2, "big")
-
-
-def _bstr_head(size: int) -> bytes:
-    if size < 24:
-        return bytes((0x40 + size,))
-    return b"\x58" + bytes((size,)) if size < 256 else b"\x59" + size.to_bytes(2, "big")
 
 
 def diagnose_parcel(parcel: bytes) -> Refusal:

@@ -17,6 +17,7 @@ from walras.errors import Fault, InputError
 from walras.metering.admission import Admitted, Registry
 from walras.metering.identity import KEY_ID_BYTES, key_id
 from walras.metering.merkle import SHA256_RFC6962, HashScheme, MerkleTree, tree_over
+from walras.metering.parcel_reading import leaf_of
 from walras.metering.reading import encode_payload, read_payload, split_reading, unsigned_leaf
 from walras.metering.vault import leaf_salt
 from walras.units import Int64
@@ -138,7 +139,7 @@ def close_slot(
     for column, values in zip(columns, (admitted.import_wh, admitted.export_wh, admitted.quality), strict=True):
         column[devices] = values[rows]
     for row, device in zip(rows, devices, strict=True):
-        leaves[device] = admitted.encoded[row]
+        leaves[device] = leaf_of(admitted.encoded[row])
     for device in missing:
         leaves[device] = encode_substitute(key_id(registry.keys[device]), slot, *(int(column[device]) for column in columns))
     for column in columns:

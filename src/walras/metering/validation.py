@@ -5,7 +5,8 @@ and editing): gaps, counters that skip, registers that stand still or run backwa
 local time. A finding changes nothing by itself: it names the check, the device, the slot and both numbers. Editing is
 `correction`'s, with a name and a reason.
 
-- STUCK: the same non-zero registers in `stuck_slots` slots running, or nothing at all for `zero_slots`;
+- STUCK: the same non-zero registers in `stuck_slots` slots running, or nothing at all for `zero_slots`, also over midnights: a
+  day is looked at with what came before it, and named again on each day on which the registers still stand;
 - SPIKE: the highest value exceeds the third highest of the window by more than `spike_ratio` of the latter (the spike check
   of EEI's Uniform Business Practices for Unbundled Electricity Metering, with its 180 %), from `spike_floor_wh` up;
 - CLOCK_DRIFT: the median of (arrival - end of slot) of a device lies outside [-tolerance, usual + tolerance], usual being the
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +100,22 @@ class Window:
             raise InputError("window", faults)
 
 
-def validate(window: Window, rule: ValidationRule) -> tuple[Finding, ...]:
-    """All findings, by check, then device, then slot."""
-    found = [*_missing(window), *_counter_gaps(window), *_stuck(window, rule), *_spikes(window, rule), *_clocks(window, rule)]
+def validate(window: Window, rule: ValidationRule, since: int | None = None) -> tuple[Finding, ...]:
+    """All findings, by check, then device, then slot.
+
+    `since`: the slots before that one are there to say how long registers have stood still, and are not looked at for themselves.
+    """
+    since = window.first_slot if since is None else since
+    day = _from(window, since)
+    found = [*_missing(day), *_counter_gaps(day), *_stuck(window, rule, since), *_spikes(day, rule), *_clocks(day, rule)]
     order = list(Check)
     return tuple(sorted(found, key=lambda f: (order.index(f.check), f.device, f.slot, f.value)))
+
+
+def _from(window: Window, since: int) -> Window:
+    rows = slice(since - window.first_slot, None)
+    names = ("present", "import_wh", "export_wh", "counter", "delay_s", "heard")
+    return Window(since, *(getattr(window, name)[rows] for name in names))
 
 
 def deltas_of_registers(registers_wh: Int64, digits: int, max_wh: int) -> tuple[Int64, tuple[int, ...]]:
@@ -143,22 +156,26 @@ def _counter_gaps(window: Window) -> list[Finding]:
     return found
 
 
-def _stuck(window: Window, rule: ValidationRule) -> list[Finding]:
+def _stuck(window: Window, rule: ValidationRule, since: int) -> list[Finding]:
+    """Runs of equal values that reach their limit at `since` or later; one that did before is named at `since`, if it goes on."""
     found = []
     for device in range(window.present.shape[1]):
-        run = 0
-        for row in range(window.present.shape[0]):
-            if not window.present[row, device]:
-                run = 0
-                continue
-            here = (int(window.import_wh[row, device]), int(window.export_wh[row, device]))
-            before = row > 0 and run > 0
-            same = before and here == (int(window.import_wh[row - 1, device]), int(window.export_wh[row - 1, device]))
-            run = run + 1 if same else 1
-            limit = rule.zero_slots if here == (0, 0) else rule.stuck_slots
-            if run == limit:
-                found.append(Finding(Check.STUCK, device, window.first_slot + row - run + 1, sum(here), limit))
+        for start, stop in _runs(window, device):
+            energy = int(window.import_wh[start, device]) + int(window.export_wh[start, device])
+            limit = rule.stuck_slots if energy else rule.zero_slots
+            reached = window.first_slot + start + limit - 1
+            if stop - start >= limit and window.first_slot + stop > since:
+                found.append(Finding(Check.STUCK, device, window.first_slot + start if reached >= since else since, energy, limit))
     return found
+
+
+def _runs(window: Window, device: int) -> list[tuple[int, int]]:
+    """First row and the row behind the last of each run of equal registers."""
+    present = window.present[:, device]
+    values = np.stack((window.import_wh[:, device], window.export_wh[:, device]))
+    joined = present[1:] & present[:-1] & (values[:, 1:] == values[:, :-1]).all(axis=0)
+    cuts = [0, *(np.flatnonzero(~joined) + 1).tolist(), present.size]
+    return [(start, stop) for start, stop in pairwise(cuts) if stop > start and present[start]]
 
 
 def _spikes(window: Window, rule: ValidationRule) -> list[Finding]:

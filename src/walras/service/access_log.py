@@ -8,7 +8,7 @@ the log's rows, so a log that is changed afterwards does not fit the journal any
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,16 +67,20 @@ def note(store: AccessStore, now: datetime, holder: str, right: str, slot: int, 
         store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
 
 
-def log_of(store: AccessStore) -> bytes:
-    """CBOR: the log's rows but for requests of the log itself, and the readings this node ever refused, by reason."""
+def log_of(store: AccessStore, aside: Sequence[tuple[str, int, int, str]] = ()) -> bytes:
+    """CBOR: the log's rows but for requests of the log itself, and the readings this node ever refused, by reason.
+
+    A gateway adds which oracle refuses which of its batches for good: its name, the number, how many readings, why.
+    """
     rows = [list(row) for row in store.accesses() if row[2] != Right.LOG.name]
-    return cbor2.dumps([rows, store.refused_counts()])
+    return cbor2.dumps([rows, store.refused_counts(), *([[list(one) for one in aside]] if aside else [])])
 
 
 def act_of_log(node: str, log: bytes, at: datetime) -> Act:
     """What the journal says of a node's log; MeteringError for what is none."""
     try:
-        rows, refused = cbor2.loads(log)
+        rows, refused, *further = cbor2.loads(log)
+        aside = [[str(peer), int(batch), int(count), str(why)] for peer, batch, count, why in (further[0] if further else ())]
         counts = Counter((holder, right, bool(allowed)) for _, holder, right, _, allowed in rows)
         reasons = {Refusal(reason).name.lower() if reason in set(Refusal) else str(reason): n for reason, n in refused.items()}
     except (cbor2.CBORDecodeError, ValueError, TypeError) as cause:
@@ -85,6 +89,7 @@ def act_of_log(node: str, log: bytes, at: datetime) -> Act:
         "requests": [[*key[:2], "answered" if key[2] else "refused", count] for key, count in sorted(counts.items())],
         "readings_refused": reasons,
         "log": sha256(cbor2.dumps(rows)).hexdigest(),
+        **({"batches_set_aside": aside} if aside else {}),
     }
     return Act(ActKind.ASKED, at, node, None, detail)
 

@@ -6,7 +6,7 @@ everybody has a key of their own, and a `roll` says whose is which: names, addre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,9 +29,9 @@ from walras.metering.editing import judge_edit
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
+from walras.metering.meter_exchange import Generations
 from walras.service.access_log import Guard
 from walras.service.balance_node import BalanceNode
-from walras.service.chain_identifiers import ChainIdentifiers
 from walras.service.exchange_book import ExchangeBook
 from walras.service.gateway_node import GatewayNode, Peer
 from walras.service.message_store import MessageStore
@@ -41,9 +41,11 @@ from walras.service.oracle_words import Words
 from walras.service.rate_limits import HostLimits
 from walras.service.reading_store import ReadingStore
 from walras.service.roll import EXCHANGE, Roll, read_exchanged_key, read_key_places, read_roll
+from walras.service.status_bits import status_bits
 from walras.service.status_file import StatusFile
+from walras.study.chain_identifiers import ChainIdentifiers, rows_of
 from walras.study.hanging import KeyOf
-from walras.study.meters import Meters, access_issuer, make_meters, run_seed, status_places
+from walras.study.meters import Meters, access_issuer, make_meters, run_seed
 from walras.study.runner import ledger_keys, make_terms
 from walras.study.trading import Trading
 
@@ -191,8 +193,12 @@ def make_gateway(
     rate: RateRule,
     clock_ms: Callable[[], int],
     clock: Callable[[], datetime],
+    say: Callable[[str], None] | None = None,
 ) -> GatewayNode:
-    """A gateway of the community; `clock` dates requests of its log. InputError where the roll appoints another key."""
+    """A gateway of the community; `clock` dates requests of its log. InputError where the roll appoints another key.
+
+    `say` is told of what an oracle refuses for good.
+    """
     if a.roll is not None and did_of(key.public_key()) != did_of(a.roll.gateway):
         appointed = f"{did_of(a.roll.gateway)}, which the roll appoints"
         raise InputError("walras gateway", [Fault("key", "did", did_of(key.public_key()), appointed)])
@@ -201,24 +207,33 @@ def make_gateway(
     guard = Guard(a.operator, GATEWAY)
     kept = ReadingStore(store, master, a.members())
     book = ExchangeBook(a.meters.generations(a.community), kept)
-    return GatewayNode(key, devices, kept, peers, rate, clock_ms, (guard, clock), book)
+    return GatewayNode(key, devices, kept, peers, rate, clock_ms, (guard, clock), book, say)
 
 
-def _revoked(a: Appointment, chain: ReadableChain | None) -> Callable[[datetime], Sequence[int]] | None:
-    """Who says which devices are revoked: the operator's status list, and the chain for those that have an identifier there."""
+def revoked_keys(
+    a: Appointment, chain: ReadableChain | None, hung: Callable[[], Generations]
+) -> Callable[[datetime], Collection[bytes]] | None:
+    """Who says which keys are revoked: the operator's status list, and the chain for devices that have an identifier there.
+
+    `hung` are the meters as they have been exchanged by then.
+    """
     if a.roll is None:
         return None
-    said: list[Callable[[datetime], Sequence[int]]] = []
-    if a.roll.status is not None:
-        said.append(StatusFile(a.roll.status, a.operator, status_places(a.community)[:-1]))
+    roll, said = a.roll, list[Callable[[datetime], Sequence[bytes]]]()
+    if roll.status is not None:
+        first = status_bits([*roll.tokens, roll.transformer], a.operator)
+
+        def bits() -> dict[bytes, int]:
+            return first | status_bits([one.credential for one in hung().exchanges], a.operator)
+
+        said.append(StatusFile(roll.status, a.operator, bits))
     if a.roll.identifiers:
         if chain is None:
             faults = [Fault("command line", "--chain", None, "a node: the roll has identifiers of devices, which the chain knows")]
             raise InputError("walras oracle", faults)
-        rows = {member.id: row for row, member in enumerate(a.community.members)}
-        names = {rows[name]: did for name, did in a.roll.identifiers.items()}
-        said.append(ChainIdentifiers(chain, names, a.meters.registry.keys))
-    return (lambda now: sorted({row for ask in said for row in ask(now)})) if said else None
+        identifiers = ChainIdentifiers(chain, rows_of(a.community, roll.identifiers))
+        said.append(lambda _: identifiers.silent(hung().registries))
+    return (lambda now: {kid for ask in said for kid in ask(now)}) if said else None
 
 
 def make_oracle(
@@ -244,6 +259,7 @@ def make_oracle(
     at = a.addresses
     gateway_key = a.gateway if gateway is None else public_key_of(gateway)
     kept = ReadingStore(store, master, a.members())
+    book = ExchangeBook(a.meters.generations(a.community), kept)
     duty = Duty(
         number,
         a.meters.registry,
@@ -252,14 +268,14 @@ def make_oracle(
         {key_id(gateway_key): gateway_key},
         Feeder(a.meters.feeder, a.trading.network, a.trading.bus),
         Guard(a.operator, signing.address),
-        _revoked(a, chain),
+        revoked_keys(a, chain, lambda: book.generations),
         Words(
             timedelta(seconds=a.terms.dispute_window_s),
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
             lambda first, slots, root: signing.sign_digest(days_digest(at.chain_id, at.settlement, first, slots, root)),
             lambda edit: judge_edit(edit, a.operator, at.settlement, len(a.community.members)),
         ),
-        ExchangeBook(a.meters.generations(a.community), kept),
+        book,
         None if a.terms.batches is None else BatchDuty(a.terms, a.batches, a.trading.item_micro, signing.sign_digest),
     )
     return OracleNode(

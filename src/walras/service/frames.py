@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 
-from walras.errors import MeteringError
+from walras.errors import MeteringError, RefusedForGood
 
-READINGS, BATCH, VOTE, REQUEST, WAITING, EDIT, EXCHANGE, ANSWER, SORRY = b"R", b"B", b"V", b"Q", b"W", b"E", b"M", b"A", b"X"
+READINGS, BATCH, VOTE, REQUEST, WAITING, EDIT, EXCHANGE, ANSWER = b"R", b"B", b"V", b"Q", b"W", b"E", b"M", b"A"
 """Readings to a gateway; a batch to an oracle; the vote for a slot, please; a signed request (`access`) to an oracle; how many
 batches each oracle has yet to acknowledge, of a gateway; an edit order (`editing`) to an oracle; a
-meter's exchange (`meter_exchange`); the answer; why there is none."""
+meter's exchange (`meter_exchange`); the answer."""
+
+SORRY, NEVER = b"X", b"N"
+"""Why there is no answer now; and why the same bytes will never get another one."""
 
 MASKED, TOLD, HUNG = b"M", b"T", b"H"
 """Meters' messages to a balance oracle; what is said to a meter there, please; a meter that was hung in another's place joins."""
@@ -48,7 +51,7 @@ def host_of(writer: asyncio.StreamWriter) -> str:
 async def ask(host: str, port: int, kind: bytes, body: bytes, longest: int, patience_s: float) -> bytes:
     """One question, one answer, on a connection of its own.
 
-    OSError or TimeoutError where the peer cannot be reached; MeteringError where it answers SORRY.
+    OSError or TimeoutError where the peer cannot be reached; RefusedForGood where it answers NEVER, MeteringError where SORRY.
     """
     async with asyncio.timeout(patience_s):
         reader, writer = await asyncio.open_connection(host, port)
@@ -60,5 +63,5 @@ async def ask(host: str, port: int, kind: bytes, body: bytes, longest: int, pati
     if answer is None:
         raise ConnectionResetError("the peer closed without an answer")
     if answer[0] != ANSWER:
-        raise MeteringError(answer[1].decode(errors="replace"), thing=(host, port))
+        raise (RefusedForGood if answer[0] == NEVER else MeteringError)(answer[1].decode(errors="replace"), thing=(host, port))
     return answer[1]

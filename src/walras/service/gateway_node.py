@@ -15,7 +15,7 @@ from datetime import datetime
 
 import cbor2
 
-from walras.errors import MeteringError
+from walras.errors import MeteringError, RefusedForGood
 from walras.metering.access import Right
 from walras.metering.flow_control import (
     Breaker,
@@ -42,6 +42,7 @@ TAKEN, RATE_LIMITED = 0, 255
 """Codes in an answer beside the numbers of `Refusal`: on disk; come back later."""
 
 MAX_READINGS_FRAME = 200_000
+MAX_REASON = 200
 PATIENCE_S = 10.0
 
 
@@ -67,12 +68,13 @@ class GatewayNode:
         clock_ms: Callable[[], int],
         guarded: tuple[Guard, Callable[[], datetime]] | None = None,
         book: ExchangeBook | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         """`guarded`: who may ask for the log of requests, and the clock that says when; without it nobody may.
 
-        `book` of exchanged meters; without it none is.
+        `book` of exchanged meters; without it none is. `say` is told in words of what an oracle refuses for good.
         """
-        self._key, self._store, self._peers, self._book = key, store, peers, book
+        self._key, self._store, self._peers, self._book, self._say = key, store, peers, book, say
         self._devices = {**devices, **({} if book is None else book.devices())}
         self._rate, self._clock_ms = rate, clock_ms
         self._guarded = guarded
@@ -118,7 +120,10 @@ class GatewayNode:
         return seal_batch(self._key, number, self._store.batch_readings(number))
 
     async def hand_on(self) -> None:
-        """Seal, then send every peer what it has not acknowledged. A peer that fails is left alone for a while."""
+        """Seal, then send every peer what it has not acknowledged. A peer that fails is left alone for a while.
+
+        What a peer refuses for good is set aside, with its reason, and the next batch goes.
+        """
         self.seal_waiting()
         await asyncio.gather(*(self._serve_peer(peer) for peer in self._peers))
 
@@ -127,15 +132,26 @@ class GatewayNode:
             if not may_try(self._breakers[peer.name], self._clock_ms()):
                 return
             try:
-                answer = await ask(peer.host, peer.port, BATCH, self.batch(number), 64, PATIENCE_S)
+                answer = await ask(peer.host, peer.port, BATCH, self.batch(number), 1_000, PATIENCE_S)
                 if answer != number.to_bytes(8, "big"):
                     raise MeteringError(f"{peer.name} acknowledged another batch than {number}", thing=peer.name)
+            except RefusedForGood as refused:
+                self._breakers[peer.name] = succeeded()
+                self._set_aside(number, peer, refused.message)
+                continue
             except (OSError, TimeoutError, MeteringError):
                 self._breakers[peer.name] = failed(self._breakers[peer.name], BreakerRule(), self._clock_ms())
                 return
             self._breakers[peer.name] = succeeded()
             with self._store.transaction():
                 self._store.acknowledge(number, peer.name)
+
+    def _set_aside(self, number: int, peer: Peer, why: str) -> None:
+        reason = "".join(letter if letter.isprintable() else "?" for letter in why)[:MAX_REASON]
+        with self._store.transaction():
+            self._store.set_aside(number, peer.name, reason)
+        if self._say is not None:
+            self._say(f"{peer.name} refuses batch {number} for good: {reason}; set aside, its readings are kept")
 
     def answer_request(self, body: bytes) -> bytes:
         """The log of requests, or members erased, for who may ask that; every request is in the log. MeteringError else."""
@@ -147,14 +163,14 @@ class GatewayNode:
         note(self._store, clock(), asked.holder, asked.right.name, UNKNOWN_SLOT, allowed)
         if not allowed:
             raise MeteringError(f"a gateway has no answer to {asked.right.name}", thing=asked.right)
-        return erased(asked.body, self) if asked.right is Right.ERASE else log_of(self._store)
+        return erased(asked.body, self) if asked.right is Right.ERASE else log_of(self._store, self._store.aside())
 
     def forget(self, account: int) -> int:
         """Erase what is kept of an account; MeteringError while some of it is on its way to an oracle."""
         return self._store.forget_member(account, [peer.name for peer in self._peers])
 
     def erase_before(self, slot: int) -> int:
-        """Erase the readings of slots before `slot`; MeteringError while one of them is on its way to an oracle."""
+        """Erase the readings of slots before `slot`; MeteringError while some of them are on their way to an oracle."""
         return self._store.erase_before(slot, [peer.name for peer in self._peers])
 
     def take_exchange(self, statement: bytes) -> bytes:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from walras.errors import MeteringError, PhaseError
+from walras.errors import MeteringError, PhaseError, RefusedForGood
 from walras.metering.access import Right
 from walras.metering.admission import (
     NEVER,
@@ -38,9 +38,10 @@ from walras.metering.identity import PublicKey
 from walras.metering.merkle import root_of
 from walras.metering.meter_exchange import Generations, with_old_energy
 from walras.metering.oracle import Signer, Vote, own_digest
+from walras.metering.parcel_reading import split_item
 from walras.metering.proofs.day import DAY_SLOTS
 from walras.metering.proofs.day import SALT_BYTES as DAY_SALT_BYTES
-from walras.metering.reading import KEY_ID, split_reading
+from walras.metering.reading import KEY_ID
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
@@ -76,7 +77,7 @@ class Duty:
     """What an oracle is appointed to: its number, the meters, the rules; the feeder to hold them against, and whom it answers.
 
     `book` is that of meters exchanged since; without it none is.
-    `revoked` gives the rows of the registry that are revoked at a moment; MeteringError where that cannot be known.
+    `revoked` gives the ids of the keys that are revoked at a moment; MeteringError where that cannot be known.
     """
 
     number: int
@@ -86,7 +87,7 @@ class Duty:
     gateways: Mapping[bytes, PublicKey]
     feeder: Feeder | None = None
     guard: Guard | None = None
-    revoked: Callable[[datetime], Sequence[int]] | None = None
+    revoked: Callable[[datetime], Collection[bytes]] | None = None
     words: Words | None = None
     book: ExchangeBook | None = None
     batches: BatchDuty | None = None
@@ -107,21 +108,21 @@ class OracleNode:
         self._duty, self._store, self._sign, self._clock, self._pool = duty, store, sign, clock, pool
         self._limits = limits
         self._rules, self._devices = duty.rules, len(duty.registry.keys)
-        self._revoked: set[int] = set()
+        self._revoked: frozenset[bytes] = frozenset()
         self._seen: SlotReadings | None = None
         self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
 
     def _state(self, registry: Registry, last: Mapping[bytes, tuple[int, int]]) -> AdmissionState:
-        """Last counter and slot of each device are those of its last stored reading, by its key: both only rise."""
+        """Last counter and slot of each device are those of its last stored reading, by its key: both only rise.
+
+        Whose key is revoked now is so in every registry, of homes and of the feeder.
+        """
         devices = len(registry.keys)
         counters, slots = np.full(devices, NEVER, dtype=np.int64), np.full(devices, NEVER, dtype=np.int64)
         for kid, device in registry.index.items():
             counters[device], slots[device] = last.get(kid, (NEVER, NEVER))
-        return AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
-
-    def revoke_devices(self, devices: Sequence[int]) -> None:
-        """Refuse these devices from now on."""
-        self._revoked.update(devices)
+        state = AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
+        return revoke(state, [registry.index[kid] for kid in self._revoked if kid in registry.index])
 
     @property
     def _generations(self) -> Generations | None:
@@ -142,13 +143,12 @@ class OracleNode:
             by_number[0] = list(homes)
         else:
             for one in homes:
-                fields = split_reading(one)
+                fields = split_item(one)
                 by_number.setdefault(0 if fields is None else self._generations.number(fields[1]), []).append(one)
         admitted, refused = [], []
         for number, batch in sorted(by_number.items()):
             registry = self._duty.registry if self._generations is None else self._generations.registries[number]
-            state = revoke(self._state(registry, last), sorted(self._revoked))
-            _, taken, not_taken = admit(state, registry, self._rules, batch, now, self._pool)
+            _, taken, not_taken = admit(self._state(registry, last), registry, self._rules, batch, now, self._pool)
             counted = zip(taken.encoded, taken.counter.tolist(), taken.slot.tolist(), strict=True)
             last.update({encoded[KEY_ID]: (counter, slot) for encoded, counter, slot in counted})
             admitted.append(taken)
@@ -156,20 +156,20 @@ class OracleNode:
         return joined(admitted), refused
 
     def receive(self, encoded: bytes) -> int:
-        """Admit a gateway's batch; its number, once everything admitted is on disk. MeteringError for what is no such batch."""
+        """Admit a gateway's batch; its number, once everything admitted is on disk. RefusedForGood for what is no such batch."""
         batch = self._opened(encoded)
         known = self._store.received_root(batch.gateway, batch.number)
         if known is not None:
             if known != batch.root:
-                raise MeteringError(f"batch {batch.number} was received with another content", thing=batch.number)
+                raise RefusedForGood(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
         if self._duty.revoked is not None:
-            self.revoke_devices(self._duty.revoked(now))
+            self._revoked = frozenset(self._duty.revoked(now))
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
         words = self._duty.words
         homes, late = (homes, []) if words is None else late_apart(self._rules, words.dispute, homes, now)
-        came_late, refused_late = looked_at(self._registry, late)
+        came_late, refused_late = looked_at(self._registry, late, self._revoked)
         last = dict(self._last)
         admitted, refused = self._admit(homes, now, last)
         taken = list(zip(admitted.encoded, admitted.counter.tolist(), admitted.slot.tolist(), strict=True))
@@ -179,7 +179,7 @@ class OracleNode:
             last.update({one[KEY_ID]: (counter, slot) for one, counter, slot in taken[len(admitted.encoded) :]})
         signed = _signed_in_vain(refused)
         heard = [(one[KEY_ID], slot) for one, slot in zip(admitted.encoded, admitted.slot.tolist(), strict=True)]
-        heard += [(fields[0], fields[1]) for fields in map(split_reading, signed) if fields is not None]
+        heard += [(fields[0], fields[1]) for fields in map(split_item, signed) if fields is not None]
         heard += [(one.key_id, one.slot) for one in came_late]
         reasons = [by_slot for came, not_taken in refused for by_slot in _refused_by_slot(came, not_taken).items()]
         with self._store.transaction():
@@ -205,7 +205,7 @@ class OracleNode:
             opened = open_batch(encoded, key)
             if isinstance(opened, Batch):
                 return opened
-        raise MeteringError(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
+        raise RefusedForGood(f"{BatchRefusal.BAD_SIGNATURE.value} or {BatchRefusal.MALFORMED.value}", thing="batch")
 
     def readings_of(self, slot: int) -> SlotReadings:
         """The slot as this oracle sees it: its admitted readings, substitutes for the rest. The last one is remembered."""
@@ -241,7 +241,7 @@ class OracleNode:
         for taken in self._store.readings("slot = ?", (slot,)):
             if taken.key_id not in index:
                 continue  # the feeder's own meter
-            fields = split_reading(taken.encoded)
+            fields = split_item(taken.encoded)
             if fields is None:
                 raise MeteringError(f"the store holds no canonical reading at counter {taken.counter}", thing=taken.key_id.hex())
             rows.append((len(rows), index[taken.key_id], *fields[1:]))
@@ -416,6 +416,6 @@ def _refused_by_slot(batch: Sequence[bytes], refused: Refused) -> dict[int, Coun
     """Refusals by the slot that the refused bytes name, and reason."""
     counts: dict[int, Counter[int]] = {}
     for row, reason in zip(refused.row.tolist(), refused.reason.tolist(), strict=True):
-        fields = split_reading(batch[row])
+        fields = split_item(batch[row])
         counts.setdefault(UNKNOWN_SLOT if fields is None else fields[1], Counter())[reason] += 1
     return counts

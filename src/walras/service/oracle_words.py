@@ -11,7 +11,7 @@ A corrected slot is a source of substitutes for the slots that were closed after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from walras.metering.gateway import Taken, look_at
 from walras.metering.identity import key_id
 from walras.metering.merkle import root_of
 from walras.metering.meter_exchange import Generations, with_old_energy
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings
 from walras.service.reading_store import ReadingStore
@@ -50,7 +50,7 @@ def late_apart(rules: Rules, dispute: timedelta, batch: Sequence[bytes], now: da
     rest: list[bytes] = []
     late: list[bytes] = []
     for encoded in batch:
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         (late if fields is not None and first <= fields[1] < last else rest).append(encoded)
     return rest, late
 
@@ -60,15 +60,22 @@ def _first_open(rules: Rules, now: datetime) -> int:
     return rules.window(now)[0]
 
 
-def looked_at(registry: Callable[[int], Registry], late: Sequence[bytes]) -> tuple[list[Taken], dict[int, Counter[int]]]:
-    """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason."""
+def looked_at(
+    registry: Callable[[int], Registry], late: Sequence[bytes], revoked: Collection[bytes] = ()
+) -> tuple[list[Taken], dict[int, Counter[int]]]:
+    """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason.
+
+    `revoked`: key ids that are refused now, whatever the slot: a thief says of every reading that it is an old one.
+    """
     taken: list[Taken] = []
     refused: dict[int, Counter[int]] = {}
     for encoded in late:
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         slot = -1 if fields is None else fields[1]
         keys = registry(slot).keys
         looked = look_at(encoded, {key_id(key): key for key in keys})
+        if isinstance(looked, Taken) and looked.key_id in revoked:
+            looked = Refusal.REVOKED
         if isinstance(looked, Taken):
             taken.append(looked)
         else:

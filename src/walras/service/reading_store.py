@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from walras.errors import MeteringError
 from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.metering.gateway import Taken
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.metering.vault import EMPTY_RING, KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
 
 _SCHEMA = """
@@ -32,6 +32,8 @@ create table if not exists reading (
 create index if not exists reading_by_batch on reading (batch);
 create index if not exists reading_by_slot on reading (slot);
 create table if not exists acknowledged_until (peer text primary key, batch integer not null) without rowid;
+create table if not exists set_aside (peer text not null, batch integer not null, reason text not null, again integer,
+    primary key (peer, batch)) without rowid;
 create table if not exists received (sender blob not null, number integer not null, root blob not null,
     primary key (sender, number)) without rowid;
 create table if not exists vote (slot integer primary key, root blob not null, signature blob not null);
@@ -223,7 +225,7 @@ class ReadingStore:
 
     def holds(self, encoded: bytes) -> bool:
         """True when exactly these bytes are stored."""
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         return fields is not None and any(
             taken.encoded == encoded for taken in self.readings("key_id = ? and counter = ?", (fields[0], fields[4]))
         )
@@ -244,14 +246,18 @@ class ReadingStore:
         ).rowcount
 
     def batch_readings(self, number: int) -> list[bytes]:
-        """The bytes of a sealed batch, in its order."""
-        return [taken.encoded for taken in self.readings("batch = ?", (number,))]
+        """The bytes of a sealed batch, in its order; also under the number by which it is offered again."""
+        return [taken.encoded for taken in self.readings("batch = ?", (self._first_number(number),))]
+
+    def _first_number(self, number: int) -> int:
+        row = self._db.execute("select batch from set_aside where again = ?", (number,)).fetchone()
+        return number if row is None else int(row[0])
 
     def next_batch_number(self) -> int:
         """One above the highest number ever sealed here."""
-        query = (
-            "select max((select coalesce(max(batch), -1) from reading), (select coalesce(max(batch), -1) from acknowledged_until))"
-        )
+        columns = ("batch", "reading"), ("batch", "acknowledged_until"), ("again", "set_aside")
+        highest = ", ".join(f"(select coalesce(max({column}), -1) from {table})" for column, table in columns)
+        query = f"select max({highest})"
         return int(self._db.execute(query).fetchone()[0]) + 1
 
     def last_readings(self) -> list[tuple[bytes, int, int]]:
@@ -265,18 +271,48 @@ class ReadingStore:
         return [(bytes(kid), int(counter), int(slot)) for kid, counter, slot in rows]
 
     def unacknowledged(self, peer: str) -> list[int]:
-        """Numbers of sealed batches that `peer` has not acknowledged, ascending."""
+        """Numbers of sealed batches that `peer` has neither acknowledged nor refused for good, ascending."""
         rows = self._db.execute(
             "select distinct batch from reading where batch > "
-            "coalesce((select batch from acknowledged_until where peer = ?), -1) order by batch",
-            (peer,),
+            "coalesce((select batch from acknowledged_until where peer = :peer), -1) "
+            "and batch not in (select batch from set_aside where peer = :peer) "
+            "union select again from set_aside s where peer = :peer and again is not null "
+            "and exists (select 1 from reading where batch = s.batch) order by 1",
+            {"peer": peer},
         )
         return [int(number) for (number,) in rows]
 
     def acknowledge(self, number: int, peer: str) -> None:
-        """Note that `peer` has the batch, and all before it, on its disk. Within a transaction."""
+        """Note that `peer` has the batch, and all before it but those set aside, on its disk. Within a transaction."""
         upsert = "insert into acknowledged_until values (?, ?) on conflict (peer) do update set batch = max(batch, excluded.batch)"
         self._db.execute(upsert, (peer, number))
+        self._db.execute("delete from set_aside where peer = ? and again = ?", (peer, number))
+
+    def set_aside(self, number: int, peer: str, reason: str) -> None:
+        """Note that `peer` refuses the batch for good; its readings stay. Within a transaction."""
+        upsert = (
+            "insert into set_aside values (?, ?, ?, null) "
+            "on conflict (peer, batch) do update set reason = excluded.reason, again = null"
+        )
+        self._db.execute(upsert, (peer, self._first_number(number), reason))
+
+    def aside(self) -> list[tuple[str, int, int, str]]:
+        """What was set aside and is not offered again: peer, number, how many readings are still kept of the batch, reason."""
+        rows = self._db.execute(
+            "select peer, batch, (select count(*) from reading r where r.batch = s.batch), reason from set_aside s "
+            "where again is null order by peer, batch"
+        )
+        return [(str(peer), int(number), int(count), str(reason)) for peer, number, count, reason in rows]
+
+    def offer_again(self) -> int:
+        """Give every batch that is set aside a new number, for the peer that refused it alone; how many. Within a transaction.
+
+        A number of its own, since the peer may know the old one with another content, and erasure may have made it another.
+        """
+        for peer, number, _, _ in (waiting := [one for one in self.aside() if one[2]]):
+            new = self.next_batch_number()
+            self._db.execute("update set_aside set again = ? where peer = ? and batch = ?", (new, peer, number))
+        return len(waiting)
 
     def received_root(self, sender: bytes, number: int) -> bytes | None:
         """The root under which a batch was received before, or None."""
@@ -358,7 +394,7 @@ class ReadingStore:
         MeteringError while a batch with such a reading is not acknowledged by all `peers`: sent again without it, it would be
         another batch under the same number.
         """
-        self._check_acknowledged("member = ?", member, peers, f"member {member} has")
+        self._check_not_on_the_way(f"member {member} has readings", "member = ?", member, peers)
         with self.transaction():
             self._ring = forget(self._ring, member) if self.knows(member) else self._ring
             self._ciphers.clear()
@@ -371,12 +407,22 @@ class ReadingStore:
         self._overwrite()
         return gone
 
+    def _check_not_on_the_way(self, what: str, where: str, value: int, peers: Sequence[str]) -> None:
+        going = {number for (number,) in self._db.execute(f"select distinct batch from reading where {where}", (value,))}
+        open_batches = {number for peer in peers for number in self.unacknowledged(peer) if self._first_number(number) in going}
+        if open_batches:
+            raise MeteringError(
+                f"{what} in batches on their way: {sorted(open_batches)}",
+                thing=value,
+                way_out="wait until every oracle has acknowledged them",
+            )
+
     def erase_before(self, slot: int, peers: Sequence[str] = ()) -> int:
         """Erase everybody's readings of slots before `slot`, and what was noted about them; returns how many readings went.
 
-        MeteringError as in `forget_member`.
+        MeteringError while one of them is in a batch that is not acknowledged by all `peers`, as with `forget_member`.
         """
-        self._check_acknowledged("slot < ?", slot, peers, f"slots before {slot} have")
+        self._check_not_on_the_way(f"there are readings before slot {slot}", "slot < ?", slot, peers)
         with self.transaction():
             gone, noted = (
                 sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in tables)
@@ -385,17 +431,6 @@ class ReadingStore:
         if gone or noted or self._old_bytes:
             self._overwrite()
         return gone
-
-    def _check_acknowledged(self, which: str, value: int, peers: Sequence[str], who: str) -> None:
-        rows = self._db.execute(f"select distinct batch from reading where {which}", (value,)).fetchall()
-        mine = {number for (number,) in rows}
-        open_batches = sorted({number for peer in peers for number in self.unacknowledged(peer) if number in mine})
-        if open_batches:
-            raise MeteringError(
-                f"{who} readings in batches on their way: {open_batches}",
-                thing=value,
-                way_out="wait until every oracle has acknowledged them",
-            )
 
     def _overwrite(self) -> None:
         """What was deleted leaves the files, too; MeteringError while others keep it there; ask again."""

@@ -52,7 +52,7 @@ class RemoteBalance:
 
     def hang(self, record: bytes) -> list[bytes] | None:
         """As `BalancePath.hang`."""
-        return self._tried(None, lambda: list(cbor2.loads(self._ask(HUNG, record))))
+        return self._tried(None, lambda: _list_in(self._ask(HUNG, record), bytes))
 
     def open(self, slot: int, messages: Sequence[bytes], transformer: bytes) -> list[bytes] | None:
         """As `BalancePath.open`."""

@@ -40,7 +40,8 @@ EXCHANGE = "exchange"
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """Who is appointed. `tokens` are the members' credentials in their order; `status` is None where nothing is ever revoked."""
+    """Who is appointed. `tokens` are the members' credentials in their order, from `folder`; `status` is None where nothing is ever
+    revoked."""
 
     operator: PublicKey
     gateway: PublicKey
@@ -53,6 +54,7 @@ class Roll:
     status: Path | None
     identifiers: Mapping[str, str] = field(default_factory=dict)
     balance: str = ""
+    folder: Path = Path("credentials")
 
     def meters(self, community: Community, keys: dict[str, Key] | None = None) -> Meters:
         """The meters that the operator vouches for; `keys` by name where this process signs for them."""
@@ -83,7 +85,7 @@ def read_roll(path: Path, community: Community) -> Roll:
     if faults or operator is None or gateway is None:
         raise InputError(str(path), faults)
     named = (tuple(tokens[:-2]), tokens[-2], tokens[-1], status)
-    return Roll(operator, gateway, admin[0], oracles, owners, *named, identifiers, balance)
+    return Roll(operator, gateway, admin[0], oracles, owners, *named, identifiers, balance, folder)
 
 
 def read_key_places(path: Path, community: Community, passphrase: bytes | None = None) -> dict[str, Key]:
@@ -160,6 +162,15 @@ def _identifiers(path: Path, given: object, names: list[str], faults: list[Fault
         except InputError as cause:
             faults += [Fault(where, str(name), did, fault.expected) for fault in cause.faults]
     return {str(name): str(did) for name, did in table.items()}
+
+
+def identifiers_in(path: Path, names: list[str]) -> dict[str, str]:
+    """Of a file that holds identifiers by member and nothing else; InputError with every fault in it."""
+    faults: list[Fault] = []
+    found = _identifiers(path, _table(path), names, faults)
+    if faults:
+        raise InputError(str(path), faults)
+    return found
 
 
 def _is_address(value: object) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from walras.errors import MeteringError, PhaseError
-from walras.service.frames import ANSWER, SORRY, host_of, read_frame, write_frame
+from walras.errors import MeteringError, PhaseError, RefusedForGood
+from walras.service.frames import ANSWER, NEVER, SORRY, host_of, read_frame, write_frame
 from walras.service.rate_limits import TOO_FAST, HostLimits
 
 Reply = Callable[[bytes, bytes], bytes]
@@ -29,7 +29,7 @@ async def serve(
             try:
                 answer = reply(*frame)
             except (MeteringError, PhaseError) as why:
-                await write_frame(writer, SORRY, why.message.encode())
+                await write_frame(writer, NEVER if isinstance(why, RefusedForGood) else SORRY, why.message.encode())
                 continue
             await write_frame(writer, ANSWER, answer)
     except (MeteringError, ConnectionError):

@@ -6,25 +6,28 @@ names why. So nobody brings a revoked meter back by putting an old list in place
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from walras.errors import InputError, MeteringError
-from walras.metering import CredentialRefusal, StatusList, newer_list, read_list, revoked_rows
+from walras.metering import CredentialRefusal, StatusList, newer_list, read_list
 from walras.metering.identity import PublicKey
 
 
 class StatusFile:
-    """Which devices are revoked, by the list in `path` signed by `issuer`; row i of the devices has bit `indexes[i]`."""
+    """Which keys are revoked, by the list in `path` signed by `issuer`. `bits`: the credentials' indexes by key id, now.
 
-    def __init__(self, path: Path, issuer: PublicKey, indexes: Sequence[int]) -> None:
-        self._path, self._issuer, self._indexes = path, issuer, list(indexes)
+    A key is revoked and not a place: the meter that is hung in place of a stolen one has a credential with a bit of its own.
+    """
+
+    def __init__(self, path: Path, issuer: PublicKey, bits: Callable[[], Mapping[bytes, int]]) -> None:
+        self._path, self._issuer, self._bits = path, issuer, bits
         self._known: StatusList | None = None
         self._text = ""
 
-    def __call__(self, now: datetime) -> list[int]:
-        """The rows revoked at `now` (aware). MeteringError where there is no valid list."""
+    def __call__(self, now: datetime) -> list[bytes]:
+        """The ids of the keys revoked at `now` (aware). MeteringError where there is no valid list."""
         try:
             text = self._path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as cause:
@@ -38,7 +41,7 @@ class StatusFile:
             except InputError as cause:
                 raise self._missing("it takes a revocation back") from cause
             self._text = text
-        return revoked_rows(self._known, self._indexes)
+        return [kid for kid, index in self._bits().items() if self._known.is_revoked(index)]
 
     def _missing(self, why: str) -> MeteringError:
         return MeteringError(

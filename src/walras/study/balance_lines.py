@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import SettledSlot
 from walras.metering.balance import BalanceRule, over_window, suspects
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.units import Int64, format_energy
 
 LIKELY = 0.5
@@ -35,7 +35,7 @@ class FeederBalance:
     def add(self, s: SettledSlot) -> None:
         """A slot as it stands; as it was settled first, where its correction has no balance of its own."""
         public = s.events[EventKind.READINGS_ADMITTED].public
-        fields = split_reading(bytes.fromhex(public.get("feeder") or ""))
+        fields = split_item(bytes.fromhex(public.get("feeder") or ""))
         corrected = None if s.correction is None else s.correction.public
         struck, admitted, standing = public.get("balance_wh"), public["admitted"], s.first or s
         if corrected is not None and corrected.get("balance_wh") is not None:

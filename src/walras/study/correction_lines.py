@@ -22,19 +22,25 @@ from walras.metering.feeder import FeederCheck
 
 @dataclass
 class Corrections:
-    """Slots corrected after late readings, by edits, by both (counted in the two before as well); by edits against the balance."""
+    """Slots corrected after late readings, by edits, by both (counted in the two before as well); by edits against the balance.
+
+    `overtaken`: edits that do not stand, for when their slot was corrected something else had come there.
+    """
 
     late: int = 0
     edited: int = 0
     both: int = 0
     against: int = 0
+    overtaken: int = 0
 
     def add(self, s: SettledSlot, acts: Iterable[Entry]) -> None:
         """A slot as it stands; `acts` of the record, the edits of the slot among them."""
         if s.first is None or s.correction is None:
             return
         public, seqs = s.correction.public, set(s.correction.public.get("edits", []))
-        edited = [entry.public["account"] for entry in acts if entry.seq in seqs and _is_edit(entry)]
+        orders = [entry for entry in acts if _is_edit(entry) and entry.public["detail"]["slot"] == s.slot]
+        edited = [entry.public["account"] for entry in orders if entry.seq in seqs]
+        self.overtaken += len(orders) - len(edited)
         others = (s.import_wh != s.first.import_wh) | (s.export_wh != s.first.export_wh)
         others[edited] = False
         admitted = s.first.events[EventKind.READINGS_ADMITTED].public
@@ -52,6 +58,9 @@ class Corrections:
             text = f"{self.edited:,} slots" + (f", {self.both:,} of them after late readings too" if self.both else "")
             off = f"; {self.against:,} now further off the feeder's own meter than meters' errors explain"
             rows.append(("edited by people", text + (off if self.against else "")))
+        if self.overtaken:
+            text = f"{self.overtaken:,}: a late reading or another edit had come there; see the bill"
+            rows.append(("edits that did not count", text))
         return rows
 
 

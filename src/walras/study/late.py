@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from walras.community.model import Community
 from walras.exchange.batching import BatchSlot
 from walras.metering import Registry, SlotReadings
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
 from walras.study.oracles import usual_delay_s
 
 
@@ -42,7 +42,7 @@ def sent_in(community: Community, registry: Registry, batch: Sequence[bytes], he
     usual, deadline = usual_delay_s(community), 60 * community.gates.metering_deadline_minutes
     sent = []
     for place, encoded in enumerate(batch):
-        fields = split_reading(encoded)
+        fields = split_item(encoded)
         device = None if fields is None else registry.index.get(fields[0])
         off = 0 if device is None else community.members[device].meter_clock_s
         late = place in held_up

@@ -6,30 +6,46 @@ leads to the oracle: `InProcessBalance` holds it in this process, `service.remot
 
 Where the sum and the signed readings that settle differ, somebody told two values. Then every contributor's masks of that slot are
 disclosed to the exchange, which has the readings anyway, and not to the balance oracle: who does not open to what its meter signed
-is named (`named`).
+is named, and so is an oracle whose sum is not that of what was opened to it (`opened`).
+
+An oracle that passes on what no meter said stops nobody: the meters leave it out and keep its digest (`heard`). A meter of which it
+passes on no agreement key, or a useless one, is missing in the sums, and its neighbours sum without it.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Protocol
 
 import cbor2
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from walras.errors import MeteringError
+from walras.exchange.masked import Heard, Spoken
 from walras.ledger import LedgerAddresses
 from walras.ledger.keys import SigningKey
 from walras.metering import Registry, SlotReadings
-from walras.metering.aggregation import Disclosure, Meter, contribute, disclose, open_round, opened_value, pair_secret, reveal, ring
+from walras.metering.aggregation import (
+    Disclosure,
+    Meter,
+    contribute,
+    disclose,
+    liars_among,
+    open_round,
+    opened_value,
+    pair_secret,
+    reveal,
+    ring,
+)
 from walras.metering.aggregation import partners_of as partners_of_openings
 from walras.metering.balance_oracle import BalanceDuty, BalanceOracle, MemoryMessages
 from walras.metering.identity import Key
 from walras.metering.masked import (
+    ONCE,
     Kind,
     MaskedWord,
     Message,
@@ -43,12 +59,10 @@ from walras.metering.masked import (
     reveal_message,
     ring_seed,
     rule_for,
+    unpack,
 )
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.units import Int64
-
-Spoken = tuple[MaskedWord, bytes]
-"""The balance oracle's word and its signature."""
 
 Measured = Callable[[int, int, int, int], int]
 """(slot, device, import, export) -> the number that the meter masks; an honest one packs what it measured."""
@@ -106,18 +120,21 @@ class MaskedMeters:
         path: BalancePath,
         measured: Measured = lambda slot, device, import_wh, export_wh: pack(import_wh, export_wh),
     ) -> None:
-        self._registry, self._keys, self._path, self._measured = registry, list(keys), path, measured
-        self._secrets, self._to_hang = secrets, list[Hung]()
+        self._first, self._registry, self._keys, self._path, self._measured = registry, registry, list(keys), path, measured
+        self._secrets, self._to_hang, self._unheard = secrets, list[Hung](), list[Hung]()
         self._own = [hmac.digest(secret, b"walras masked own", "sha256") for secret in secrets]
         self._agreement = [
             X25519PrivateKey.from_private_bytes(hmac.digest(secret, b"walras masked agreement", "sha256")) for secret in secrets
         ]
         self.rule = rule_for(len(keys))
         self._ring = ring(len(keys), ring_seed(registry), self.rule)
-        self._meters: list[Meter] = []
+        self._meters: dict[int, Meter] = {}
         self._theirs: dict[int, X25519PublicKey] = {}
+        self._to_join = set(range(len(keys)))
         self._openings: dict[int, Message] = {}
         self._answered: dict[int, tuple[int, ...]] = {}
+        self._told: tuple[int, ...] | None = None
+        self._invented: list[str] = []
 
     def hang(self, hung: Hung) -> None:
         """A meter was exchanged: from its slot on the new one takes part, with an agreement key and a secret of its own."""
@@ -125,22 +142,27 @@ class MaskedMeters:
 
     def round(self, slot: int, import_wh: Int64, export_wh: Int64, silent: Collection[int], transformer: bytes) -> None:
         """One slot up to the reveals. The `silent` open their round and are not heard of again."""
-        if not self._joined() or not self._all_hung(slot):
+        self._openings, self._told, self._invented = {}, None, []
+        self._hung_until(slot)
+        if not self._joined():
             return
-        opened = [opening_message(key, slot, open_round(meter, slot, self.rule)) for key, meter in self._members()]
+        opened = [opening_message(self._keys[d], slot, open_round(meter, slot, self.rule)) for d, meter in self._meters.items()]
         given = self._path.open(slot, opened, transformer)
         if given is None:
             return
         self._openings = self._signed_by_others(given, Kind.OPENING, slot)
         openings = {device: opening_of(message) for device, message in self._openings.items()}
         partners = partners_of_openings(openings, self.rule)
-        heard = [device for device in partners if device not in silent]
+        heard = [device for device in partners if device not in silent and device in self._meters]
         numbers = {d: self._measured(slot, d, int(import_wh[d]), int(export_wh[d])) for d in heard}
         masked = [
             contribution_message(self._keys[d], slot, contribute(self._meters[d], slot, n, partners[d])) for d, n in numbers.items()
         ]
         told = self._path.contribute(slot, masked)
-        if told is None or len(told) < self.rule.minimum or not self._answers(slot, told):
+        if told is None or list(told) != sorted(set(told) & set(partners)):
+            return
+        self._told = told
+        if len(told) < self.rule.minimum or not self._answers(slot, told):
             return
         shares = [(d, reveal(self._meters[d], slot, openings, partners, told, (), self.rule)) for d in heard]
         self._path.reveal(slot, [reveal_message(self._keys[d], slot, given) for d, given in shares])
@@ -149,91 +171,124 @@ class MaskedMeters:
         """What the balance oracle says of the slot; None where it does not answer."""
         return self._path.word(slot, addresses)
 
+    def heard(self, slot: int, addresses: LedgerAddresses) -> Heard:
+        """The oracle's word of the slot, beside what the meters know of its round themselves."""
+        spoken = self.word(slot, addresses)
+        liars = liars_among({device: opening_of(message) for device, message in self._openings.items()})
+        return Heard(spoken, self._told, liars, tuple(self._invented))
+
     def named(self, word: MaskedWord, readings: SlotReadings) -> tuple[int, ...]:
-        """Whose contribution does not open to what their meter signed; nobody where the sum is that of the readings.
+        """Whose contribution does not open to what their meter signed; see `opened`."""
+        return self.opened(word, readings)[0]
+
+    def opened(self, word: MaskedWord, readings: SlotReadings) -> tuple[tuple[int, ...], str | None]:
+        """Whose contribution does not open to what their meter signed, nobody where the sum is that of the readings; and what is
+        wrong with the oracle's word, if anything: "contributions", not all that it summed are shown; "sum", they open to another.
 
         A substitute is no word of the meter's: who contributed and sent no reading in time is not accused.
         """
         slot = word.slot
         if gap_wh(word, readings.import_wh.tolist(), readings.export_wh.tolist()) in (None, (0, 0)):
-            return ()
+            return (), None
         given = self._path.contributions(slot) or []
         contributions = self._signed_by_others(given, Kind.CONTRIBUTION, slot)
+        if not set(word.contributors) <= set(contributions):
+            return (), "contributions"
         openings = {device: opening_of(message) for device, message in self._openings.items()}
         partners = partners_of_openings(openings, self.rule)
-        wrong = []
-        for device in (device for device in word.contributors if readings.quality[device] <= MAX_DEVICE_QUALITY):
-            masks = self.disclosed(device, slot, partners[device])
-            number = contributions[device].fields[0] if device in contributions else None
-            value = None if number is None else opened_value(openings[device], number, partners[device], masks)
-            if value != pack(int(readings.import_wh[device]), int(readings.export_wh[device])):
+        values: list[int | None] = []
+        wrong: list[int] = []
+        for device in word.contributors:
+            others, meter = partners[device], self._meters.get(device)
+            if meter is None or not set(others) <= set(meter.pair_secrets):
+                values.append(None)  # it was paired otherwise before this process was started again: nobody is accused
+                continue
+            masks, number = self.disclosed(device, slot, others), contributions[device].fields[0]
+            value = opened_value(openings[device], number, others, masks)
+            values.append(value)
+            signed = readings.quality[device] <= MAX_DEVICE_QUALITY
+            if signed and value != pack(int(readings.import_wh[device]), int(readings.export_wh[device])):
                 wrong.append(device)
-        return tuple(wrong)
+        known = [value for value in values if value is not None]
+        false = len(known) == len(values) and unpack(sum(known)) != (word.import_wh, word.export_wh)
+        return tuple(wrong), "sum" if false else None
 
     def disclosed(self, device: int, slot: int, partners: Sequence[int]) -> Disclosure:
         """A member's masks of a slot, for the exchange's eyes."""
         return disclose(self._meters[device], slot, partners)
-
-    def _members(self) -> list[tuple[Key, Meter]]:
-        return list(zip(self._keys, self._meters, strict=True))
 
     def _answers(self, slot: int, told: tuple[int, ...]) -> bool:
         """A meter answers for one list of contributors a slot; the same list again it may have been cut off from hearing."""
         return self._answered.setdefault(slot, told) == told
 
     def _joined(self) -> bool:
-        """Whether every meter has its neighbours' agreement keys; agreed once."""
-        if self._meters:
-            return True
-        raw = [key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for key in self._agreement]
-        joins = self._path.join([join_message(key, agreement) for key, agreement in zip(self._keys, raw, strict=True)])
-        if joins is None:
-            return False
-        messages = self._signed_by_others(joins, Kind.JOIN, None)
-        theirs = {device: X25519PublicKey.from_public_bytes(message.fields[0]) for device, message in messages.items()}
-        self._theirs = theirs
-        for device, own in enumerate(self._own):
-            absent = [other for other in self._ring[device] if other not in theirs]
-            if absent:
-                raise MeteringError(
-                    f"meters {absent} have not joined", thing=absent, way_out="start the balance oracle with its store"
-                )
-            pairs = {other: pair_secret(self._agreement[device], theirs[other]) for other in self._ring[device]}
-            self._meters.append(Meter(device, own, pairs))
-        return True
+        """Whether any meter has as many neighbours' agreement keys as it needs; asked again until all have joined."""
+        if self._to_join:
+            own = {device: self._raw(device) for device in sorted(self._to_join)}
+            joins = self._path.join([join_message(self._keys[device], raw) for device, raw in own.items()])
+            told = self._signed_by_others(joins or [], Kind.JOIN, ONCE, self._first)
+            found = self._to_join & set(told)
+            self._theirs.update({device: X25519PublicKey.from_public_bytes(told[device].fields[0]) for device in found})
+            self._to_join -= found
+            if found:
+                self._pair_up(range(len(self._keys)))
+        return bool(self._meters)
 
-    def _all_hung(self, slot: int) -> bool:
-        """Whether the meters that were hung until `slot` have joined, and their neighbours made new pairwise secrets with them."""
-        while self._to_hang and self._to_hang[0].slot <= slot:
-            new = self._to_hang[0]
-            label = b"from slot" + new.slot.to_bytes(8, "big")
-            own = hmac.digest(self._secrets[new.account], b"walras masked own" + label, "sha256")
-            seed = hmac.digest(self._secrets[new.account], b"walras masked agreement" + label, "sha256")
-            agreement = X25519PrivateKey.from_private_bytes(seed)
-            raw = agreement.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-            joins = self._path.hang(cbor2.dumps([new.credential, join_message(new.key, raw, new.slot)]))
-            if joins is None:
-                return False
-            read = [read_message(encoded, new.registry) for encoded in joins]
-            told = [one for one in read if one is not None and (one.kind, one.slot, one.device) == (Kind.JOIN, *new.place)]
-            if [one.fields[0] for one in told] != [raw]:
-                raise MeteringError(f"slot {slot}: the balance oracle passed on what no meter said", thing=slot)
-            self._to_hang.pop(0)
-            self._registry, self._keys[new.account], self._agreement[new.account] = new.registry, new.key, agreement
-            self._theirs[new.account], self._own[new.account] = X25519PublicKey.from_public_bytes(told[0].fields[0]), own
-            for device in (new.account, *self._ring[new.account]):
-                pairs = {other: pair_secret(self._agreement[device], self._theirs[other]) for other in self._ring[device]}
+    def _raw(self, device: int) -> bytes:
+        return self._agreement[device].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    def _pair_up(self, devices: Iterable[int]) -> None:
+        """New pairwise secrets with the neighbours that have joined; who has fewer than the threshold takes no part."""
+        for device in devices:
+            found = {other: self._pair_with(device, other) for other in self._ring[device] if {device, other} <= set(self._theirs)}
+            pairs = {other: secret for other, secret in found.items() if secret is not None}
+            if len(pairs) >= self.rule.threshold:
                 self._meters[device] = Meter(device, self._own[device], pairs)
-        return True
+            else:
+                self._meters.pop(device, None)
+        self._meters = dict(sorted(self._meters.items()))
 
-    def _signed_by_others(self, given: Sequence[bytes], kind: Kind, slot: int | None) -> dict[int, Message]:
-        """Messages by device; MeteringError where the oracle passes on what no meter signed for this slot."""
-        found = {}
+    def _pair_with(self, device: int, other: int) -> bytes | None:
+        """None for a key that agrees on nothing: a point of small order (RFC 7748, section 6.1)."""
+        try:
+            return pair_secret(self._agreement[device], self._theirs[other])
+        except ValueError:
+            return None
+
+    def _hung_until(self, slot: int) -> None:
+        """The meters that are hung by `slot` speak from now on, and take part as soon as their neighbours hear that they joined."""
+        while self._to_hang and self._to_hang[0].slot <= slot:
+            new = self._to_hang.pop(0)
+            label, secret = b"from slot" + new.slot.to_bytes(8, "big"), self._secrets[new.account]
+            seed = hmac.digest(secret, b"walras masked agreement" + label, "sha256")
+            self._registry, self._keys[new.account] = new.registry, new.key
+            self._own[new.account] = hmac.digest(secret, b"walras masked own" + label, "sha256")
+            self._agreement[new.account] = X25519PrivateKey.from_private_bytes(seed)
+            self._theirs.pop(new.account, None)
+            self._to_join.discard(new.account)
+            self._unheard = [*(one for one in self._unheard if one.account != new.account), new]
+            self._pair_up((new.account, *self._ring[new.account]))
+        for new in list(self._unheard):
+            raw = self._raw(new.account)
+            joins = self._path.hang(cbor2.dumps([new.credential, join_message(new.key, raw, new.slot)]))
+            read = [read_message(encoded, new.registry) for encoded in joins or []]
+            told = [one for one in read if one is not None and (one.kind, one.slot, one.device) == (Kind.JOIN, *new.place)]
+            if [one.fields[0] for one in told] == [raw]:
+                self._unheard.remove(new)
+                self._theirs[new.account] = X25519PublicKey.from_public_bytes(raw)
+                self._pair_up((new.account, *self._ring[new.account]))
+
+    def _signed_by_others(
+        self, given: Sequence[bytes], kind: Kind, slot: int, registry: Registry | None = None
+    ) -> dict[int, Message]:
+        """Messages by device, the first of each; what no meter signed for this slot is left out and its digest kept."""
+        found: dict[int, Message] = {}
         for encoded in given:
-            message = read_message(encoded, self._registry)
-            if message is None or message.kind is not kind or slot not in (None, message.slot):
-                raise MeteringError(f"slot {slot}: the balance oracle passed on what no meter said", thing=slot)
-            found[message.device] = message
+            message = read_message(encoded, registry or self._registry)
+            if message is None or message.kind is not kind or message.slot != slot:
+                self._invented.append(sha256(encoded).hexdigest())
+            else:
+                found.setdefault(message.device, message)
         return found
 
 

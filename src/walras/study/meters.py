@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -30,7 +30,6 @@ from walras.metering import (
 )
 from walras.metering.identity import PrivateKey, PublicKey
 from walras.metering.meter_exchange import Generations, one_generation
-from walras.metering.status_list import BITS
 from walras.units import Int64
 
 LEAST_CONNECTION_W = 22_000
@@ -97,35 +96,19 @@ def meter_operator(seed: bytes) -> PrivateKey:
     return derive_key(seed, "meter operator")
 
 
-def status_places(community: Community) -> list[int]:
-    """Each member's bit in the meter operator's status list, in their order, and last the transformer's; all different.
-
-    A presentation of a credential always shows this number, so it must not be the account's: with that, whoever was shown a meter's
-    technology and nothing else would find every quarter hour of its owner in the public record. Drawn from the community's seed.
-    """
-    seed, taken = run_seed(community), dict[int, None]()
-    draw = 0
-    while len(taken) <= len(community.members):
-        digest = hashlib.sha256(b"walras status place 1" + seed + draw.to_bytes(8, "big")).digest()
-        taken.setdefault(int.from_bytes(digest[:8], "big") % BITS)
-        draw += 1
-    return list(taken)
-
-
 def make_meters(community: Community, seed: bytes) -> Meters:
     """One meter for each member, in their order."""
     operator = meter_operator(seed)
     keys = tuple(derive_key(seed, f"meter/{member.id}") for member in community.members)
-    places = status_places(community)
     credentials = tuple(
-        issue(operator, _credential(community, index, member, did_of(key.public_key()), places))
+        issue(operator, _credential(community, index, member, did_of(key.public_key())))
         for index, (member, key) in enumerate(zip(community.members, keys, strict=True))
     )
     homes = registry_of_credentials(credentials, operator.public_key(), community.grid)
     feeder_key = derive_key(seed, "meter of the feeder")
     per_hour = 60 // community.grid.minutes
     limits = int(homes.max_import_wh.sum()) * per_hour, int(homes.max_export_wh.sum()) * per_hour
-    vouched = issue(operator, _feeder_credential(community, *limits, did_of(feeder_key.public_key()), places))
+    vouched = issue(operator, _feeder_credential(community, *limits, did_of(feeder_key.public_key())))
     feeder = registry_of_credentials([vouched], operator.public_key(), community.grid)
     return Meters(keys, credentials, homes, feeder_key, feeder, operator.public_key())
 
@@ -146,13 +129,18 @@ def vouched_meters(
     through = registry_of_credentials([feeder_token], operator, community.grid)
     held = [*zip(range(len(tokens)), tokens, [*homes.keys], strict=True), (len(tokens), feeder_token, through.keys[0])]
     signing = [*keys, *([] if feeder is None else [feeder])]
-    faults, status = [], status_places(community)
+    faults: list[Fault] = []
+    bits: dict[int, str] = {}
     for row, token, key in held:
         name = community.members[row].id if row < len(community.members) else TRANSFORMER
         credential = read_credential(token, operator)
         if isinstance(credential, MeterCredential):
-            places = (("member", credential.member, row), ("status_index", credential.status_index, status[row]))
-            faults += [Fault(f"credential of {name}", what, at, f"{due}, its place here") for what, at, due in places if at != due]
+            if credential.member != row:
+                faults.append(Fault(f"credential of {name}", "member", credential.member, f"{row}, its place here"))
+            other = bits.setdefault(credential.status_index, name)
+            if other != name:
+                expected = f"a bit of its own: that of {other} would revoke both; enrol one again"
+                faults.append(Fault(f"credential of {name}", "status_index", credential.status_index, expected))
         if signing and did_of(signing[row].public_key()) != did_of(key):
             faults.append(
                 Fault(f"key of {name}", "did", did_of(signing[row].public_key()), f"{did_of(key)}, that of the credential")
@@ -162,26 +150,29 @@ def vouched_meters(
     return Meters(tuple(keys), tuple(tokens), homes, feeder, through, operator)
 
 
-def meter_credential(community: Community, name: str, device: str) -> MeterCredential:
+def meter_credential(community: Community, name: str, device: str, bit: int | None = None) -> MeterCredential:
     """What the community file says of the meter of member `name`, or of the transformer's, for the device with that DID.
 
-    InputError for a name that is neither.
+    `bit` is its index in the operator's status list: one that was never given before, and says nothing of whose it is. None takes
+    the member's place, for keys that follow from a seed, which no list revokes. InputError for a name that is neither.
     """
-    places = status_places(community)
+    made = _meter_credential(community, name, device)
+    return made if bit is None else replace(made, status_index=bit)
+
+
+def _meter_credential(community: Community, name: str, device: str) -> MeterCredential:
     for index, member in enumerate(community.members):
         if member.id == name:
-            return _credential(community, index, member, device, places)
+            return _credential(community, index, member, device)
     if name != TRANSFORMER:
         known = ", ".join(member.id for member in community.members)
         raise InputError("meter", [Fault(community.name, "member", name, f"{TRANSFORMER}, or one of {known}")])
-    limits = [_credential(community, index, member, device, places) for index, member in enumerate(community.members)]
+    limits = [_credential(community, index, member, device) for index, member in enumerate(community.members)]
     imports, exports = sum(one.max_import_w for one in limits), sum(one.max_export_w for one in limits)
-    return _feeder_credential(community, imports, exports, device, places)
+    return _feeder_credential(community, imports, exports, device)
 
 
-def _feeder_credential(
-    community: Community, max_import_w: int, max_export_w: int, device: str, places: Sequence[int]
-) -> MeterCredential:
+def _feeder_credential(community: Community, max_import_w: int, max_export_w: int, device: str) -> MeterCredential:
     """The transformer's meter: it may carry what all connections together may."""
     start = community.grid.origin
     return MeterCredential(
@@ -194,11 +185,11 @@ def _feeder_credential(
         calibrated_until=start + VALIDITY,
         valid_from=start - timedelta(days=1),
         valid_until=start + VALIDITY,
-        status_index=places[len(community.members)],
+        status_index=len(community.members),
     )
 
 
-def _credential(community: Community, index: int, member: Member, device: str, places: Sequence[int]) -> MeterCredential:
+def _credential(community: Community, index: int, member: Member, device: str) -> MeterCredential:
     battery = member.battery.power_w if member.battery else 0
     imports = sum(load.peak_w for load in member.loads) + battery
     exports = sum(plant.peak_w for plant in member.pv) + battery
@@ -214,5 +205,5 @@ def _credential(community: Community, index: int, member: Member, device: str, p
         calibrated_until=start + VALIDITY,
         valid_from=start - timedelta(days=1),
         valid_until=start + VALIDITY,
-        status_index=places[index],
+        status_index=index,
     )

@@ -38,12 +38,14 @@ from walras.metering import (
     receive,
     substitutes,
 )
-from walras.metering.admission import Refused, forget_devices, truly_signed
+from walras.metering.admission import AdmissionState, Refused, forget_devices, revoke, truly_signed
 from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.identity import PublicKey
 from walras.metering.meter_exchange import Generations, changed_rows, with_old_energy
-from walras.metering.reading import split_reading
+from walras.metering.parcel_reading import split_item
+from walras.metering.reading import KEY_ID, MAX_DEVICE_QUALITY, Quality
+from walras.study.chain_identifiers import ChainIdentifiers
 
 KEPT_DAYS = 15
 """How long closed readings are remembered as a source of substitutes."""
@@ -122,19 +124,26 @@ class InProcess:
         secrets: Sequence[bytes],
         operator: PublicKey,
         pool: Executor | None = None,
+        identifiers: ChainIdentifiers | None = None,
     ) -> None:
-        """`operator` issues the credentials of who may edit."""
+        """`operator` issues the credentials of who may edit; `identifiers` say whose key speaks."""
         self._terms, self._generations, self._feeder = terms, generations, feeder
         self._keys, self._secrets, self._operator, self._pool = keys, secrets, operator, pool
+        self._identifiers, self._revoked = identifiers, frozenset[bytes]()
         self._rules = Rules(community.grid, deadline=timedelta(seconds=terms.metering_deadline_s))
         self._oracles: list[OracleState] = [initial_oracle(generations.at(0)) for _ in terms.oracles]
         self._history: dict[int, SlotReadings] = {}
         self._late: dict[int, tuple[tuple[bytes, int], ...]] = {}
+        self._late_revoked: dict[int, int] = {}
         self._heard: dict[tuple[int, int], int] = {}
         self._through: dict[int, int] = {}
 
     def take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
         """As `MeteringPath.take`."""
+        self._revoked = self._silent()
+        return self._take(slot, batch, after_s)
+
+    def _take(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> Closed:
         homes, transformer = split_batch(self._feeder, batch)
         grid = self._rules.grid
         after = dict(zip(batch, after_s, strict=True))
@@ -145,7 +154,7 @@ class InProcess:
         states, closed = [], []
         counts: Counts = {}
         for oracle in self._oracles:
-            state, counts = oracle, {}
+            state, counts = replace(oracle, admission=self._standing(oracle.admission, registry)), {}
             for delay, arrived in arrivals:
                 now = grid.end(slot) + timedelta(seconds=delay)
                 state, refused = receive(state, registry, self._rules, arrived, now, self._pool)
@@ -181,10 +190,19 @@ class InProcess:
             self._oracles = [replace(o, admission=forget_devices(o.admission, new)) for o in self._oracles]
         return registry
 
+    def _silent(self) -> frozenset[bytes]:
+        """The keys that do not speak for their identifiers now."""
+        return frozenset(() if self._identifiers is None else self._identifiers.silent(self._generations.registries))
+
+    def _standing(self, admission: AdmissionState, registry: Registry) -> AdmissionState:
+        """Who is revoked now, and nobody else."""
+        none = replace(admission, revoked=np.zeros_like(admission.revoked))
+        return revoke(none, [registry.index[kid] for kid in self._revoked if kid in registry.index])
+
     def _note_heard(self, registry: Registry, arrived: Sequence[bytes], refused: Refused, now: datetime) -> None:
         """When each device was first heard of a slot, by what it truly signed."""
         for row in truly_signed(len(arrived), refused):
-            fields = split_reading(arrived[row])
+            fields = split_item(arrived[row])
             assert fields is not None
             end = self._rules.grid.end(fields[1])
             self._heard.setdefault((fields[1], registry.index[fields[0]]), round((now - end).total_seconds()))
@@ -193,8 +211,11 @@ class InProcess:
         return [self._heard.pop((slot, device), None) for device in range(self._terms.members)]
 
     def taken_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int], readings: SlotReadings) -> None:
-        """The oracles admit it again, so that they are where they were."""
-        again, _, _, _ = self.take(slot, batch, after_s)
+        """The oracles admit it again, so that they are where they were: who was not heard of the slot then is not heard now."""
+        if self._identifiers is not None:
+            marked = [MAX_DEVICE_QUALITY < quality < Quality.EDITED for quality in readings.quality.tolist()]
+            self._revoked = frozenset(kid for kid, row in self._generations.at(slot).index.items() if marked[row])
+        again, _, _, _ = self._take(slot, batch, after_s)
         if again.leaves != readings.leaves:
             raise MeteringError(f"slot {slot}: the readings kept do not close to what was recorded", thing=slot)
 
@@ -240,8 +261,10 @@ class InProcess:
         return []
 
     def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
-        """Kept until disputes are over."""
-        self._late[slot] = tuple(zip(batch, after_s, strict=True))
+        """Kept until disputes are over, but what a key says late that speaks no more."""
+        gone = self._silent()
+        kept = [(encoded, delay) for encoded, delay in zip(batch, after_s, strict=True) if encoded[KEY_ID] not in gone]
+        self._late[slot], self._late_revoked[slot] = tuple(kept), len(batch) - len(kept)
 
     late_before = late
 
@@ -249,9 +272,10 @@ class InProcess:
         """Every oracle verifies each late reading and edit for itself; what replaces a substitute is a source of later ones."""
         late, registry = self._late.pop(slot, ()), self._generations.at(slot)
         votes, closed = [], []
+        gone = self._late_revoked.pop(slot, 0)
         counts: Counts = {}
         for oracle in range(len(self._terms.oracles)):
-            readings, counts = self._history[slot], {}
+            readings, counts = self._history[slot], {Refusal.REVOKED: gone} if gone else {}
             for encoded, _ in late:
                 after = corrected_by_late_reading(registry, readings, encoded)
                 if isinstance(after, Refusal):
@@ -264,7 +288,7 @@ class InProcess:
             closed.append(readings)
             votes.append(self._vote_on_correction(oracle, slot, revision, readings, addresses))
         self._history[slot] = closed[0]
-        fields = [(split_reading(encoded), delay) for encoded, delay in late]
+        fields = [(split_item(encoded), delay) for encoded, delay in late]
         heard = {registry.index.get(one[0]): delay for one, delay in fields if one is not None}
         return closed[0], counts, votes, [heard.get(device) for device in range(self._terms.members)], self._balance(closed[0])
 

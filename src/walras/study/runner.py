@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ from walras.market.registry import MECHANISMS
 from walras.metering import Rules
 from walras.metering.balance_oracle import BalanceDuty
 from walras.metering.feeder import Feeder
+from walras.study.chain_identifiers import identifiers_on
 from walras.study.ground import stand_on
 from walras.study.hanging import KeyOf, exchanged_keys
 from walras.study.ledger_rules import UNITS_PER_CURRENCY, genesis_time
@@ -64,7 +65,8 @@ class Options:
     `secret` is the operator's, for the members' keys (`journal_keys`). `appointed`: who holds which key, where they do not all
     follow from the community's seed. `until`: stop after the slot that ends by then. `clock` is told the time of the replay as each
     slot's gate closes. `manifest`: of contracts that stand, to settle on instead of the file's own or new ones; `after`: runs that
-    posted batches there before (folders, or public records), where a committee published them.
+    posted batches there before (folders, or public records), where a committee published them. `identifiers`: by member, what
+    the chain names its device; keys are heard while they speak for it.
     """
 
     start: date | None = None
@@ -78,6 +80,7 @@ class Options:
     clock: Callable[[datetime], None] | None = None
     manifest: Path | None = None
     after: tuple[Path, ...] = ()
+    identifiers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ class Run:
             feeder = Feeder(meters.feeder, trading.network, trading.bus)
             operator = access_issuer(seed).public_key() if appointed is None else meters.operator
             hung = meters.generations(self.community)
-            way: MeteringPath = InProcess(self.community, self.terms, hung, feeder, keys, secrets, operator, self._pool)
+            named = identifiers_on(chain, self.community, options.identifiers)
+            way: MeteringPath = InProcess(self.community, self.terms, hung, feeder, keys, secrets, operator, self._pool, named)
         else:
             way = path(self.community, secrets)
         self._path = way
@@ -224,8 +228,7 @@ def stated_before(options: Options) -> dict[int, bytes]:
 
 
 def keys_of_run(seed: bytes, options: Options, standing: Standing | None) -> LedgerKeys:
-    """The keys of the ledger's actors: those appointed; on contracts that were deployed with the operator's secret, those that
-    follow from it; else those that follow from the community's seed."""
+    """The ledger's actors: as appointed; those of the secret, on contracts deployed with it; else those of the seed."""
     if options.appointed is not None:
         return options.appointed.keys
     if standing is not None and options.secret is not None:
@@ -252,10 +255,7 @@ def chain_of_run(
 
 
 def with_mechanism(community: Community, name: str) -> Community:
-    """The community under another mechanism; `nodal` keeps its market and makes the limits of the wires hold.
-
-    Raises InputError for a name that is not on the shelf.
-    """
+    """Under another mechanism; `nodal` keeps its market and makes the limits hold. InputError for a name not on the shelf."""
     if name == NODAL:
         return replace(community, wires=replace(community.wires, limits=NODAL))
     if name not in MECHANISMS:
@@ -422,9 +422,8 @@ def opened_by_operator(run: Path, opener: folder.Opener = None) -> OpenRun:
 
 
 def journal_keys(seed: bytes, secret: bytes | None, master: bytes) -> KeySource:
-    """The members' keys of a run's journal, wrapped under `master`, the folder's key.
-
-    With a secret of the operator (32 bytes) the salts' keys are drawn from the operating system's generator; erased is erased.
+    """The members' keys of a run's journal, wrapped under `master`, the folder's key. With a secret of the operator (32 bytes) the
+    salts' keys are drawn from the operating system's generator; erased is erased.
     Without they follow from the community's seed, so that a replay ends in the same bytes everywhere; fit for trials.
     """
     if secret is not None:

@@ -24,7 +24,7 @@ from walras.exchange.edits import edits_in_time, order_of, standing_edits
 from walras.exchange.extras import extra_for
 from walras.exchange.fold import RUN_CLOSED, RUN_OPENED, SLOT_CORRECTED
 from walras.exchange.journal import Entry
-from walras.exchange.masked import masked_to_public
+from walras.exchange.masked import masked_to_public, refusal_of
 from walras.exchange.network_charges import slot_reactive
 from walras.exchange.ordered import bounds_of, in_force, ordered_from_public, ordered_to_public
 from walras.exchange.parts import (
@@ -326,7 +326,7 @@ class Session:
                 "balance_wh": _balance_to_public(check),
             }
             if p.masked is not None:
-                public["masked"] = self._masked_sum(p.masked, slot, readings)
+                public["masked"] = self._masked_sum(p.masked, slot, readings, feeder)
             return public, admitted_private(sent, self._meters.registry(slot), readings, p.leaf_secrets, delays)
 
         admitted = at(EventKind.READINGS_ADMITTED, gather)
@@ -372,11 +372,12 @@ class Session:
                     if hung is not None and self._p.masked is not None:
                         self._p.masked.hang(hung)
 
-    def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings) -> dict[str, Any] | None:
-        """The balance oracle's word on the slot, beside the readings that settle."""
-        spoken = masked.word(slot, self._settler.addresses)
-        named = () if spoken is None else masked.named(spoken[0], readings)
-        return masked_to_public(self._p.terms, self._settler.addresses, spoken, (readings.import_wh, readings.export_wh), named)
+    def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings, feeder: bytes) -> dict[str, Any] | None:
+        """The balance oracle's word on the slot, beside the readings that settle; what is no word is refused, and kept."""
+        heard, terms, addresses = masked.heard(slot, self._settler.addresses), self._p.terms, self._settler.addresses
+        why = refusal_of(terms, addresses, heard, feeder)
+        named, wrong = ((), None) if why or heard.spoken is None else masked.opened(heard.spoken[0], readings)
+        return masked_to_public(heard, (readings.import_wh, readings.export_wh), named, why or wrong)
 
     def _salt(self, slot: int, order: int, participant: int) -> bytes:
         """From the participant's own secret: what the seed gave, whoever guesses it could draw before the gate closes."""

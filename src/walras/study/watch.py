@@ -14,14 +14,14 @@ from walras.exchange.correction import corrected_at
 from walras.exchange.journal import Entry
 from walras.exchange.recorder import Recorder
 from walras.exchange.terms import Terms
-from walras.exchange.windows import KeptSlots, findings_in, keep, local_days
+from walras.exchange.windows import KeptSlots, findings_in, keep, local_days, looked_back
 from walras.metering.validation import Check, ValidationRule
 
 EXCHANGE = "exchange"
 
 
 class DayWatch:
-    """The slots of days that are not validated yet."""
+    """The slots of days that are not validated yet, and those before them that say how long registers have stood still."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
@@ -36,8 +36,9 @@ class DayWatch:
         """Validate every day that can change no more at the Unix `time`; None: all that are left."""
         while self._days and (time is None or corrected_at(self._terms, self._days[0][-1]) <= time):
             slots = self._days.pop(0)
-            found = findings_in(self._terms, self._kept, slots, ValidationRule())
-            self._kept = {slot: kept for slot, kept in self._kept.items() if slot not in slots}
+            rule = ValidationRule()
+            found = findings_in(self._terms, self._kept, slots, rule)
+            self._kept = {slot: kept for slot, kept in self._kept.items() if slot >= slots.stop - looked_back(rule)}
             if found:
                 order = list(Check)
                 counts = Counter((order.index(one.check), one.device) for one in found)

@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 /// @title Decentralised identifiers of members and devices
 /// @notice Who controls an identifier, and which P-256 key spoke for it when. In the manner of ERC-1056, with the keys that
 /// meters have. A controller rotates and revokes keys and hands control on; a recovery address, named beforehand, takes control back
-/// after a delay when the controller's key is lost, and the controller can stop it meanwhile. Deactivated is for good.
+/// after a delay when the controller's key is lost, and the controller can stop it meanwhile. It is of the controller that named
+/// it: who takes control over has none until it names its own. Deactivated is for good.
 /// @dev Keys are kept with their times and never removed: a signature is judged by the key of its own time. An identifier is
 /// bound to its first controller, so nobody can take one in advance by knowing a public key.
 contract DidRegistry {
@@ -175,10 +176,15 @@ contract DidRegistry {
         return true;
     }
 
+    /// @dev Nothing that the controller before named outlasts it: no recovery address, no offer, no recovery under way.
     function _hand(bytes32 id, address to) private {
         didOf[id].controller = to;
         didOf[id].offered = address(0);
         didOf[id].heir = address(0);
+        if (didOf[id].recovery != address(0)) {
+            didOf[id].recovery = address(0);
+            emit RecoveryAddressChanged(id, address(0));
+        }
         emit ControlChanged(id, to);
     }
 }
