@@ -57,7 +57,7 @@ from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import SlotReadings, Vote
-from walras.metering.feeder import FeederCheck
+from walras.metering.feeder import Feeder, FeederCheck
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
 from walras.study.days import Days
@@ -375,7 +375,8 @@ class Session:
     def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings, feeder: bytes) -> dict[str, Any] | None:
         """The balance oracle's word on the slot, beside the readings that settle; what is no word is refused, and kept."""
         heard, terms, addresses = masked.heard(slot, self._settler.addresses), self._p.terms, self._settler.addresses
-        why = refusal_of(terms, addresses, heard, feeder)
+        behind = Feeder(self._p.meters.feeder, self._p.trading.network, self._p.trading.bus)
+        why = refusal_of(terms, addresses, heard, feeder, behind)
         named, wrong = ((), None) if why or heard.spoken is None else masked.opened(heard.spoken[0], readings)
         return masked_to_public(heard, (readings.import_wh, readings.export_wh), named, why or wrong)
 
