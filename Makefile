@@ -22,7 +22,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not nightly"
 
-test-nightly: $(VENV)/.installed-dev
+test-nightly: $(VENV)/.installed-dev tools
 	WALRAS_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(VENV)/.installed-dev

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ledger_world import COIN, World, chain_of
 from walras.ledger import NetPositions, Receipt, SigningKey, net_positions, next_sender
-from walras.ledger.batches import Batch, account_proof, attest_facts, make_batch, post_arguments, post_gas
+from walras.ledger.batches import Batch, account_proof, attest_facts, make_batch, post_arguments, post_gas, withdraw
 from walras.ledger.calls import create
 from walras.ledger.steps import Fact, facts_tree
 from walras.metering.merkle import MerkleTree
@@ -49,6 +49,13 @@ class Batches:
         receipt = self.send(key, function, *arguments)
         assert receipt.refusal is None, receipt.refusal
         return receipt
+
+    def fetch(self, account: int, index: int, words: list[int]) -> int:
+        """Token units that the member receives against that batch's final state."""
+        member = self.keys.member(account)
+        before = self.world.tokens(member.address)
+        withdraw(self.chain, self.contract, member, index, words, account, timestamp=self.world.now)
+        return self.world.tokens(member.address) - before
 
     def view(self, function: str, *arguments: object) -> object:
         found = self.contract.view(self.chain, function, *arguments)
@@ -110,7 +117,7 @@ DAY: list[dict[int, int]] = [{1: 500, 2: -500}, {}, {1: -200, 2: -100, 3: 300}]
 
 
 @contextmanager
-def batches_on(kind: str) -> Iterator[Batches]:
-    """Batches of five members on a chain of that kind."""
+def batches_on(kind: str, paid_in: int = 1_000_000) -> Iterator[Batches]:
+    """Batches of five members, with so many token units each, on a chain of that kind."""
     with chain_of(kind) as chain:
-        yield Batches(World(chain, members=5))
+        yield Batches(World(chain, members=5), paid_in=paid_in)

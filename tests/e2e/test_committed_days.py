@@ -209,6 +209,25 @@ def test_every_fault_of_a_claim_about_a_run_is_named(tmp_path: Path, claim: str,
         prove(run, claim, tmp_path / "p.json", "below_limit")
 
 
+def test_a_reduction_from_a_baseline_that_nobody_agreed_to_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The prover makes up a baseline that is high enough; the proof is sound, and proves nothing to anybody."""
+    run, proof, made_up = copied(tmp_path), tmp_path / "proof.json", tmp_path / "baseline.json"
+    made_up.write_text(json.dumps({"import_wh": [50_000] * 96, "export_wh": [0] * 96, "salt": "07" * 31}))
+    claim = "reduction first=18:00 until=19:00 reduction_wh=100000"
+    prove(run, claim, proof, "reduction", "--baseline", made_up)
+    own = json.loads(proof.read_text())["statement"]["baseline"]
+    walras("check-proof", proof, "--run", run, "--baseline", own)
+    assert "the baseline is the agreed one" in capsys.readouterr().out
+    walras("check-proof", proof)
+    assert "whatever the prover chose" in " ".join(capsys.readouterr().out.split())
+    for more, why in (((), "not shown"), (("--baseline", int(own) + 1), "another baseline than the agreed")):
+        with pytest.raises(SystemExit):
+            walras("check-proof", proof, "--run", run, *more)
+        assert why in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(InputError, match="decimal digits"):
+        walras("check-proof", proof, "--baseline", "-5")
+
+
 def test_what_is_not_true_of_the_day_or_of_no_committed_day_is_not_proven(tmp_path: Path) -> None:
     run = copied(tmp_path)
     with pytest.raises(MeteringError, match="not true of these readings"):

@@ -71,6 +71,7 @@ class Lying:
             "says another sum": {"import_wh": imported},
             "shows nothing": {"import_wh": imported},
             "accuses a member": {"liars": (3,)},
+            "says that it does not balance": {"balance": (9_000, 1)},
             "says another transformer": {"transformer_wh": 12_345},
             "leaves one out": {"contributors": word.contributors[1:]},
         }
@@ -90,6 +91,7 @@ class Lying:
         ("leaves one out", "contributors"),
         pytest.param("accuses a member", "liars", marks=pytest.mark.nightly),
         pytest.param("says another transformer", "transformer", marks=pytest.mark.nightly),
+        pytest.param("says that it does not balance", "balance", marks=pytest.mark.nightly),
         ("says another sum", "sum"),
         ("shows nothing", "contributions"),
     ],

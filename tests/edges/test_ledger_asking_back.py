@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from batch_world import BOND, PRICE, UNIT, WINDOW_S, Batches
-from ledger_world import CHAINS, World, chain_of, row, stranger
+from batch_world import BOND, PRICE, UNIT, WINDOW_S, Batches, batches_on
+from ledger_world import CHAINS, row, stranger
 from walras.errors import LedgerError
-from walras.ledger.batches import account_proof, ask_back, find_fraud, prove, steps_tree, withdraw
+from walras.ledger.batches import account_proof, ask_back, find_fraud, prove, steps_tree
 from walras.ledger.steps import running_payment, running_word, state_tree
 
 PAID_IN = 1_000_000
@@ -19,27 +19,19 @@ WHOLE = PAID_IN * UNIT
 
 @pytest.fixture(params=CHAINS)
 def batches(request: pytest.FixtureRequest) -> Iterator[Batches]:
-    with chain_of(request.param) as chain:
-        yield Batches(World(chain, members=5), paid_in=PAID_IN)
+    with batches_on(request.param, PAID_IN) as made:
+        yield made
 
 
 @pytest.fixture
 def embedded() -> Iterator[Batches]:
-    with chain_of("embedded") as chain:
-        yield Batches(World(chain, members=5), paid_in=PAID_IN)
+    with batches_on("embedded", PAID_IN) as made:
+        yield made
 
 
 def said(batches: Batches, account: int, nano: int) -> str:
     """The refusal of a request."""
     return str(batches.ask(account, nano).refusal)
-
-
-def fetched(batches: Batches, account: int, index: int, words: list[int]) -> int:
-    """Token units that the member receives against that batch."""
-    member = batches.keys.member(account)
-    before = batches.world.tokens(member.address)
-    withdraw(batches.chain, batches.contract, member, index, words, account, timestamp=batches.world.now)
-    return batches.world.tokens(member.address) - before
 
 
 def test_nobody_asks_for_a_nano_more_than_is_its_own_by_the_last_batch(batches: Batches) -> None:
@@ -137,7 +129,7 @@ def test_what_is_paid_in_after_a_request_does_not_free_what_was_spent_before(emb
     embedded.must(embedded.operator, "deposit", 1, 70 * PRICE // UNIT)
     embedded.post_honest([{1: 40, 2: -40}])
     embedded.world.now += WINDOW_S
-    assert fetched(embedded, 1, 0, first) == PAID_IN - 30 * PRICE // UNIT
+    assert embedded.fetch(1, 0, first) == PAID_IN - 30 * PRICE // UNIT
     assert embedded.view("collateralAt", 1, 2) == embedded.view("collateralOf", 1) == 100 * PRICE
     embedded.post_honest([{1: 30, 2: -30}])  # with no deposit more
     assert running_payment(embedded.words[1]) == 100 * PRICE

@@ -7,38 +7,30 @@ from dataclasses import replace
 
 import pytest
 
-from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches
+from batch_world import BOND, PRICE, TIMEOUT_S, UNIT, WINDOW_S, Batches, batches_on
 from ledger_world import CHAINS, World, chain_of, stranger
 from walras.errors import LedgerError
 from walras.ledger import Receipt
-from walras.ledger.batches import exit_now, find_fraud, prove, withdraw
+from walras.ledger.batches import exit_now, find_fraud, prove
 
 PAID_IN = 1_000_000
 
 
 @pytest.fixture(params=CHAINS)
 def batches(request: pytest.FixtureRequest) -> Iterator[Batches]:
-    with chain_of(request.param) as chain:
-        yield Batches(World(chain, members=5), paid_in=PAID_IN)
+    with batches_on(request.param, PAID_IN) as made:
+        yield made
 
 
 @pytest.fixture
 def embedded() -> Iterator[Batches]:
-    with chain_of("embedded") as chain:
-        yield Batches(World(chain, members=5), paid_in=PAID_IN)
+    with batches_on("embedded", PAID_IN) as made:
+        yield made
 
 
 def refusal(receipt: Receipt) -> str:
     assert receipt.status == 0
     return str(receipt.refusal)
-
-
-def fetch(batches: Batches, account: int, index: int, words: list[int]) -> int:
-    """Token units that the member receives."""
-    member = batches.keys.member(account)
-    before = batches.world.tokens(member.address)
-    withdraw(batches.chain, batches.contract, member, index, words, account, timestamp=batches.world.now)
-    return batches.world.tokens(member.address) - before
 
 
 def leave(batches: Batches, account: int) -> int:
@@ -135,18 +127,18 @@ def test_money_asked_back_is_paid_against_the_first_final_batch_that_may_have_us
     first = list(batches.words)
     batches.must_ask(1, PAID_IN * UNIT - 100 * PRICE)  # all of it that is not spent yet
     with pytest.raises(LedgerError, match=r"NotFinal\(index=0"):
-        fetch(batches, 1, 0, first)
+        batches.fetch(1, 0, first)
     batches.world.now += WINDOW_S
     batches.must(batches.operator, "pause")  # no pause stops what follows
     with pytest.raises(LedgerError, match=r"BatchTooOld\(era=0, needed=1\)"):
-        fetch(batches, 1, 0, first)
+        batches.fetch(1, 0, first)
     batches.must(batches.operator, "unpause")
     batches.post_honest([{1: 50, 2: -50}])  # the one under way may still spend
     batches.world.now += WINDOW_S
     batches.must(batches.operator, "pause")
-    assert fetch(batches, 1, 1, batches.words) == (PAID_IN * UNIT - 150 * PRICE) // UNIT
+    assert batches.fetch(1, 1, batches.words) == (PAID_IN * UNIT - 150 * PRICE) // UNIT
     with pytest.raises(LedgerError, match=r"NothingToWithdraw\(account=1\)"):
-        fetch(batches, 1, 1, batches.words)
+        batches.fetch(1, 1, batches.words)
 
 
 def test_what_was_earned_can_be_taken_out_like_what_was_paid_in(embedded: Batches) -> None:
@@ -155,7 +147,7 @@ def test_what_was_earned_can_be_taken_out_like_what_was_paid_in(embedded: Batche
     embedded.must_ask(2, PAID_IN * UNIT + earned)
     embedded.post_honest([{}])
     embedded.world.now += WINDOW_S
-    assert fetch(embedded, 2, 1, embedded.words) == PAID_IN + earned // UNIT
+    assert embedded.fetch(2, 1, embedded.words) == PAID_IN + earned // UNIT
     assert embedded.view("collateralOf", 2) == -earned  # with the running payment of -earned: exactly nothing left
 
 
@@ -205,7 +197,7 @@ def test_dust_and_bad_amounts_are_refused_by_name(embedded: Batches) -> None:
     embedded.post_honest([{}])
     embedded.world.now += WINDOW_S
     with pytest.raises(LedgerError, match=r"NothingToWithdraw\(account=1\)"):
-        fetch(embedded, 1, 0, embedded.words)
+        embedded.fetch(1, 0, embedded.words)
     assert embedded.view("bondOf", embedded.operator.address) == BOND
 
 

@@ -204,6 +204,7 @@ def test_anybody_can_turn_a_proof_into_another_of_the_same_statement() -> None:
         lambda: Reduction(1, 2, 3, 5, 4, 0),
         lambda: Reduction(1, 2, 3, 0, 97, 0),
         lambda: Reduction(1, 2, 3, 0, 96, SCALAR_FIELD - 5),
+        lambda: Reduction(1, baseline_context(2), 3, 0, 96, 0),
         lambda: make_day([0] * 95, [0] * 96, 1, salt(1)),
         lambda: make_day([MAX_WH + 1] + [0] * 95, [0] * 96, 1, salt(1)),
         lambda: make_day([0] * 96, [-1] + [0] * 95, 1, salt(1)),
@@ -222,6 +223,17 @@ def test_the_two_empty_places_behind_the_day_are_no_slots(slot: int) -> None:
     statement = BelowLimit(DAY.commitment, DAY.context, 95, 1, 1)
     object.__setattr__(statement, "slot", slot)
     assert broken(statement, (padded,)) == 1
+
+
+def test_a_baseline_does_not_pass_for_the_readings_of_a_reduction() -> None:
+    """Two baselines, one upon the other, satisfy the circuit; as a statement about readings the lower one is refused."""
+    agreed = make_day([0] * 96, [0] * 96, baseline_context(DAY.context), salt(3))
+    above = make_day([500] * 96, [0] * 96, baseline_context(agreed.context), salt(4))
+    statement = Reduction(agreed.commitment, DAY.context, above.commitment, 0, 96, 48_000)
+    object.__setattr__(statement, "context", agreed.context)
+    assert broken(statement, (agreed, above)) == 0
+    with pytest.raises(InputError, match="context"):
+        replace(statement)
 
 
 def test_a_claimed_reduction_below_zero_has_no_witness_whatever_the_record_says() -> None:

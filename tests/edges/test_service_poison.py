@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import cbor2
 import pytest
 
 from metering_nodes import GATEWAY_KEY, OPEN, ORACLE_KEY, ClockFile, gateway, oracle
@@ -14,14 +15,31 @@ from metering_world import KEYS, RULES, after, slot_batch
 from walras.metering.editing import EditRefusal
 from walras.metering.gateway import seal_batch
 from walras.metering.identity import sign
+from walras.metering.parcel import readings_of_parcel, sign_parcel
+from walras.metering.parcel_reading import MAX_ITEM_BYTES
 from walras.metering.reading import sign_reading
 from walras.metering.refusals import Refusal
+from walras.service.gateway_node import MAX_READINGS_FRAME
 from walras.service.oracle_node import OracleNode
 from walras.service.oracle_words import Words
+from walras.service.remote_metering import CHUNK
 from walras.units import INT64_MAX
 
 SLOT = 40
+
+
+def in_a_parcel(slot: int, import_wh: int, counter: int, quality: int = 0) -> bytes:
+    """The last reading of a parcel of two."""
+    columns = [[1, slot], [0, import_wh], [0, import_wh], [0, counter], [0, quality]]
+    return readings_of_parcel(sign_parcel(KEYS[0], *columns))[1]
+
+
 ABSURD = {
+    "in a parcel, a slot at the end of time": in_a_parcel(INT64_MAX, 1, 1),
+    "in a parcel, all the energy there is": in_a_parcel(SLOT, INT64_MAX, 1),
+    "in a parcel, a quality that is none": in_a_parcel(SLOT, 1, 1, INT64_MAX),
+    "in a parcel, all of it": in_a_parcel(INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX),
+    "in a parcel, cut": in_a_parcel(SLOT, 1, 1)[:-70],
     "a slot at the end of time": sign_reading(KEYS[0], INT64_MAX, 1, 0, 1),
     "a slot before all": sign_reading(KEYS[0], 0, 1, 0, 1),
     "a counter at its end": sign_reading(KEYS[0], SLOT, 1, 0, INT64_MAX),
@@ -60,6 +78,14 @@ def test_an_absurd_reading_is_refused_or_counts_and_the_batch_behind_it_is_taken
     assert sum(node._store.refused_counts().values()) == 1  # a counter at its end: its own next reading, which cannot be higher
     again = OracleNode(node._duty, node._store, lambda slot, root: sign(ORACLE_KEY, root), clock)  # comes back with what it has
     assert again.vote(SLOT) == node.vote(SLOT)
+
+
+def test_as_many_readings_as_the_exchange_sends_at_once_are_a_frame_that_a_gateway_reads() -> None:
+    assert (
+        len(cbor2.dumps([bytes(MAX_ITEM_BYTES)] * CHUNK))
+        <= MAX_READINGS_FRAME
+        < len(cbor2.dumps([bytes(MAX_ITEM_BYTES)] * (CHUNK + 1)))
+    )
 
 
 def _unsaid(first: int, second: int, root: bytes) -> bytes:

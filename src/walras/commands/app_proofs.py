@@ -43,8 +43,6 @@ def prove(
         With --run: which local day, such as 2016-06-21.
     baseline
         With --run and a reduction: JSON file with the agreed baseline (import_wh, export_wh, salt).
-    opener
-        With --run: whose key opens its folder, in a file (PEM), or the secret that it was begun with; default: the key beside it.
     keys
         Folder of proving keys; those of the development ceremony are made there when missing.
     engine
@@ -64,7 +62,7 @@ def prove(
 
 
 @group.command
-def check_proof(proof: Path, *, run: Path | None = None) -> None:
+def check_proof(proof: Path, *, run: Path | None = None, baseline: str | None = None) -> None:
     """Check a proof made by `walras prove`; exit code 1 where it does not hold.
 
     Parameters
@@ -73,8 +71,10 @@ def check_proof(proof: Path, *, run: Path | None = None) -> None:
         The proof's JSON file.
     run
         Also check that it is about a day that this run's public record commits to.
+    baseline
+        Of a reduction: the commitment of the baseline that both sides signed, a number. With --run it must be given.
     """
     from walras.commands.prove import check_proof_command
 
-    if not check_proof_command(proof, run):
+    if not check_proof_command(proof, run, baseline):
         sys.exit(1)

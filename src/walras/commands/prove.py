@@ -81,8 +81,11 @@ def write_proof(
     _warn(console)
 
 
-def check_proof_command(path: Path, run: Path | None = None) -> bool:
-    """Whether the proof in a file holds for its statement, and with `run` for a day that the run committed to; says so."""
+def check_proof_command(path: Path, run: Path | None = None, baseline: str | None = None) -> bool:
+    """Whether the proof in a file holds for its statement, and with `run` for a day that the run committed to; says so.
+
+    `baseline`: the commitment of the agreed baseline, decimal. No record has it, so of a run a reduction is not shown without.
+    """
     console = screen()
     content = read_json(path)
     if not isinstance(content.get("statement"), dict) or not isinstance(content.get("proof"), str):
@@ -97,8 +100,25 @@ def check_proof_command(path: Path, run: Path | None = None) -> bool:
     if run is not None and holds:
         holds, what = is_published(statement, content.get("published"), run, str(path))
         say(console, what)
+    if isinstance(statement, Reduction) or baseline is not None:
+        agreed, what = _is_agreed(statement, baseline, strict=run is not None)
+        holds = holds and agreed
+        say(console, what)
     _warn(console)
     return holds
+
+
+def _is_agreed(statement: Statement, baseline: str | None, *, strict: bool) -> tuple[bool, str]:
+    """Whether a reduction is from the baseline that both sides signed, and a sentence about it."""
+    if not isinstance(statement, Reduction) or (baseline is not None and not baseline.isdecimal()):
+        expected = "the commitment of an agreed baseline in decimal digits, for the proof of a reduction"
+        raise InputError("walras check-proof", [Fault("command line", "--baseline", baseline, expected)])
+    if baseline is None:
+        way_out = "give the commitment that both sides signed: --baseline NUMBER"
+        return not strict, f"{'not shown: ' if strict else ''}the baseline is whatever the prover chose; {way_out}"
+    if int(baseline) != statement.baseline:
+        return False, f"another baseline than the agreed: {statement.baseline}"
+    return True, "the baseline is the agreed one"
 
 
 def in_words(statement: Statement) -> str:

@@ -12,6 +12,7 @@ counts as none. Signed by the oracle it is the evidence against it.
     contributors    not the list that the meters revealed for
     liars           not those whom the openings show
     transformer     not what the transformer's own meter signed
+    balance         not what its own sums and the transformer's number come to on the feeder
     contributions   the oracle does not show the contributions that it says it summed
     sum             the contributions, opened, come to another sum
     silent          no word, after messages that no meter said
@@ -28,6 +29,8 @@ from typing import Any
 from walras.errors import AuditError, InputError, MeteringError
 from walras.exchange.terms import Terms
 from walras.ledger import LedgerAddresses, recover_address
+from walras.metering.feeder import Feeder
+from walras.metering.feeder import check_masked as feeder_check
 from walras.metering.masked import MaskedWord, gap_wh, word_from_public
 from walras.metering.parcel_reading import split_item
 from walras.units import Int64
@@ -36,7 +39,7 @@ Spoken = tuple[MaskedWord, bytes]
 """The balance oracle's word and its signature."""
 
 SIGNATURE, TRANSFORMER, SILENT = "signature", "transformer", "silent"
-REFUSALS = (SIGNATURE, "contributors", "liars", TRANSFORMER, "contributions", "sum", SILENT)
+REFUSALS = (SIGNATURE, "contributors", "liars", TRANSFORMER, "balance", "contributions", "sum", SILENT)
 MOST_INVENTED = 100
 """Digests kept of a slot's invented messages: an oracle is not to fill the record with them."""
 
@@ -52,10 +55,10 @@ class Heard:
     invented: tuple[str, ...] = ()
 
 
-def refusal_of(terms: Terms, addresses: LedgerAddresses, heard: Heard, transformer: bytes) -> str | None:
+def refusal_of(terms: Terms, addresses: LedgerAddresses, heard: Heard, transformer: bytes, feeder: Feeder) -> str | None:
     """Why the word is refused, by what everybody but the oracle knows; None where there is none, or it holds so far.
 
-    `transformer` is the reading of the slot that the transformer's meter signed.
+    `transformer` is the reading of the slot that the transformer's meter signed, `feeder` what lies behind it.
     """
     if heard.spoken is None:
         return None
@@ -66,7 +69,19 @@ def refusal_of(terms: Terms, addresses: LedgerAddresses, heard: Heard, transform
         return "contributors"
     if word.liars != (heard.liars if word.import_wh is not None else ()):
         return "liars"
-    return TRANSFORMER if _other_transformer(word, transformer) else None
+    if _other_transformer(word, transformer):
+        return TRANSFORMER
+    return "balance" if _other_balance(terms, word, feeder) else None
+
+
+def _other_balance(terms: Terms, word: MaskedWord, feeder: Feeder) -> bool:
+    """Whether the balance is another than the word's numbers come to, by more than the 1 Wh that machines may round apart."""
+    through, whole = word.transformer_wh, len(word.contributors) == terms.members
+    if through is None or word.import_wh is None or word.export_wh is None or not whole:
+        return word.balance is not None
+    check = feeder_check(feeder, terms.grid, word.import_wh, word.export_wh, through)
+    expected = check.residual_wh, check.tolerance_wh
+    return word.balance is None or any(abs(a - b) > 1 for a, b in zip(word.balance, expected, strict=True))
 
 
 def _other_transformer(word: MaskedWord, reading: bytes) -> bool:

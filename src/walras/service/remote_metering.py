@@ -23,12 +23,13 @@ from walras.ledger.keys import SIGNATURE_BYTES
 from walras.metering import SlotReadings, Vote
 from walras.metering.access import Right, sign_request
 from walras.metering.oracle import own_digest
+from walras.metering.parcel_reading import MAX_ITEM_BYTES
 from walras.metering.vault import leaf_salt
 from walras.service.access_log import act_of
 from walras.service.appointment import GATEWAY, Appointment
 from walras.service.clocks import FileClock
 from walras.service.frames import EDIT, EXCHANGE, REQUEST, WAITING, ask
-from walras.service.gateway_node import PATIENCE_S, RATE_LIMITED, Peer, send_readings
+from walras.service.gateway_node import MAX_READINGS_FRAME, PATIENCE_S, RATE_LIMITED, Peer, send_readings
 from walras.service.oracle_batches import batch_body
 from walras.service.oracle_reports import agreed, read_report
 from walras.study.oracles import Closed, Corrected
@@ -37,7 +38,9 @@ PAUSE_S = 0.05
 PAST = timedelta(microseconds=1)
 """From the last moment at which something may come to the first at which it may not."""
 
-CHUNK = 1_000
+CHUNK = (MAX_READINGS_FRAME - 3) // (MAX_ITEM_BYTES + 3)
+"""Readings in one frame to the gateway: as many of the longest as it reads at once."""
+
 DAY_PATIENCE_S = 60.0
 """For an answer that takes an oracle through all readings of a day."""
 

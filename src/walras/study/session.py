@@ -7,7 +7,7 @@ driver is a straight line; `Recorder.step` makes it one that can be killed anywh
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -57,7 +57,7 @@ from walras.market.mechanism import run as run_mechanism
 from walras.market.orders import Orders
 from walras.market.registry import mechanism_named
 from walras.metering import SlotReadings, Vote
-from walras.metering.feeder import FeederCheck
+from walras.metering.feeder import Feeder, FeederCheck
 from walras.metering.reading import MAX_DEVICE_QUALITY
 from walras.strategies.commanded import unbound
 from walras.study.days import Days
@@ -140,7 +140,9 @@ class Session:
         def seal() -> tuple[Orders, list[bytes]]:
             if not sealed:
                 orders = p.trading.orders(slot, self._soc, self._bounds)
-                sealed.append((orders, [self._salt(slot, i) for i in orders.id.tolist()]))
+                sealed.append(
+                    (orders, [self._salt(slot, *row) for row in zip(orders.id.tolist(), orders.participant.tolist(), strict=True)])
+                )
             return sealed[0]
 
         at(EventKind.ORDERS_COMMITTED, lambda: ({"commitments": [c.hex() for c in commitments(*seal())]}, None))
@@ -373,12 +375,15 @@ class Session:
     def _masked_sum(self, masked: MaskedMeters, slot: int, readings: SlotReadings, feeder: bytes) -> dict[str, Any] | None:
         """The balance oracle's word on the slot, beside the readings that settle; what is no word is refused, and kept."""
         heard, terms, addresses = masked.heard(slot, self._settler.addresses), self._p.terms, self._settler.addresses
-        why = refusal_of(terms, addresses, heard, feeder)
+        behind = Feeder(self._p.meters.feeder, self._p.trading.network, self._p.trading.bus)
+        why = refusal_of(terms, addresses, heard, feeder, behind)
         named, wrong = ((), None) if why or heard.spoken is None else masked.opened(heard.spoken[0], readings)
         return masked_to_public(heard, (readings.import_wh, readings.export_wh), named, why or wrong)
 
-    def _salt(self, slot: int, order: int) -> bytes:
-        return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
+    def _salt(self, slot: int, order: int, participant: int) -> bytes:
+        """From the participant's own secret: what the seed gave, whoever guesses it could draw before the gate closes."""
+        place = b"walras order salt 1" + slot.to_bytes(8, "big") + order.to_bytes(8, "big")
+        return hmac.digest(self._p.leaf_secrets[participant], place, "sha256")
 
 
 def _balance_to_public(check: FeederCheck | None) -> list[int] | None:

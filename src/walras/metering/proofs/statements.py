@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from walras.errors import Fault, InputError
-from walras.metering.proofs.day import DAY_SLOTS, EMPTY_DAY, MAX_WH, Day
+from walras.metering.proofs.day import DAY_SLOTS, EMPTY_DAY, MAX_WH, Day, baseline_context
 from walras.metering.proofs.poseidon import INPUTS, SCALAR_FIELD, poseidon
 
 METERS = 4
@@ -111,7 +111,8 @@ class NetPosition:
 class Reduction:
     """In slots `first` to `until` (half-open), net import was at least `reduction_wh` below the agreed baseline's.
 
-    `baseline` is the commitment of a day under `baseline_context(context)`: a baseline for these very slots of this meter.
+    `baseline` is the commitment of a day under `baseline_context(context)`: a baseline for these very slots of this meter. Who
+    checks a proof compares it with the one that both sides signed; a context of a baseline is none of readings, and is refused.
     """
 
     commitment: int
@@ -123,7 +124,8 @@ class Reduction:
     circuit: ClassVar[str] = "reduction"
 
     def __post_init__(self) -> None:
-        field = tuple((name, SCALAR_FIELD - 1) for name in ("commitment", "context", "baseline"))
+        of_readings = ("context", baseline_context(0) - 1)
+        field = (("commitment", SCALAR_FIELD - 1), of_readings, ("baseline", SCALAR_FIELD - 1))
         ranges = (("first", DAY_SLOTS), ("until", DAY_SLOTS), ("reduction_wh", MAX_REDUCTION_WH))
         _require(self, (*field, *ranges))
         if self.until < self.first:
