@@ -188,9 +188,6 @@ def bill(run: Path, member: str, *, json: Annotated[Path | None, Parameter(name=
         The member's id, such as home-17.
     json
         Also write the whole statement, every slot and every proof, to this file.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.bill import bill_command
 
@@ -227,9 +224,6 @@ def report(
         What the page is for; it names those members whose contract or consent allows that, the others by account.
     public
         Instead of the page, print what anybody may know, from the public record and without a key.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.report import Reader, public_command, report_command
 

@@ -21,7 +21,7 @@ from walras.community import load_community
 from walras.errors import InputError, JournalError, MeteringError
 from walras.exchange.acts import Act, ActKind, acts_of
 from walras.exchange.audit import Audit
-from walras.exchange.folder import ACCESS, COMMUNITY, NEEDED, Opened, admit, key_place, open_folder
+from walras.exchange.folder import ACCESS, COMMUNITY, NEEDED, Holder, Opened, admit, admitted, key_place, open_folder
 from walras.exchange.journal import read_public_record
 from walras.exchange.parts import member_ids
 from walras.exchange.pem import read_key, write_new_key
@@ -39,6 +39,10 @@ def key_of(place: Path) -> str:
     """A new key in a file; its DID."""
     write_new_key(place)
     return did_of(read_key(place).public_key())
+
+
+def every_byte(run: Path) -> bytes:
+    return b"\n".join(path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file())
 
 
 def last_act(run: Path) -> Act:
@@ -123,9 +127,11 @@ def test_a_members_own_key_opens_that_members_data_and_nobody_elses(tmp_path: Pa
     key_place(run).unlink()
     export_command(run, MEMBER, tmp_path / "own.json", None, False, own)
     by_operator, by_member = (json.loads((tmp_path / name).read_text()) for name in ("all.json", "own.json"))
-    for field in ("statement", "orders", "kept"):
+    for field in ("statement", "orders", "kept", "held_nano"):
         assert by_member[field] == by_operator[field]
-    assert (last_act(run).kind, last_act(run).by) == (ActKind.EXPORTED, did)
+    assert (by_operator["left_out"], by_operator["own_keys"]) == ([], [did])
+    assert [gap.split(":")[0] for gap in by_member["left_out"]] == [COMMUNITY, ACCESS]
+    assert (last_act(run).kind, last_act(run).by) == (ActKind.EXPORTED, "member")
     bill_command(run, MEMBER, None, own)
     assert "proofs hold" in " ".join(capsys.readouterr().out.split())
     consent_command(run, MEMBER, "research", False, own)
@@ -141,7 +147,10 @@ def test_a_members_own_key_opens_that_members_data_and_nobody_elses(tmp_path: Pa
     for refused in (lambda: validate_command(run, own), lambda: forget_command(run, MEMBER, None, own)):
         with pytest.raises(JournalError, match="does not give this right; the refusal is recorded"):
             refused()
-        assert (last_act(run).kind, last_act(run).by) == (ActKind.DENIED, did)
+        assert (last_act(run).kind, last_act(run).by) == (ActKind.DENIED, "member")
+    found = every_byte(run)
+    assert did.encode() not in found
+    assert json.loads((tmp_path / "own.json").read_text())["kept"][-1]["data"] == {"holder": did}
     Audit(run / PUBLIC).run()
 
 
@@ -159,7 +168,12 @@ def test_who_is_admitted_does_what_the_right_says_until_it_ends(tmp_path: Path) 
         forget_command(run, MEMBER, None, place)
     with pytest.raises(JournalError, match="operator's alone"):
         admit_command(run, did, "erase", None, 30, False, place)
+    listed = open_folder(run, None, "walras admit", NOW)
+    assert isinstance(listed, Opened)
+    assert isinstance(listed.keys, bytes)
+    assert admitted(run, listed.keys) == [Holder(did, None)]
     admit_command(run, did, None, None, 30, True, None)
+    assert admitted(run, listed.keys) == []
     assert (last_act(run).kind, dict(last_act(run).detail or {})) == (ActKind.DISMISSED, {"holder": did})
     with pytest.raises(JournalError, match="not admitted"):
         export_command(run, MEMBER, tmp_path / "a.json", None, False, place)
@@ -180,29 +194,44 @@ def test_a_right_that_was_written_into_the_folder_by_somebody_else_opens_nothing
     did, other = key_of(officer), key_of(thief)
     admit_command(run, did, "export", None, 30, False, None)
     access = json.loads((run / ACCESS).read_text())
-    access["holders"][other] = access["holders"][did]
-    (run / ACCESS).write_text(json.dumps(access))
+    operator = access["operator"]
+    (row,) = access["holders"]
+    credential, key = cbor2.loads(disclose(read_key(officer), operator.encode(), bytes.fromhex(row["envelope"])))
+    once = derive_key(bytes(16), "once")
+    copied = enclose(read_key(thief).public_key(), once, operator.encode(), cbor2.dumps([credential, key]))
+    (run / ACCESS).write_text(json.dumps({**access, "holders": [row, {**row, "envelope": copied.hex()}]}))
     with pytest.raises(JournalError, match="not signed by the credential's holder"):
         export_command(run, MEMBER, tmp_path / "a.json", None, False, thief)
+    (run / ACCESS).write_text(json.dumps(access))
     opened = open_folder(run, None, "walras admit", NOW)
     assert isinstance(opened, Opened)
-    forged = Opened(opened.by, bytes(32), False, read_key(thief))
+    forged = Opened(opened.by, opened.keys, False, read_key(thief))
     admit(run, forged, other, Right.EXPORT, (NOW, NOW + timedelta(days=1)), {})
     with pytest.raises(JournalError, match="not by this issuer"):
         export_command(run, MEMBER, tmp_path / "a.json", None, False, thief)
 
 
-def test_a_member_who_is_forgotten_is_admitted_no_more(tmp_path: Path) -> None:
+def test_a_member_who_is_forgotten_is_admitted_no_more_and_a_neighbour_may_still_be(tmp_path: Path) -> None:
     run = copy_of(rural1_day(), tmp_path / "run")
-    own = tmp_path / "home-1.pem"
-    did = key_of(own)
+    own, other = tmp_path / "home-1.pem", tmp_path / "home-2.pem"
+    did, neighbours = key_of(own), key_of(other)
     admit_command(run, did, "own", MEMBER, 30, False, None)
-    sealed = (run / COMMUNITY).read_bytes()
+    export_command(run, MEMBER, tmp_path / "a.json", None, False, own)
+    sealed, access = (run / COMMUNITY).read_bytes(), (run / ACCESS).read_bytes()
     forget_command(run, MEMBER, None, None)
-    assert did not in (run / ACCESS).read_text()
+    assert did.encode() not in every_byte(run)
     assert (run / COMMUNITY).read_bytes() != sealed
+    assert len((run / ACCESS).read_bytes()) < len(access)
     with pytest.raises(JournalError, match="not admitted"):
         export_command(run, MEMBER, tmp_path / "a.json", None, False, own)
+    admit_command(run, neighbours, "own", NEIGHBOUR, 30, False, None)
+    export_command(run, NEIGHBOUR, tmp_path / "b.json", None, False, other)
+    admit_command(run, neighbours, None, None, 30, True, None)
+    assert (last_act(run).kind, last_act(run).account) == (ActKind.DISMISSED, 3)
+    assert neighbours.encode() not in every_byte(run)
+    with pytest.raises(JournalError, match="not admitted"):
+        export_command(run, NEIGHBOUR, tmp_path / "b.json", None, False, other)
+    Audit(run / PUBLIC).run()
 
 
 def test_what_can_be_asked_of_admit_is_said(tmp_path: Path) -> None:

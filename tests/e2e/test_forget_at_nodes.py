@@ -65,8 +65,9 @@ class Nodes:
         store.close()
         journal.close()
 
-    def start(self, name: str, *words: str) -> None:
+    def start(self, name: str, *words: str, keep_days: int | None = 36_500) -> None:
         where = ["--listen", f"127.0.0.1:{self.ports[name]}", "--store", str(self.folder / f"{name}.sqlite")]
+        where += [] if keep_days is None else ["--keep-days", str(keep_days)]  # the readings are of 2016, the clock is of now
         process = child("", 0, [words[0], str(self.community), *words[1:], *where])
         self.processes.append(process)
         assert process.stdout is not None
@@ -176,3 +177,21 @@ def test_what_is_on_its_way_to_an_oracle_is_not_erased_yet(tmp_path: Path) -> No
     credential = issue_access(key, did_of(key.public_key()), [Right.ERASE], now, now + timedelta(days=1))
     with pytest.raises(MeteringError, match="in batches on their way"):
         gateway.reply(REQUEST, sign_request(key, credential, Right.ERASE, GATEWAY, cbor2.dumps([[ACCOUNT], 0]), now))
+
+
+def test_a_node_erases_by_itself_what_is_past_its_retention_and_keeps_the_rest(tmp_path: Path) -> None:
+    made, clock = Nodes(tmp_path), tmp_path / "clock"
+    names = [kid for kid, device in made.a.meters.registry.index.items() if device == ACCOUNT]
+    grid = made.a.community.grid
+    begin = grid.start(made.a.community.slots[0])
+    for days, node, kept in ((89, "gateway", True), (91, "gateway", False), (89, "oracle-0", True), (91, "oracle-0", False)):
+        clock.write_text((begin + timedelta(days=days)).isoformat())
+        words = ["gateway", "--oracles", made.at("oracle-0")] if node == "gateway" else ["oracle", "0"]
+        made.start(node, *words, "--clock", str(clock), keep_days=None)
+        process = made.processes.pop()
+        if not kept:
+            assert process.stdout is not None
+            assert "erased: " in process.stdout.readline()
+        process.terminate()
+        process.communicate()
+        assert all(name in made.bytes_of(node) for name in names) is kept

@@ -6,6 +6,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +42,24 @@ places = st.builds(Place, st.integers(0, 5), st.sampled_from(["reading", "readin
 def test_a_record_round_trips_at_its_place(data: bytes, place: Place, nonce: bytes) -> None:
     record = seal(KEY, nonce, place, data)
     assert unseal(KEY, place, record) == data
-    assert len(record) == len(data) + 29
+    assert len(record) == len(data) // 32 * 32 + 32 + 29
+
+
+@given(st.lists(st.binary(max_size=200), min_size=2, max_size=5), places)
+def test_what_is_sealed_to_the_length_of_the_longest_is_all_of_one_length(parts: list[bytes], place: Place) -> None:
+    longest = max(map(len, parts)) + 1
+    records = [seal(KEY, NONCE, place, part, longest) for part in parts]
+    assert [unseal(KEY, place, record) for record in records] == parts
+    assert len({len(record) for record in records}) == 1
+
+
+def test_a_record_of_an_earlier_version_opens_and_is_not_mistaken_for_one_of_now() -> None:
+    early = b"\x01" + NONCE + ChaCha20Poly1305(KEY).encrypt(NONCE, b"data\x80\0", HERE.encode())
+    assert unseal(KEY, HERE, early) == b"data\x80\0"
+    with pytest.raises(MeteringError, match="does not open"):
+        unseal(KEY, HERE, b"\x02" + early[1:])
+    with pytest.raises(MeteringError, match="does not open"):
+        unseal(KEY, HERE, b"\x01" + seal(KEY, NONCE, HERE, b"data")[1:])
 
 
 @given(places, places)

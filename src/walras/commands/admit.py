@@ -6,6 +6,7 @@ The operator's credential and the folder's key, in an envelope that only the hol
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from walras.commands.rights import opened_run
 from walras.commands.terminal import say, screen
 from walras.errors import Fault, InputError
 from walras.exchange.acts import Act, ActKind
-from walras.exchange.folder import RIGHTS, admit, dismiss
+from walras.exchange.folder import RIGHTS, admit, admitted, dismiss
 from walras.exchange.journal import Journal
+from walras.exchange.parts import holder_private
 from walras.exchange.sealed import MemberKeys
 from walras.metering import public_key_of
 from walras.metering.access import Right
 from walras.service.data_protection import account_of, record
+from walras.study.runner import OpenRun
 
 
 def admit_command(run: Path, holder: str, right: str | None, member: str | None, days: int, end: bool, opener: Path | None) -> None:
@@ -39,17 +42,31 @@ def admit_command(run: Path, holder: str, right: str | None, member: str | None,
     with opened_run(run, opener, "walras admit") as opened:
         journal = opened.journal
         if right is None:
-            record(journal, run, Act(ActKind.DISMISSED, now, opened.by, None, {"holder": holder}))
-            gone = dismiss(run, holder)
-            what = "may open it no more; a copy that they made before opens as it did" if gone else "was not admitted"
-            say(screen(), f"{holder} {what}; recorded")
+            _end(opened, run, holder, now)
             return
         account, keys = (None, {}) if member is None else _own(journal, member)
         until = now + timedelta(days=days)
-        detail = {"holder": holder, "right": right, "until": until.isoformat()}
-        record(journal, run, Act(ActKind.ADMITTED, now, opened.by, account, detail))
+        detail = {"right": right, "until": until.isoformat()}
+        _record(opened, run, Act(ActKind.ADMITTED, now, opened.by, account, detail), holder)
         admit(run, opened.access, holder, known[right], (now, until), keys)
     say(screen(), f"{holder} may {known[right].value}, until {until:%Y-%m-%d %H:%M} UTC; recorded")
+
+
+def _end(opened: OpenRun, run: Path, holder: str, now: datetime) -> None:
+    assert opened.master is not None
+    known = {one.did: one.account for one in admitted(run, opened.master)}
+    _record(opened, run, Act(ActKind.DISMISSED, now, opened.by, known.get(holder), {}), holder)
+    gone = dismiss(run, opened.master, holder)
+    what = "may open it no more; a copy that they made before opens as it did" if gone else "was not admitted"
+    say(screen(), f"{holder} {what}; recorded")
+
+
+def _record(opened: OpenRun, run: Path, act: Act, holder: str) -> None:
+    """The act, with the holder's DID: for a member's own key in the member's sealed part, for anybody else in public."""
+    if act.account is None:
+        record(opened.journal, run, replace(act, detail={"holder": holder, **(act.detail or {})}))
+    else:
+        record(opened.journal, run, act, holder_private(act.account, holder))
 
 
 def _own(journal: Journal, member: str) -> tuple[int, dict[int, MemberKeys]]:

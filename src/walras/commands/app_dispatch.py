@@ -126,9 +126,6 @@ def dispatch(
         Instead of an order: the DID of a holder whose credential is revoked, and with it the orders under it.
     clock
         File with the time, for a replay; default: the machine's clock.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     roll
         Who issues credentials and which devices are vouched for (TOML), where keys do not follow from the seed.
     """

@@ -27,6 +27,7 @@ def gateway(
     passphrase: Path | None = None,
     status: bool = False,
     offer_again: bool = False,
+    keep_days: int = 90,
 ) -> None:
     """Take signed readings from meters, keep them encrypted, hand them to every oracle in signed batches. A process of its own.
 
@@ -57,11 +58,13 @@ def gateway(
         Say what waits for each oracle in --store, and what it refused for good and why; then end.
     offer_again
         First give every batch that was set aside a new number, under which the oracle that refused it is offered it once more.
+    keep_days
+        Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
     from walras.commands.nodes import GatewayKeys, Waiting, gateway_command
 
     keys = GatewayKeys(key, passphrase, secret, roll)
-    gateway_command(community, store, listen, oracles, keys, per_second, clock, Waiting(status, offer_again))
+    gateway_command(community, store, listen, oracles, keys, per_second, clock, Waiting(status, offer_again), keep_days)
 
 
 @group.command
@@ -79,6 +82,7 @@ def oracle(
     manifest: Path | None = None,
     chain: str | None = None,
     per_second: int = 1_000,
+    keep_days: int = 90,
 ) -> None:
     """One oracle: admits every reading for itself, and votes on each slot once. A process of its own.
 
@@ -108,10 +112,12 @@ def oracle(
         JSON-RPC address of a node, where the roll has identifiers of devices: it is asked whose key still speaks.
     per_second
         Requests and batches that each host is answered a second on average; ten seconds' worth at once.
+    keep_days
+        Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
     from walras.commands.nodes import OracleKeys, oracle_command
 
-    keys = OracleKeys(key, secret, roll, manifest, chain, per_second)
+    keys = OracleKeys(key, secret, roll, manifest, chain, per_second, keep_days)
     oracle_command(community, number, store or Path(f"oracle-{number}.sqlite"), listen, gateway, clock, keys)
 
 
@@ -126,6 +132,7 @@ def balance(
     roll: Path | None = None,
     manifest: Path | None = None,
     per_second: int = 1_000,
+    keep_days: int = 90,
 ) -> None:
     """The balance oracle: learns what a feeder's homes took and gave together, and no home's reading. A process of its own.
 
@@ -147,10 +154,13 @@ def balance(
         Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
     per_second
         Requests of a host that are answered a second on average; ten seconds' worth at once.
+    keep_days
+        Readings older than so many days are erased, by this node's clock, when it starts and every day.
     """
     from walras.commands.nodes import OracleKeys, balance_command
 
-    balance_command(community, store, listen, clock, OracleKeys(key, None, roll, manifest, per_second=per_second))
+    keys = OracleKeys(key, None, roll, manifest, per_second=per_second, keep_days=keep_days)
+    balance_command(community, store, listen, clock, keys)
 
 
 @group.command
@@ -233,9 +243,6 @@ def exchange_meter(
         File whose first line decrypts keys in files.
     roll
         Who is appointed (TOML), where keys do not follow from the seed.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.exchange_meter import ExchangeKeys, ReadOff, exchange_meter_command
 

@@ -43,8 +43,6 @@ def prove(
         With --run: which local day, such as 2016-06-21.
     baseline
         With --run and a reduction: JSON file with the agreed baseline (import_wh, export_wh, salt).
-    opener
-        With --run: whose key opens its folder, in a file (PEM), or the secret that it was begun with; default: the key beside it.
     keys
         Folder of proving keys; those of the development ceremony are made there when missing.
     engine

@@ -19,6 +19,7 @@ def export(
     out: Path | None = None,
     purpose: str | None = None,
     processing_record: bool = False,
+    nodes: Path | None = None,
     opener: AsFile = None,
 ) -> None:
     """Everything about one member as JSON, with proofs; or what a purpose may see; or the record of processing.
@@ -35,13 +36,12 @@ def export(
         Only what this purpose may see, at its resolution, if the member's consent allows it.
     processing_record
         The record of processing activities (GDPR Article 30) of what the folder really holds, instead of a member.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
+    nodes
+        Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
     """
     from walras.commands.rights import export_command
 
-    export_command(run, member, out, purpose, processing_record, opener)
+    export_command(run, member, out, purpose, processing_record, opener, nodes)
 
 
 @group.command
@@ -50,6 +50,7 @@ def forget(
     member: str | None = None,
     *,
     older_than: int | None = None,
+    due: bool = False,
     nodes: Path | None = None,
     gateway: str | None = None,
     oracles: str | None = None,
@@ -71,6 +72,8 @@ def forget(
         The member's id, such as home-17.
     older_than
         Instead of a member: erase everybody's private parts of slots that began more than so many days ago.
+    due
+        Instead of a member: erase what is past the periods of the purposes that it is kept for, readings and then names.
     nodes
         Folder with the stores of gateway, oracles and balance oracle, where they are not in that of the run.
     gateway
@@ -89,16 +92,13 @@ def forget(
         The operator's word that the key's holder may erase, as `walras allow DID erase` writes it.
     passphrase
         File whose first line decrypts the key's file.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.remote_forget import RemoteNodes
     from walras.commands.rights import Places, forget_command
 
     named = (gateway, oracles, balance) != (None, None, None)
     remote = RemoteNodes(gateway, oracles, balance, clock, key, credential, passphrase, roll) if named else None
-    forget_command(run, member, older_than, opener, Places(nodes, remote))
+    forget_command(run, member, older_than, opener, Places(nodes, remote), due=due)
 
 
 @group.command
@@ -115,9 +115,6 @@ def consent(run: Path, member: str, purpose: str, *, withdraw: bool = False, ope
         The use: one of those in docs/explain/data-protection.md.
     withdraw
         Withdraw the consent.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.rights import consent_command
 
@@ -151,9 +148,6 @@ def admit(
         How long it holds.
     end
         Take it back.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.admit import admit_command
 
@@ -187,9 +181,6 @@ def statistics(
         What to spend of the period's budget: the less, the more noise. Not needed for what is published already.
     out
         Also write the answer to this file as JSON.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.statistics import Asked, statistics_command
 
@@ -204,9 +195,6 @@ def validate(run: Path, *, opener: AsFile = None) -> None:
     ----------
     run
         Folder of the run.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.validate import validate_command
 
@@ -252,9 +240,6 @@ def edit(
         File whose first line decrypts the key's file.
     roll
         Who issues credentials (TOML), where keys do not follow from the seed.
-    opener
-        Whose key opens the folder, in a file (PEM), or the secret that the run was begun with; default: the key that the run made
-        beside it.
     """
     from walras.commands.edit import Editor, edit_command
 

@@ -16,6 +16,7 @@ from walras.exchange.edits import overtaken
 from walras.exchange.fold import ACT
 from walras.exchange.journal import Entry, read_public_record
 from walras.exchange.ordered import outcomes
+from walras.exchange.owners_file import write_owners_file
 from walras.exchange.parts import signed_order
 from walras.exchange.phases import EventKind
 from walras.exchange.statement import Statement, check_statement, make_statement, opened_terms, settled_slots, statement_to_json
@@ -83,7 +84,7 @@ def bill_command(run: Path, member: str, json_path: Path | None, secret: Path | 
         console, f"{proofs} proofs hold: every reading under the attested root of its slot, every trade under the root on the chain"
     )
     if json_path is not None:
-        json_path.write_text(json.dumps(statement_to_json(statement), indent=1) + "\n", encoding="utf-8")
+        write_owners_file(json_path, json.dumps(statement_to_json(statement), indent=1) + "\n")
         say(console, f"whole statement with proofs: {json_path}")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from walras.commands.options import check_days
 from walras.commands.secrets import read_passphrase, read_secret
 from walras.community import load_community
 from walras.errors import Fault, InputError, MeteringError
@@ -23,6 +24,7 @@ from walras.service.gateway_node import Peer
 from walras.service.keys import open_key
 from walras.service.rate_limits import HostLimits
 from walras.service.reading_store import ReadingStore
+from walras.service.retention import KEEP_DAYS, LEAST_DAYS, Perishable, Retention, keep_erasing
 from walras.study.runner import store_master
 
 HAND_ON_EVERY_S = 0.05
@@ -42,7 +44,7 @@ class GatewayKeys:
 class OracleKeys:
     """The oracle's key file, secret file, roll: what does not follow from the seed; `manifest` of contracts that
     stand; `chain`, a node that is asked whose key still speaks;
-    `per_second` requests of a host are answered."""
+    `per_second` requests of a host are answered; readings are kept for `keep_days`."""
 
     key: Path | None
     secret: Path | None
@@ -50,6 +52,7 @@ class OracleKeys:
     manifest: Path | None = None
     chain: str | None = None
     per_second: int = 1_000
+    keep_days: int = KEEP_DAYS
 
 
 def _check_own_keys(where: str, roll: Path | None, key: object, secret: Path | None) -> None:
@@ -77,11 +80,13 @@ def gateway_command(
     per_second: int,
     clock: Path | None = None,
     waiting: Waiting = Waiting(),
+    keep_days: int = KEEP_DAYS,
 ) -> None:
     """Serve meters and hand their readings to the oracles until stopped. Prints the address and the gateway's DID.
 
     What an oracle refused for good is said at every start, and when it happens.
     """
+    check_days("walras gateway", "--keep-days", keep_days, LEAST_DAYS)
     if waiting.status:
         _print_status(store, parse_peers(oracles))
         return
@@ -90,11 +95,13 @@ def gateway_command(
     a = appointment(load_community(community), keys.roll)
     own = a.gateway_key if keys.key is None else open_key(keys.key, read_passphrase(keys.passphrase, "walras gateway"))
     rate = RateRule(per_second, burst=10 * per_second)
+    now = _clock(clock)
     peers, master = parse_peers(oracles), store_master(community, held)
-    node = make_gateway(a, own, store, master, peers, rate, _milliseconds, _clock(clock), _say)
+    node = make_gateway(a, own, store, master, peers, rate, _milliseconds, now, _say)
     _say_aside(store, waiting.offer_again)
     host, port = parse_address(listen, "--listen")
-    _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host)
+    keep = _keeping(node, Retention(a.community.grid, keep_days, now))
+    _serve(lambda ready: node.run(host, port, HAND_ON_EVERY_S, ready), f"gateway {did_of(own.public_key())}", host, keep)
 
 
 def _say(line: str) -> None:
@@ -141,6 +148,7 @@ def oracle_command(
 ) -> None:
     """Receive batches, and answer the exchange's signed requests, until stopped. Prints the address and the oracle's account."""
     _check_own_keys("walras oracle", keys.roll, keys.key, keys.secret)
+    check_days("walras oracle", "--keep-days", keys.keep_days, LEAST_DAYS)
     held = None if keys.secret is None else read_secret(keys.secret, "walras oracle")
     a = _appointed(community, keys)
     if gateway is not None:
@@ -152,7 +160,8 @@ def oracle_command(
     host, port = parse_address(listen, "--listen")
     with ThreadPoolExecutor(2) as pool:
         node = make_oracle(a, number, own, gateway, store, store_master(community, held), now, pool, chain, limits)
-        _serve(lambda ready: node.run(host, port, ready), f"oracle {number} {own.address}", host)
+        keep = _keeping(node, Retention(a.community.grid, keys.keep_days, now))
+        _serve(lambda ready: node.run(host, port, ready), f"oracle {number} {own.address}", host, keep)
 
 
 def _check_did(gateway: str) -> None:
@@ -165,6 +174,7 @@ def _check_did(gateway: str) -> None:
 
 def balance_command(community: Path, store: Path, listen: str, clock: Path | None, keys: OracleKeys) -> None:
     """Sum the meters' masked readings, and answer the exchange's signed requests, until stopped. Prints address and account."""
+    check_days("walras balance", "--keep-days", keys.keep_days, LEAST_DAYS)
     if keys.roll is not None and keys.key is None:
         faults = [Fault("command line", "--key", None, "the node's own, with --roll")]
         raise InputError("walras balance", faults, way_out="`walras key secret:FILE --new` makes a secret")
@@ -172,8 +182,10 @@ def balance_command(community: Path, store: Path, listen: str, clock: Path | Non
     own = a.keys.balance_oracle() if keys.key is None else key_of(read_secret(keys.key, "walras balance", "--key"))
     host, port = parse_address(listen, "--listen")
     limits = HostLimits(RateRule(keys.per_second, burst=10 * keys.per_second), _milliseconds)
-    node = make_balance(a, own, store, _clock(clock), limits)
-    _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host)
+    now = _clock(clock)
+    node = make_balance(a, own, store, now, limits)
+    keep = _keeping(node, Retention(a.community.grid, keys.keep_days, now))
+    _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host, keep)
 
 
 def _appointed(community: Path, keys: OracleKeys) -> Appointment:
@@ -196,12 +208,36 @@ def parse_peers(text: str) -> list[Peer]:
     return [Peer(f"oracle-{n}", *parse_address(part, "--oracles")) for n, part in enumerate(text.split(","))]
 
 
-def _serve(run: Callable[[Callable[[int], None]], Coroutine[None, None, None]], name: str, host: str) -> None:
-    def ready(port: int) -> None:
-        print(f"{name} listens on {host}:{port}", flush=True)
+Running = Coroutine[None, None, None]
+
+
+def _keeping(node: Perishable, rule: Retention) -> Callable[[], Running]:
+    return lambda: keep_erasing(node, rule, lambda said: _say(said))
+
+
+def _serve(run: Callable[[Callable[[int], None]], Running], name: str, host: str, keep: Callable[[], Running]) -> None:
+    """Run the node and, once it listens, what erases beside it, until one of them ends."""
+
+    async def both() -> None:
+        listening = asyncio.Event()
+
+        def ready(port: int) -> None:
+            print(f"{name} listens on {host}:{port}", flush=True)
+            listening.set()
+
+        async def keeping() -> None:
+            await listening.wait()
+            await keep()
+
+        tasks = {asyncio.create_task(run(ready)), asyncio.create_task(keeping())}
+        ended, going = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in going:
+            task.cancel()
+        for task in ended:
+            task.result()
 
     try:
-        asyncio.run(run(ready))
+        asyncio.run(both())
     except KeyboardInterrupt:
         return
 

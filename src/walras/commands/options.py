@@ -13,7 +13,11 @@ from cyclopts import Parameter
 
 from walras.errors import Fault, InputError, reason_of
 
-AsFile = Annotated[Path | None, Parameter(name=("--as", "--secret"))]
+_AS = (
+    "Whose key opens the run's folder, in a file (PEM), or the secret that the run was begun with; "
+    "default: the key that the run made beside it."
+)
+AsFile = Annotated[Path | None, Parameter(name=("--as", "--secret"), help=_AS)]
 """Whose key opens a run's folder, in a file; `--secret` where that is the secret which the run was begun with."""
 
 

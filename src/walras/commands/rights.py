@@ -23,22 +23,25 @@ from walras.errors import Fault, InputError, JournalError
 from walras.exchange.acts import Act, ActKind
 from walras.exchange.folder import Refused
 from walras.exchange.journal import Journal
+from walras.exchange.owners_file import write_owners_file
 from walras.exchange.sealed import OwnKeys
-from walras.metering.purposes import NotAllowed, purpose_named
+from walras.metering.purposes import READINGS_FOR, NotAllowed, kept_days, purpose_named
 from walras.service.data_protection import (
     Erased,
     Forgotten,
     erase_before,
     export_for,
-    export_member,
     forget_member,
     forgotten_accounts,
+    names_due,
     record,
     set_consent,
 )
 from walras.service.erasure import Told
+from walras.service.member_export import export_member
 from walras.service.processing import processing_record
 from walras.study.runner import JOURNAL, OpenRun, open_run
+from walras.units import format_money
 
 
 @contextmanager
@@ -79,18 +82,27 @@ def refusal(run: Path, member: str | None, refused: NotAllowed) -> JournalError:
     )
 
 
-def export_command(run: Path, member: str | None, out: Path | None, purpose: str | None, record: bool, secret: Path | None) -> None:
-    """Write a member's data, what a purpose may see of it, or the record of processing."""
+def export_command(
+    run: Path,
+    member: str | None,
+    out: Path | None,
+    purpose: str | None,
+    record: bool,
+    secret: Path | None,
+    nodes: Path | None = None,
+) -> None:
+    """Write a member's data, what a purpose may see of it, or the record of processing; `nodes`: folder of the nodes' stores."""
     now = datetime.now(UTC)
     if record == (member is not None):
         faults = [Fault("command line", "MEMBER", member, "a member, or --processing-record")]
         raise InputError("walras export", faults)
+    _check_folder(nodes, "walras export")
     with opened_run(run, secret, "walras export") as opened:
         journal = opened.journal
         if member is None:
-            result: dict[str, Any] | NotAllowed = processing_record(journal, run, now)
+            result: dict[str, Any] | NotAllowed = processing_record(journal, run, now, nodes)
         elif purpose is None:
-            result = export_member(journal, run, member, opened.stores, now, opened.by)
+            result = export_member(opened, run, member, now, nodes)
         else:
             result = export_for(journal, run, member, purpose_named(purpose), now, opened.by)
     if isinstance(result, NotAllowed):
@@ -99,8 +111,10 @@ def export_command(run: Path, member: str | None, out: Path | None, purpose: str
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text, encoding="utf-8")
+        write_owners_file(out, text)
         say(screen(), f"written: {out} ({len(text):,} bytes)")
+        for gap in result.get("left_out", []):
+            say(screen(), f"not in it: {gap}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +126,23 @@ class Places:
 
 
 def forget_command(
-    run: Path, member: str | None, older_than: int | None, opener: Path | None, places: Places | None = None
+    run: Path, member: str | None, older_than: int | None, opener: Path | None, places: Places | None = None, *, due: bool = False
 ) -> None:
-    """Erase a member everywhere in the run's folder and at the nodes, or everybody's private parts older than some days.
+    """Erase a member everywhere in the run's folder and at the nodes, or everybody's private parts older than some days, or what
+    is `due` by the periods of the purposes.
 
     With neither, nodes over the network are told of everybody who was forgotten. MeteringError, when all else is done, where a node
     did not erase.
     """
     now, places = datetime.now(UTC), places or Places()
-    _check_forget(member, older_than, places)
+    _check_forget(member, older_than, places, due)
+    if due:
+        older_than = kept_days(READINGS_FOR)
     told: list[Told] = []
     with opened_run(run, opener, "walras forget") as opened:
         before = _forget_here(opened, run, member, older_than, now, places.nodes)
+        for name in names_due(opened.journal, now) if due else ():
+            _forget_here(opened, run, name, None, now, places.nodes)
         if places.remote is not None:
             told = tell_nodes(opened, run, places.remote, forgotten_accounts(list(opened.journal.entries())), before)
     for one in told:
@@ -133,14 +152,18 @@ def forget_command(
         raise away(run, told)
 
 
-def _check_forget(member: str | None, older_than: int | None, places: Places) -> None:
-    given = [what for what in (member, older_than) if what is not None]
+def _check_forget(member: str | None, older_than: int | None, places: Places, due: bool) -> None:
+    given = [what for what in (member, older_than, due or None) if what is not None]
     if len(given) > 1 or not (given or places.remote is not None):
-        expected = "a member, or --older-than DAYS; neither, with --gateway, --oracles or --balance: all who were forgotten"
+        expected = "a member, --older-than DAYS, or --due; none, with --gateway, --oracles or --balance: all who were forgotten"
         raise InputError("walras forget", [Fault("command line", "MEMBER", member, expected)])
-    if places.nodes is not None and not places.nodes.is_dir():
-        raise InputError("walras forget", [Fault("command line", "--nodes", str(places.nodes), "the folder of the nodes' stores")])
+    _check_folder(places.nodes, "walras forget")
     check_days("walras forget", "--older-than", older_than, 0)
+
+
+def _check_folder(nodes: Path | None, command: str) -> None:
+    if nodes is not None and not nodes.is_dir():
+        raise InputError(command, [Fault("command line", "--nodes", str(nodes), "the folder of the nodes' stores")])
 
 
 def _forget_here(opened: OpenRun, run: Path, member: str | None, older_than: int | None, now: datetime, nodes: Path | None) -> int:
@@ -163,6 +186,12 @@ def _forget_here(opened: OpenRun, run: Path, member: str | None, older_than: int
         for name in done.files:
             say(console, f"{name}: {'removed' if name.endswith('.html') else 'the member is only an account in it now'}")
         say(console, f"what stays: account {done.account} in the public record, whose it was nowhere in {run}")
+        if done.held_nano:
+            held = format_money(done.held_nano, opened.community.currency if opened.community else "")
+            say(
+                console,
+                f"money stays: the contract holds {held} for the account; its owner's key takes it out (`walras exit`)",
+            )
     if done.elsewhere:
         way = f"`walras forget {run} --gateway …`, or `--older-than DAYS --nodes DIR`, erases there as well, and who was forgotten"
         say(console, f"not erased: what {done.elsewhere} nodes of this run keep, whose stores were not there; {way}")

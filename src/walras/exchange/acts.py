@@ -90,6 +90,17 @@ def acts_of(entries: Iterable[Entry], account: int | None = None) -> list[Act]:
     return acts if account is None else [act for act in acts if act.account == account]
 
 
+def acts_about(entries: Iterable[Entry], account: int) -> list[Act]:
+    """The acts that concern an account, also those that concern others too: a page that named it, nodes that erased it, whatever
+    was done with everybody's data."""
+    return [act for act in acts_of(entries) if act.account == account or _among(act.detail or {}, account)]
+
+
+def _among(detail: Mapping[str, Any], account: int) -> bool:
+    listed = [detail[name] for name in ("named", "accounts") if name in detail]
+    return any(account in accounts for accounts in listed) or bool({"before_slot", "statistic"} & set(detail))
+
+
 def consents(entries: Iterable[Entry], account: int) -> set[str]:
     """The names of the purposes that an account consents to now: given and not withdrawn since."""
     given: set[str] = set()

@@ -10,15 +10,18 @@ members' keys in the journal are wrapped under it, the community file is sealed 
                      it as a request signed by that key, for this folder and for what it does (`NEEDED`)
     a member         the same with the right OWN; in the envelope are that member's own two keys and no others
 
-A copy of the folder without any of these keys is the public record, and noise. What opens everything opens everything: that a
-holder uses it for the right that was given, and no longer, is kept by the program and shown by the record, not by arithmetic.
+Whose an envelope is stands nowhere in clear: the credential is in it, and what the operator needs to take it back is sealed.
+Who has a member's own is "member" in the record, with the account: a DID beside an account would say whose the account is, for
+good, to whoever was ever shown that DID. A copy of the folder without any of these keys is the public record, and noise. What opens
+everything opens everything: that a holder uses it for the right that was given, and no longer, is kept by the program and shown by
+the record, not by arithmetic.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -28,7 +31,7 @@ from typing import Any
 import cbor2
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from walras.errors import Fault, InputError, JournalError
+from walras.errors import Fault, InputError, JournalError, MeteringError
 from walras.exchange.pem import read_key, write_new_key
 from walras.exchange.sealed import MemberKeys, OwnKeys
 from walras.metering.access import Allowed, Right, issue_access, open_request, sign_request
@@ -37,7 +40,7 @@ from walras.metering.identity import PrivateKey, derive_key, did_of, public_key_
 from walras.metering.vault import KEY_BYTES, NONCE_BYTES, Place, seal, unseal
 
 JOURNAL, PUBLIC, COMMUNITY, ACCESS = "journal.sqlite", "public.jsonl", "community.sealed", "access.json"
-OPERATOR = "operator"
+OPERATOR, MEMBER = "operator", "member"
 BESIDE, SECRET = "beside", "secret"
 """Where the operator's key is: in a file beside the folder, or it follows from a secret."""
 
@@ -65,8 +68,8 @@ Opener = bytes | PrivateKey | None
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Who opens it, and the folder's key, or the keys of the members whose own key it was. `secret`: whether the run was begun with
-    one. `issuer`: the operator's key, where it was that."""
+    """Who opens it, as the record names them, and the folder's key, or the keys of the members whose own key it was. `secret`:
+    whether the run was begun with one. `issuer`: the operator's key, where it was that."""
 
     by: str
     keys: bytes | OwnKeys
@@ -76,10 +79,18 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Who may not, and why."""
+    """Who may not, as the record names them, and why."""
 
     by: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Somebody who was admitted: their DID, and the account where it is a member's own."""
+
+    did: str
+    account: int | None
 
 
 def key_place(run: Path) -> Path:
@@ -113,7 +124,7 @@ def begin(run: Path, secret: bytes | None) -> bytes:
     operator, master = read_or_make(run) if secret is None else _operator_of(secret), os.urandom(KEY_BYTES)
     did = did_of(operator.public_key())
     where = BESIDE if secret is None else SECRET
-    _write(run, {"operator": did, "key": where, "envelope": _envelope(did, did, master), "holders": {}})
+    _write(run, {"operator": did, "key": where, "envelope": _envelope(did, did, master), "holders": []})
     return master
 
 
@@ -136,20 +147,22 @@ def open_folder(run: Path, opener: Opener, command: str, now: datetime | None) -
         return Opened(OPERATOR, _disclosed(key, access["operator"], access["envelope"]), access["key"] == SECRET, key)
     if opener is None or isinstance(opener, bytes):
         raise _another(run)
-    row = access["holders"].get(did)
-    if row is None or now is None:
+    held = _held(key, access)
+    if held is None or now is None:
         return Refused(did, "this key was not admitted to the folder")
+    credential, keys = held
+    by = did if isinstance(keys, bytes) else MEMBER
     needed, why = NEEDED.get(command, ()), "this is the operator's alone"
     for right in needed:
         body = command.encode()
         judged = open_request(
-            sign_request(key, row["credential"], right, access["operator"], body, now), public_key_of(access["operator"]),
+            sign_request(key, credential, right, access["operator"], body, now), public_key_of(access["operator"]),
             access["operator"], now,
         )  # fmt: skip
         if isinstance(judged, Allowed):
-            return Opened(did, _disclosed(key, access["operator"], row["envelope"]), access["key"] == SECRET)
+            return Opened(by, keys, access["key"] == SECRET)
         why = judged.value
-    return Refused(did, why)
+    return Refused(by, why)
 
 
 def admit(
@@ -161,33 +174,40 @@ def admit(
     """
     assert by.issuer is not None
     assert isinstance(by.keys, bytes)
-    access = _read(run)
+    access, about = _read(run), Holder(holder, next(iter(own), None))
     inside: object = {at: [keys.salts, keys.seals] for at, keys in own.items()} if own else by.keys
-    access["holders"][holder] = {
-        "account": next(iter(own), None),
-        "credential": issue_access(by.issuer, holder, [right], *period),
-        "envelope": _envelope(access["operator"], holder, inside),
-    }
+    envelope = _envelope(access["operator"], holder, [issue_access(by.issuer, holder, [right], *period), inside])
+    row = {"about": seal(_text_key(by.keys), os.urandom(NONCE_BYTES), _ABOUT, cbor2.dumps([about.did, about.account]), 128).hex()}
+    access["holders"] = [one for one in access["holders"] if _about(by.keys, one).did != holder] + [{**row, "envelope": envelope}]
     _write(run, access)
 
 
-def dismiss(run: Path, holder: str) -> bool:
+def admitted(run: Path, master: bytes) -> list[Holder]:
+    """Who may open the folder besides the operator."""
+    return [_about(master, row) for row in _read(run)["holders"]]
+
+
+def dismiss(run: Path, master: bytes, holder: str) -> bool:
     """Take back what `admit` gave; whether there was anything."""
+    return _dismiss(run, master, lambda one: one.did == holder) > 0
+
+
+def dismiss_account(run: Path, master: bytes, account: int) -> int:
+    """Take back what was given to a member as such; how many keys of theirs that were."""
+    return _dismiss(run, master, lambda one: one.account == account)
+
+
+def _dismiss(run: Path, master: bytes, whom: Callable[[Holder], bool]) -> int:
     access = _read(run)
-    gone = access["holders"].pop(holder, None) is not None
-    _write(run, access)
+    stay = [row for row in access["holders"] if not whom(_about(master, row))]
+    gone = len(access["holders"]) - len(stay)
+    if gone:
+        _write(run, {**access, "holders": stay})
     return gone
 
 
-def dismiss_account(run: Path, account: int) -> int:
-    """Take back what was given to a member as such; how many keys of theirs that were."""
-    access = _read(run)
-    own = [did for did, row in access["holders"].items() if row["account"] == account]
-    for did in own:
-        del access["holders"][did]
-    if own:
-        _write(run, access)
-    return len(own)
+def _about(master: bytes, row: Mapping[str, str]) -> Holder:
+    return Holder(*cbor2.loads(unseal(_text_key(master), _ABOUT, bytes.fromhex(row["about"]))))
 
 
 def seal_text(run: Path, master: bytes, text: str, origin: Path) -> None:
@@ -204,7 +224,7 @@ def sealed_text(run: Path, master: bytes) -> tuple[str, Path]:
     return text, Path(origin)
 
 
-_TEXT = Place(0, "community", 0)
+_TEXT, _ABOUT = Place(0, "community", 0), Place(0, "admitted", 0)
 
 
 def _text_key(master: bytes) -> bytes:
@@ -242,9 +262,22 @@ def _envelope(operator: str, holder: str, inside: object) -> str:
     return enclose(public_key_of(holder), once, operator.encode(), cbor2.dumps(inside)).hex()
 
 
-def _disclosed(key: PrivateKey, operator: str, envelope: str) -> bytes | OwnKeys:
-    inside = cbor2.loads(disclose(key, operator.encode(), bytes.fromhex(envelope)))
-    return inside if isinstance(inside, bytes) else OwnKeys({at: MemberKeys(*keys) for at, keys in inside.items()})
+def _disclosed(key: PrivateKey, operator: str, envelope: str) -> bytes:
+    """The folder's key, from the operator's own envelope."""
+    inside: bytes = cbor2.loads(disclose(key, operator.encode(), bytes.fromhex(envelope)))
+    return inside
+
+
+def _held(key: PrivateKey, access: Mapping[str, Any]) -> tuple[str, bytes | OwnKeys] | None:
+    """Credential and keys from the envelope that `key` opens; None where none is for it."""
+    for row in access["holders"]:
+        try:
+            credential, inside = cbor2.loads(disclose(key, access["operator"].encode(), bytes.fromhex(row["envelope"])))
+        except MeteringError:
+            continue  # somebody else's
+        keys = inside if isinstance(inside, bytes) else OwnKeys({at: MemberKeys(*both) for at, both in inside.items()})
+        return credential, keys
+    return None
 
 
 def _read(run: Path) -> dict[str, Any]:
@@ -257,7 +290,8 @@ def _read(run: Path) -> dict[str, Any]:
         raise InputError(f"{run}: there is no run here", missing, way_out="`walras run COMMUNITY --out FOLDER` makes one")
     try:
         access: dict[str, Any] = json.loads((run / ACCESS).read_bytes())
-        held = {"operator": str, "key": str, "envelope": str, "holders": dict}
+        access["holders"] = access.get("holders") or []
+        held = {"operator": str, "key": str, "envelope": str, "holders": list}
         if any(not isinstance(access.get(name), kind) for name, kind in held.items()):
             raise ValueError("a field is missing")
     except (ValueError, AttributeError) as cause:

@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from walras.errors import Fault, InputError, JournalError, MeteringError
+from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.exchange.sealed import KeySource, MemberKeys, OwnKeys, Private, Sealer, unwrapped, without
 from walras.metering.vault import KEY_BYTES, KeyRing, add_member, forget
 
@@ -120,6 +121,10 @@ def check_chain(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
         yield entry
         prev, seq = entry.hash, seq + 1
 
+
+_SLOTS = ("slot", "public.slot", "public.last_slot", "public.detail.last_slot", "public.detail.slot")
+"""Where a line says of which slot it is; the first that is there counts. Acts, as orders to devices, have it in their detail."""
+_BEFORE = f"""coalesce({", ".join(f"json_extract(line, '$.{name}')" for name in _SLOTS)}) < ?"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, line BLOB NOT NULL, private BLOB) STRICT;
@@ -290,15 +295,19 @@ class Journal:
         return self._erase("true", (), [account], f"DELETE FROM member_key WHERE account = {int(account)}")
 
     def erase_before(self, slot: int) -> int:
-        """Erase every member's private parts of the slots before `slot`, corrections and committed days of them too.
+        """Erase every member's private parts of the slots before `slot`: corrections, committed days, and acts about them too.
 
         Returns how many entries had some.
         """
-        fields = ", ".join(f"json_extract(line, '$.{name}')" for name in ("slot", "public.slot", "public.last_slot"))
-        return self._erase(f"coalesce({fields}) < ?", (slot,), None, "")
+        return self._erase(_BEFORE, (slot,), None, "")
+
+    def held_before(self, slot: int) -> int:
+        """How many entries of slots before `slot` still have a member's sealed part: what `erase_before` would erase."""
+        rows = self._db.execute(f"SELECT private FROM entries WHERE private IS NOT NULL AND {_BEFORE}", (slot,))
+        return sum(without(stored, None) != stored for (stored,) in rows)
 
     def _erase(self, where: str, values: Sequence[object], accounts: Sequence[int] | None, also: str) -> int:
-        """In one transaction, then compacted, so that no page and no write-ahead log keeps what went."""
+        """In one transaction, then compacted, so that no page and no write-ahead log keeps what went; JournalError if one does."""
         rows = self._db.execute(f"SELECT seq, private FROM entries WHERE private IS NOT NULL AND {where}", values).fetchall()
         changed = [(after, seq) for seq, stored in rows if (after := without(stored, accounts)) != stored]
         with self._db:
@@ -306,9 +315,9 @@ class Journal:
             self._db.executemany("UPDATE entries SET private = ? WHERE seq = ?", changed)
             if also:
                 self._db.execute(also)
-        self._db.execute("VACUUM")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._sealer = self._opened_sealer()
+        if not overwritten(self._db):
+            raise JournalError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)
         return len(changed)
 
     def close(self) -> None:

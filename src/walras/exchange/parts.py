@@ -2,7 +2,8 @@
 
     run_opened          the member's id and their meter's credential
     delivered           metered net energy and the energy in the member's batteries after the slot
-    act                 of an order to a member's devices: its signed bytes; of a meter's exchange: what the operator stated
+    act                 of an order to a member's devices: its signed bytes; of a meter's exchange: what the operator stated;
+                        of a member's admission to what is their own: the DID of their key
     days_committed      the meter's key id and the salt of the member's committed day; common: the digests of all commitments
     slot_corrected      as readings_admitted: what came late, and the salted leaf of the corrected slot
     readings_admitted   what the member's meter sent, and the salted leaf they are billed by; behind them, where it is not 0, the
@@ -45,6 +46,11 @@ def opened_private(ids: Sequence[str], credentials: Sequence[str]) -> Private:
 def ordered_private(account: int, encoded: bytes) -> Private:
     """The private part of an order to the devices of `account`: the bytes that its sender signed."""
     return Private(b"", (*[b""] * account, canonical({"order": encoded.hex()})))
+
+
+def holder_private(account: int, did: str) -> Private:
+    """The private part of admitting `account` to what is the member's own: the DID of the member's key."""
+    return Private(b"", (*[None] * account, canonical({"holder": did})), alone=True)
 
 
 def signed_order(entry: Entry, account: int) -> bytes | None:

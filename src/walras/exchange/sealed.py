@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import cbor2
@@ -26,14 +26,20 @@ from walras.metering.vault import KeyRing, Place, member_key, salt_secret, seal,
 
 _DOMAIN = b"walras private 1"
 _KIND = "journal"
+_NO_PART = bytes(32)
+"""In the place of a digest where an entry has no part of an account: those before the account that an act concerns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """What an entry keeps from the public. `members` one part an account; None where it was erased."""
+    """What an entry keeps from the public. `members` one part an account; None where it was erased or there never was one.
+
+    `alone`: it is to be recorded as it is, of the accounts that have a part; without that a missing part is an error.
+    """
 
     common: bytes
     members: tuple[bytes | None, ...]
+    alone: bool = field(default=False, compare=False)
 
     def part(self, account: int) -> bytes | None:
         """The part of one account; None where it was erased or there never was one."""
@@ -117,14 +123,19 @@ class Sealer:
         return commitment(private.common, self._digests(seq, private))
 
     def _digests(self, seq: int, private: Private) -> list[bytes]:
-        parts = private.whole(f"entry {seq}")
-        return [part_digest(self.secret(account), seq, part) for account, part in enumerate(parts)]
+        if not private.alone:
+            private.whole(f"entry {seq}")
+        return [
+            _NO_PART if part is None else part_digest(self.secret(account), seq, part)
+            for account, part in enumerate(private.members)
+        ]
 
     def stored(self, seq: int, private: Private, nonce: Callable[[int], bytes]) -> bytes:
-        """The bytes for the store: common part, and per account digest and sealed part."""
+        """The bytes for the store: common part, and per account digest and sealed part, all parts of one length."""
+        longest = max((len(part) for part in private.members if part is not None), default=0) + 1
         sealed = [
-            seal(self._keys[account], nonce(12), Place(account, _KIND, seq), part)
-            for account, part in enumerate(private.whole(f"entry {seq}"))
+            None if part is None else seal(self._keys[account], nonce(12), Place(account, _KIND, seq), part, longest)
+            for account, part in enumerate(private.members)
         ]
         rows = [[digest, record] for digest, record in zip(self._digests(seq, private), sealed, strict=True)]
         return cbor2.dumps([private.common, rows])

@@ -2,8 +2,9 @@
 
 SD-JWT (RFC 9901) with key binding. The issuer signs the digests of salted claims; the holder hands over the disclosures of the
 claims they choose, and signs the presentation for one verifier (`audience`) and one occasion (`nonce`). The device's identity,
-its node, owner, technology, powers and attestation are all behind digests; what always shows is the issuer, the validity and
-the calibration's end.
+its node, owner, technology, powers and attestation are all behind digests. What always shows is the issuer, the validity, the
+calibration's end, the holder's key and the credential's place in the status list: by these, two presentations of one credential are
+known to be of one meter. Under a roll the place is drawn at random (`service.status_bits`): it is no account number.
 
 Salts come in as an argument (16 bytes or more each, secret to issuer and holder, never used twice): `salts_from` derives them.
 """

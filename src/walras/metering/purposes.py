@@ -64,6 +64,22 @@ PURPOSES = {
 """Retention: until disputes of a slot are long over; the limitation period of three years for bills and its year."""
 
 
+READINGS_FOR = ("settlement", "operation", "proof", "dispatch")
+"""What a slot's sealed parts are needed for; bills, and what is coarser than a slot, are computed from what is settled."""
+
+NAMES_FOR = ("settlement", "billing", "operation", "supply", "balance")
+"""What needs no consent and needs to know whose an account is."""
+
+
+def kept_days(purposes: Collection[str]) -> int:
+    """How long what serves these purposes is kept: until the longest of their periods is over.
+
+    >>> kept_days(READINGS_FOR), kept_days(NAMES_FOR)
+    (90, 1096)
+    """
+    return max(PURPOSES[name].retention_days for name in purposes)
+
+
 @dataclass(frozen=True, slots=True)
 class NotAllowed:
     """Not disclosed: the member has not consented to this purpose."""

@@ -1,7 +1,8 @@
 """Readings at rest: every member's records under the member's own key, so that erasing the key erases the data.
 
 ChaCha20-Poly1305 (RFC 8439) with a fresh 12-byte nonce a record; the record's place (member, kind, slot) is
-authenticated with it, so a record copied elsewhere does not open. Member keys are kept wrapped under the store's master
+authenticated with it, so a record copied elsewhere does not open; its length is filled up, so that it does not tell how
+large a number is in it. Member keys are kept wrapped under the store's master
 key (AES key wrap, RFC 3394). `forget` drops the wrapped key: what was encrypted under it is noise from then on, in
 every copy and backup, whoever has the master key. Keys and nonces come in as arguments, from the operating system's
 generator in the service.
@@ -29,7 +30,11 @@ from walras.errors import Fault, InputError, MeteringError
 KEY_BYTES = 32
 NONCE_BYTES = 12
 SALT_BYTES = 16
-_VERSION = b"\x01"
+_UNFILLED, _VERSION = b"\x01", b"\x02"
+"""Records of stores that were begun before lengths were hidden, and those written now."""
+
+_BLOCK, _END = 32, b"\x80"
+"""ISO/IEC 7816-4: one byte after the data, then zeros to a whole block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +93,24 @@ def member_key(ring: KeyRing, master: bytes, member: int) -> bytes:
         ) from cause
 
 
-def seal(key: bytes, nonce: bytes, place: Place, data: bytes) -> bytes:
-    """The record of `data` at `place`: version, nonce, ciphertext and tag; 29 bytes longer. A nonce is used once per key."""
-    return seal_by(ChaCha20Poly1305(key), nonce, place, data)
+def seal(key: bytes, nonce: bytes, place: Place, data: bytes, least: int = 0) -> bytes:
+    """The record of `data` at `place`: version, nonce, ciphertext and tag. A nonce is used once per key.
+
+    What is sealed is filled up to a multiple of 32 bytes, and to at least `least`: how long it was does not show.
+
+    >>> [len(seal(bytes(32), bytes(12), Place(0, "soc", 7), data)) for data in (b"", b"0", b"146699289280", bytes(31), bytes(32))]
+    [61, 61, 61, 61, 93]
+    """
+    return seal_by(ChaCha20Poly1305(key), nonce, place, data, least)
 
 
-def seal_by(cipher: ChaCha20Poly1305, nonce: bytes, place: Place, data: bytes) -> bytes:
+def seal_by(cipher: ChaCha20Poly1305, nonce: bytes, place: Place, data: bytes, least: int = 0) -> bytes:
     """As `seal`, by the cipher of a key: for who seals many records under one."""
     if len(nonce) != NONCE_BYTES:
         raise InputError("record", [Fault("record", "nonce", f"{len(nonce)} bytes", f"{NONCE_BYTES} fresh random bytes")])
-    return _VERSION + nonce + cipher.encrypt(nonce, data, place.encode())
+    filled = data + _END
+    filled += bytes(-max(len(filled), least) % _BLOCK + max(least - len(filled), 0))
+    return _VERSION + nonce + cipher.encrypt(nonce, filled, _VERSION + place.encode())
 
 
 def unseal(key: bytes, place: Place, record: bytes) -> bytes:
@@ -107,11 +120,13 @@ def unseal(key: bytes, place: Place, record: bytes) -> bytes:
 
 def unseal_by(cipher: ChaCha20Poly1305, place: Place, record: bytes) -> bytes:
     """As `unseal`, by the cipher of a key."""
-    nonce, hidden = record[1 : 1 + NONCE_BYTES], record[1 + NONCE_BYTES :]
-    if record[:1] != _VERSION or len(hidden) < 16:
+    version, nonce, hidden = record[:1], record[1 : 1 + NONCE_BYTES], record[1 + NONCE_BYTES :]
+    if version not in (_VERSION, _UNFILLED) or len(hidden) < 16:
         raise MeteringError(f"no record at {place}", thing=place)
     try:
-        return cipher.decrypt(nonce, hidden, place.encode())
+        if version == _UNFILLED:
+            return cipher.decrypt(nonce, hidden, place.encode())
+        return cipher.decrypt(nonce, hidden, _VERSION + place.encode()).rstrip(b"\0").removesuffix(_END)
     except InvalidTag as cause:
         raise MeteringError(f"the record at {place} does not open: changed, moved, or under another key", thing=place) from cause
 

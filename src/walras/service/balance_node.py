@@ -103,6 +103,10 @@ class BalanceNode:
         word = self._oracle.word(slot)
         return cbor2.dumps([word.to_public(), self._sign(word.digest(*self._bound))], canonical=True)
 
+    def erase_before(self, slot: int) -> int:
+        """Erase what meters said in slots before `slot`."""
+        return self._store.erase_before(slot)
+
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         await serve(reader, writer, self.reply, MAX_MASKED_FRAME, self._limits)

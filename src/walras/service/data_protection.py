@@ -1,32 +1,33 @@
-"""A member's rights over their data in a run's folder: to have all of it (export), and to have it gone (forget).
+"""A member's rights over their data in a run's folder: who sees what for which purpose, and to have it gone (forget).
 
-Export gathers what any store holds about one member, with proofs that it is what was settled (GDPR Articles 15 and 20). Forget
-(Article 17) is recorded as an act first; then the member goes from every file of the folder, the sealed journal last, so that a
-command that is cut off can be given again. What stays are salted digests without their salts, and figures by account number
-that the contract holds for ever and every audit needs; which account was whose is nowhere any more.
+All that is held is gathered in `member_export`. Forget (GDPR Article 17) is recorded as an act first; then the member goes from
+every file of the folder, the sealed journal last, so that a command that is cut off can be given again. What stays are salted
+digests without their salts, and figures by account number that the contract holds for ever and every audit needs; which account
+was whose is nowhere any more.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from walras.errors import JournalError
-from walras.exchange.acts import Act, ActKind, act_to_public, acts_of, consents, record_act
-from walras.exchange.fold import ACT, RUN_CLOSED
+from walras.exchange.acts import Act, ActKind, consents, record_act
+from walras.exchange.fold import ACT, RUN_CLOSED, ExchangeState, apply
 from walras.exchange.folder import ACCESS, COMMUNITY, PUBLIC, beside, dismiss_account, seal_text, sealed_text
 from walras.exchange.journal import Entry, Journal, write_public_record
-from walras.exchange.parts import member_ids, part_as_json, unknown_member
-from walras.exchange.phases import EventKind
+from walras.exchange.parts import member_ids, unknown_member
 from walras.exchange.sealed import Private
-from walras.exchange.statement import make_statement, opened_terms, statement_to_json
-from walras.metering.purposes import PURPOSES, NotAllowed, Purpose, allowed, reduced
+from walras.exchange.statement import make_statement, opened_terms
+from walras.metering.purposes import NAMES_FOR, NotAllowed, Purpose, allowed, kept_days, reduced
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.runner import OpenRun
@@ -41,13 +42,14 @@ messages is in `MESSAGES`."""
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """What went: sealed parts of the journal, readings by store, files removed or rewritten. `elsewhere`: nodes that took part in
-    the run and whose stores were not found."""
+    the run and whose stores were not found. `held_nano` is what the contract holds for the account: money is not erased."""
 
     account: int
     parts: int
     readings: Mapping[str, int]
     files: tuple[str, ...]
     elsewhere: int
+    held_nano: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +62,10 @@ class Erased:
     elsewhere: int
 
 
-def export_member(journal: Journal, run: Path, member: str, master: bytes | None, at: datetime, by: str) -> dict[str, Any]:
-    """Everything about `member` in plain JSON values; the export itself is recorded as an act. InputError names the members.
-
-    `master` opens the stores of nodes beside the run; None leaves them out.
-    """
-    entries = list(journal.entries())
-    statement = make_statement(entries, member)
-    account = statement.account
-    terms, _ = opened_terms(entries)
-    kept = [
-        {"seq": e.seq, "kind": e.kind, "slot": e.slot, "data": part_as_json(e.kind, part)}
-        for e in entries
-        if e.private is not None and (part := e.private.part(account))
-    ]
-    result = {
-        "member": member,
-        "account": account,
-        "made_at": at.isoformat(timespec="seconds"),
-        "statement": statement_to_json(statement),
-        "orders": _orders_of(entries, account),
-        "kept": kept,
-        "other_stores": {} if master is None else {path.name: _readings_of(path, master, account) for path in _stores(run)},
-        "purposes": [_purpose_as_json(purpose) for purpose in PURPOSES.values()],
-        "consents": sorted(consents(entries, account)),
-        "acts": [act_to_public(act) for act in acts_of(entries, account)],
-        "slot_minutes": terms.grid.minutes,
-        "slot_origin": terms.grid.origin.isoformat(),
-    }
-    record(journal, run, Act(ActKind.EXPORTED, at, by, account, {"purpose": "the member's own"}))
-    return result
-
-
 def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: datetime, by: str) -> dict[str, Any] | NotAllowed:
     """What a purpose may see of a member: energy at the purpose's resolution, if the member's consent or the contract allows it.
 
-    The disclosure is recorded, and so is a refusal.
+    The disclosure is recorded, and so is a refusal. Nobody is named, not by account either: the public record has every slot of it.
     """
     entries = list(journal.entries())
     refused = read_for(journal, run, member, purpose, at, by, ActKind.EXPORTED)
@@ -104,7 +74,7 @@ def export_for(journal: Journal, run: Path, member: str, purpose: Purpose, at: d
     statement = make_statement(entries, member)
     slot, taken, given = np.array([(row[0], row[2], row[3]) for row in statement.slots], dtype=np.int64).reshape(-1, 3).T
     rows = reduced(opened_terms(entries)[0].grid, slot, taken, given, purpose.resolution)
-    return {"account": statement.account, "purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
+    return {"purpose": purpose.name, "resolution": purpose.resolution.name.lower(), "energy_wh": rows}
 
 
 def read_for(
@@ -145,9 +115,10 @@ def forget_member(opened: OpenRun, run: Path, member: str, at: datetime, nodes: 
     record(journal, run, Act(ActKind.FORGOTTEN, at, opened.by, account))
     files = _redact(run, opened.master, member, account)
     accounts = forgotten_accounts(entries) | {account}
-    readings = {str(path): _of_readings(path, accounts) for path in _stores(run, nodes)}
-    readings |= {str(path): _of_messages(path, accounts) for path in _stores(run, nodes, (MESSAGES,))}
-    return Forgotten(account, journal.forget(account), readings, files, _elsewhere(entries, len(readings)))
+    readings = {str(path): _of_readings(path, accounts) for path in stores_of(run, nodes)}
+    readings |= {str(path): _of_messages(path, accounts) for path in stores_of(run, nodes, (MESSAGES,))}
+    held = held_nano(entries, account)
+    return Forgotten(account, journal.forget(account), readings, files, _elsewhere(entries, len(readings)), held)
 
 
 def erase_before(
@@ -162,9 +133,18 @@ def erase_before(
         raise JournalError(f"{run}: the run is not finished", thing=run, way_out="let `walras run` finish it first")
     slot = opened_terms(entries)[0].grid.slot_at(moment)
     record(journal, run, Act(ActKind.ERASED, at, by, None, {"before_slot": slot}))
-    readings = {str(path): _of_readings(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes)}
-    readings |= {str(path): _of_messages(path, forgotten_accounts(entries), slot) for path in _stores(run, nodes, (MESSAGES,))}
+    readings = {str(path): _of_readings(path, forgotten_accounts(entries), slot) for path in stores_of(run, nodes)}
+    readings |= {str(path): _of_messages(path, forgotten_accounts(entries), slot) for path in stores_of(run, nodes, (MESSAGES,))}
     return Erased(journal.erase_before(slot), readings, _elsewhere(entries, len(readings))), slot
+
+
+def names_due(journal: Journal, now: datetime) -> list[str]:
+    """Members whose name is needed no more: since the run's last slot every period is over that needs it, by contract, by law or by
+    the member's consent."""
+    entries = list(journal.entries())
+    terms, known = opened_terms(entries)
+    over = now - terms.grid.end(terms.last)
+    return [name for name, account in known.items() if over > timedelta(days=kept_days({*NAMES_FOR, *consents(entries, account)}))]
 
 
 def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, given: bool, at: datetime, by: str) -> set[str]:
@@ -174,6 +154,11 @@ def set_consent(journal: Journal, run: Path, member: str, purpose: Purpose, give
     kind = ActKind.CONSENT_GIVEN if given else ActKind.CONSENT_WITHDRAWN
     record(journal, run, Act(kind, at, by, account, {"purpose": purpose.name}))
     return consents(journal.entries(), account)
+
+
+def held_nano(entries: Sequence[Entry], account: int) -> int:
+    """What the contract holds for an account at the end of the record."""
+    return int(reduce(apply, entries, ExchangeState()).escrow_nano[account])
 
 
 def account_of(entries: list[Entry], member: str) -> int:
@@ -192,30 +177,8 @@ def record(journal: Journal, run: Path, act: Act, private: Private | None = None
     write_public_record(journal, run / PUBLIC)
 
 
-def _orders_of(entries: list[Entry], account: int) -> list[dict[str, Any]]:
-    found = []
-    for entry in entries:
-        if entry.kind == EventKind.ORDERS_REVEALED.value:
-            orders = entry.public["orders"]
-            for row, participant in enumerate(orders["participant"]):
-                if participant == account:
-                    mine = {name: column[row] for name, column in orders.items()}
-                    found.append({"slot": entry.slot, **mine, "salt": entry.public["salts"][row]})
-    return found
-
-
-def _purpose_as_json(purpose: Purpose) -> dict[str, Any]:
-    return {
-        "purpose": purpose.name,
-        "what": purpose.what,
-        "ground": purpose.ground.value,
-        "resolution": purpose.resolution.name.lower(),
-        "recipients": list(purpose.recipients),
-        "retention_days": purpose.retention_days,
-    }
-
-
-def _stores(run: Path, nodes: Path | None = None, patterns: Sequence[str] = STORES) -> list[Path]:
+def stores_of(run: Path, nodes: Path | None = None, patterns: Sequence[str] = STORES) -> list[Path]:
+    """The stores of nodes in a run's folder and in that of the nodes."""
     folders = {run.resolve(): run} | ({} if nodes is None else {nodes.resolve(): nodes})
     return sorted(path for folder in folders.values() for pattern in patterns for path in folder.glob(pattern))
 
@@ -224,14 +187,6 @@ def _elsewhere(entries: list[Entry], found: int) -> int:
     """How many nodes took part in the run beyond the `found` stores: each has an act about its log."""
     asked = {e.public["by"] for e in entries if e.kind == ACT and e.public["act"] == ActKind.ASKED.name.lower()}
     return max(0, len(asked) - found)
-
-
-def _readings_of(path: Path, master: bytes, account: int) -> list[str]:
-    store = ReadingStore(path, master, {})
-    try:
-        return [encoded.hex() for encoded in store.of_member(account)]
-    finally:
-        store.close()
 
 
 def forgotten_accounts(entries: list[Entry]) -> set[int]:
@@ -274,7 +229,7 @@ def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple
     if after != before:
         seal_text(run, master, after, origin)
         changed.append(COMMUNITY)
-    if dismiss_account(run, account):
+    if dismiss_account(run, master, account):
         changed.append(ACCESS)
     return tuple(changed)
 
@@ -282,6 +237,14 @@ def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple
 _SECTION = re.compile(r"(?m)^(?=\[(?!\[?member\.))")
 _ID = re.compile(r"(?m)^\s*id\s*=\s*([\"'])(.*?)\1")
 _KEPT = re.compile(r"(?m)^\s*(?:node|contract)\s*=.*$")
+
+
+def section_of(text: str, member: str) -> dict[str, Any]:
+    """What a community file says of the `[[member]]` of that id."""
+    sections = (one for one in _SECTION.split(text) if one.startswith("[[member]]"))
+    found = next(one for one in sections if (named := _ID.search(one)) and named.group(2) == member)
+    (said,) = tomllib.loads(found)["member"]
+    return dict(said)
 
 
 def without_member(text: str, member: str, account: int) -> str:

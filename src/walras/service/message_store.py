@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from walras.errors import MeteringError
+from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.metering.balance_oracle import HUNG, TRANSFORMER
 
 _SCHEMA = """
@@ -28,6 +29,7 @@ class MessageStore:
     """`balance_oracle.Messages` in one file, and the log of requests. One process."""
 
     def __init__(self, path: Path) -> None:
+        self._path, self._old_bytes = path, False
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             for pragma in ("journal_mode=wal", "synchronous=full", "secure_delete=on"):
@@ -62,18 +64,27 @@ class MessageStore:
         rows = self._db.execute("select encoded from message where kind = ? order by slot, device", (HUNG,))
         return [bytes(row[0]) for row in rows]
 
+    def of_device(self, device: int) -> list[tuple[int, int, bytes]]:
+        """What a member's meter said: slot, kind, message."""
+        query = "select slot, kind, encoded from message where device = ? and kind <> ? order by slot, kind"
+        return [(int(slot), int(kind), bytes(said)) for slot, kind, said in self._db.execute(query, (device, TRANSFORMER))]
+
     def forget(self, device: int) -> int:
         """Erase what a member's meter said, and overwrite it; returns how many messages went."""
         return self._erase("delete from message where device = ? and kind <> ?", (device, TRANSFORMER))
 
     def erase_before(self, slot: int) -> int:
         """Erase, and overwrite, what meters said in slots before `slot`; returns how many messages went."""
+        due = self._db.execute("select 1 from message where slot < ? and kind < ? limit 1", (slot, TRANSFORMER)).fetchone()
+        if due is None and not self._old_bytes:
+            return 0
         return self._erase("delete from message where slot < ? and kind < ?", (slot, TRANSFORMER))
 
     def _erase(self, statement: str, given: tuple[int, int]) -> int:
         gone = self._db.execute(statement, given).rowcount
-        self._db.execute("vacuum")
-        self._db.execute("pragma wal_checkpoint(truncate)")
+        self._old_bytes = not overwritten(self._db)
+        if self._old_bytes:
+            raise MeteringError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)
         return gone
 
     def note_access(self, at: str, holder: str, right: str, slot: int, allowed: bool) -> None:

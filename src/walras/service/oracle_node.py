@@ -368,11 +368,13 @@ class OracleNode:
         raise MeteringError(f"an oracle has no answer to {asked.right.name}", thing=asked.right)
 
     def forget(self, account: int) -> int:
-        """Erase what is kept of an account."""
+        """Erase what is kept of an account, in memory too."""
+        self._seen = None
         return self._store.forget_member(account)
 
     def erase_before(self, slot: int) -> int:
-        """Erase the readings of slots before `slot`."""
+        """Erase the readings of slots before `slot`, in memory too."""
+        self._seen = None
         return self._store.erase_before(slot)
 
     async def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from walras.errors import MeteringError
+from walras.exchange.overwrite import STILL_THERE, WAY_OUT, overwritten
 from walras.metering.gateway import Taken
 from walras.metering.parcel_reading import split_item
 from walras.metering.vault import EMPTY_RING, KeyRing, Place, add_member, forget, member_key, seal_by, unseal_by
@@ -71,9 +72,9 @@ class ReadingStore:
     def __init__(
         self, path: Path, master: bytes, members: Mapping[bytes, int], random: Callable[[int], bytes] = os.urandom
     ) -> None:
-        self._members, self._master, self._random = dict(members), master, random
+        self._path, self._members, self._master, self._random = path, dict(members), master, random
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
-        self._ring = EMPTY_RING
+        self._ring, self._old_bytes = EMPTY_RING, False
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -172,6 +173,20 @@ class ReadingStore:
             )
         ]
         return [self._opened(row).encoded for row in rows]
+
+    def heard_of(self, member: int) -> list[tuple[int, int]]:
+        """Slot, and when (Unix seconds) a meter of the member was heard of it."""
+        rows = self._db.execute("select slot, at from heard where member = ? order by slot, key_id", (member,))
+        return [(int(slot), int(at)) for slot, at in rows]
+
+    def edits_of(self, member: int) -> list[bytes]:
+        """The edit orders of a member's readings as they came."""
+        return [bytes(row[0]) for row in self._db.execute("select encoded from edit where member = ? order by number", (member,))]
+
+    def exchanges_of(self, member: int) -> list[str]:
+        """What was stated of exchanges of a member's meter."""
+        rows = self._db.execute("select number, record from exchange where member = ? order by number", (member,)).fetchall()
+        return [unseal_by(self._cipher(member), Place(member, "exchange", number), record).decode() for number, record in rows]
 
     def _sealed(self, taken: Taken) -> tuple[bytes, int, int, int, bytes]:
         member = self._members[taken.key_id]
@@ -409,13 +424,16 @@ class ReadingStore:
         """
         self._check_not_on_the_way(f"there are readings before slot {slot}", "slot < ?", slot, peers)
         with self.transaction():
-            for table in ("heard", "edit"):
-                self._db.execute(f"delete from {table} where slot < ?", (slot,))
-            gone = sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in ("reading", "late"))
-        self._overwrite()
+            gone, noted = (
+                sum(self._db.execute(f"delete from {table} where slot < ?", (slot,)).rowcount for table in tables)
+                for tables in (("reading", "late"), ("heard", "edit"))
+            )
+        if gone or noted or self._old_bytes:
+            self._overwrite()
         return gone
 
     def _overwrite(self) -> None:
-        """What was deleted leaves the files, too."""
-        self._db.execute("vacuum")
-        self._db.execute("pragma wal_checkpoint(truncate)")
+        """What was deleted leaves the files, too; MeteringError while others keep it there; ask again."""
+        self._old_bytes = not overwritten(self._db)
+        if self._old_bytes:
+            raise MeteringError(f"{self._path}: {STILL_THERE}", thing=self._path, way_out=WAY_OUT)

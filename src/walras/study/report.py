@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from walras import __version__
 from walras.community.model import Community
+from walras.exchange.owners_file import write_owners_file
 from walras.ledger.costs import ASSUMED, CostTerms
 from walras.study import report_figures as figures
 from walras.study import report_people as people
@@ -62,7 +63,7 @@ def write_report(
     data = read_report(run, opened)
     if named is not None:
         data = replace(data, community=without_names(data.community, named))
-    page.write_text(make_page(data, costs), encoding="utf-8")
+    write_owners_file(page, make_page(data, costs))
 
 
 def without_names(community: Community, named: Collection[int]) -> Community:

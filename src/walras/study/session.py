@@ -7,7 +7,7 @@ driver is a straight line; `Recorder.step` makes it one that can be killed anywh
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -140,7 +140,9 @@ class Session:
         def seal() -> tuple[Orders, list[bytes]]:
             if not sealed:
                 orders = p.trading.orders(slot, self._soc, self._bounds)
-                sealed.append((orders, [self._salt(slot, i) for i in orders.id.tolist()]))
+                sealed.append(
+                    (orders, [self._salt(slot, *row) for row in zip(orders.id.tolist(), orders.participant.tolist(), strict=True)])
+                )
             return sealed[0]
 
         at(EventKind.ORDERS_COMMITTED, lambda: ({"commitments": [c.hex() for c in commitments(*seal())]}, None))
@@ -378,8 +380,10 @@ class Session:
         named, wrong = ((), None) if why or heard.spoken is None else masked.opened(heard.spoken[0], readings)
         return masked_to_public(heard, (readings.import_wh, readings.export_wh), named, why or wrong)
 
-    def _salt(self, slot: int, order: int) -> bytes:
-        return hashlib.sha256(b"order salt" + self._p.seed + slot.to_bytes(8, "big") + order.to_bytes(8, "big")).digest()
+    def _salt(self, slot: int, order: int, participant: int) -> bytes:
+        """From the participant's own secret: what the seed gave, whoever guesses it could draw before the gate closes."""
+        place = b"walras order salt 1" + slot.to_bytes(8, "big") + order.to_bytes(8, "big")
+        return hmac.digest(self._p.leaf_secrets[participant], place, "sha256")
 
 
 def _balance_to_public(check: FeederCheck | None) -> list[int] | None:

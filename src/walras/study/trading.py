@@ -66,6 +66,7 @@ class Trading:
         self.community = community
         self.network = network(community)
         self.bus = member_bus(community)
+        self._nowhere = np.zeros_like(self.bus)
         contracts = [contract.id for contract in community.contracts]
         self.contract_of = np.array([contracts.index(m.contract) for m in community.members], dtype=np.int64)
         self.feed_in_micro = np.array([_feed_in(community, index) for index in range(len(community.members))], dtype=np.int64)
@@ -99,15 +100,18 @@ class Trading:
         return np.asarray(priced.prices.item_micro[slot - priced.slots.start])
 
     def orders(self, slot: int, soc_uwh: Int64, bounds: Bounds | None = None) -> Orders:
-        """The book of `slot`: every member by its own strategy, within its bounds."""
+        """The book of `slot`: every member by its own strategy, within its bounds.
+
+        At no bus: it is public, and where an account hangs says whose it is. What needs the place has it from the public terms.
+        """
         day = self.day(slot)
         row = slot - day.slots.start
         signals = self._signals(day, slot, day.forecast_net_wh[row])
-        orders = truthful_orders(signals, self.fleet, soc_uwh, day.values, row, self.bus)
+        orders = truthful_orders(signals, self.fleet, soc_uwh, day.values, row, self._nowhere)
         if bounds is not None and bounds.any:
             planned = alone_dispatch(signals, self.fleet, soc_uwh, day.values, row)
             prices = signals.limit_micro, signals.feed_in_micro
-            orders = orders_within(orders, planned, bounds, self.fleet, soc_uwh, prices, self.bus)
+            orders = orders_within(orders, planned, bounds, self.fleet, soc_uwh, prices, self._nowhere)
         if not self._random.any():
             return orders
         low, high = int(self.feed_in_micro.min()), int(signals.import_micro.max())
