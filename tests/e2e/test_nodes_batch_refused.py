@@ -52,7 +52,10 @@ async def give(peer: Peer, batch: bytes) -> None:
 SET_ASIDE = "walras.service.gateway_node.GatewayNode._set_aside"
 
 
-@pytest.fixture(params=["", f"{SET_ASIDE}|before|1", f"{SET_ASIDE}|after|1"])
+DEATHS = ("", f"{SET_ASIDE}|before|1", f"{SET_ASIDE}|after|1")
+
+
+@pytest.fixture(params=DEATHS)
 def village(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Village]:
     hourly = tmp_path / "hourly.toml"
     hourly.write_text((EXAMPLES / "rural1.toml").read_text().replace("slot_minutes = 15", "slot_minutes = 60"))

@@ -78,7 +78,7 @@ def test_gateway_oracles_and_exchange_killed_in_running_slots_end_as_if_nothing_
         ("exchange", f"{JOURNAL}.append|before|14"),
         ("exchange", f"{JOURNAL}.append|after|15"),
         ("exchange", f"{REMOTE}._send|after|1"),
-        ("exchange", f"{REMOTE}._agreed|before|1"),
+        ("exchange", f"{REMOTE}.take|after|1"),
         ("exchange", f"{REMOTE}.votes|after|2"),
     ],
 )
