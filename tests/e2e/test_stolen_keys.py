@@ -20,6 +20,7 @@ from walras.metering import MeterCredential, Refusal, did_of, issue, read_creden
 from walras.metering.gateway import seal_batch
 from walras.metering.identity import Key
 from walras.metering.meter_exchange import MeterExchange, Registers, sign_exchange
+from walras.service.access_log import act_of_log, log_of
 from walras.service.appointment import appointment, make_oracle
 from walras.service.clocks import FileClock
 from walras.service.frames import EXCHANGE
@@ -41,11 +42,15 @@ class Street:
         self.revoke("")
         self.a = appointment(self.community, self.ring.roll)
         self.clock = FileClock(folder / "clock")
-        own = key_of(read_secret(self.ring.oracle_key(0), "test"))
-        self.node = make_oracle(self.a, 0, own, None, folder / "o.sqlite", bytes(32), self.clock, None, chain)
+        self.chain = chain
+        self.start()
         self.gateway, self.sent = read_key(folder / "gateway.pem"), 0
         self.operator = read_key(folder / "operator.pem")
         self.refused = Counter[int]()
+
+    def start(self) -> None:
+        own = key_of(read_secret(self.ring.oracle_key(0), "test"))
+        self.node = make_oracle(self.a, 0, own, None, self.folder / "o.sqlite", bytes(32), self.clock, None, self.chain)
 
     def revoke(self, names: str) -> None:
         begin = f"{self.community.grid.origin:%Y-%m-%dT%H:%M:%SZ}"
@@ -133,6 +138,24 @@ def test_after_a_rotation_on_the_chain_the_exchanged_meter_is_heard_and_the_old_
     registry.act(chain, owner, "revokeKey", identifier, timestamp=1_000_500)
     street.at(6)
     assert street.send(new, 6, 3) == {Refusal.REVOKED: 1}
+
+
+def test_what_is_revoked_is_on_record_once_by_every_oracle_that_heeds_it(tmp_path: Path) -> None:
+    street = Street(tmp_path)
+    key = read_key(tmp_path / f"{MEMBER}.pem")
+    moments = []
+    for slot, names in ((4, ""), (5, MEMBER), (6, ""), (7, f"home-1,{TRANSFORMER}")):
+        street.revoke(names)
+        street.at(slot)
+        moments.append(street.clock().isoformat(timespec="seconds"))
+        street.send(key, slot, slot)
+        if slot == 6:  # started again, an oracle does not say it anew
+            street.start()
+    expected = [(moments[1], "1 keys", "REVOKED"), (moments[3], "3 keys", "REVOKED")]
+    assert [row[:3] for row in street.node._store.accesses()] == expected
+    act = act_of_log("oracle 0", log_of(street.node._store), street.clock())
+    assert act.detail is not None
+    assert act.detail["requests"] == [["1 keys", "REVOKED", "answered", 1], ["3 keys", "REVOKED", "answered", 1]]
 
 
 def test_a_status_bit_says_nothing_of_whose_it_is_and_is_never_given_twice(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The log of requests that a node keeps, asked for by who may, and its place in the journal.
 
-Every request to an oracle or to the gateway is logged there: when, by whom, which right, for which slot, answered or refused. When
-a run is over the exchange asks each node for its log and writes one act a node: how often whom was answered what, and the digest of
-the log's rows, so a log that is changed afterwards does not fit the journal any more.
+Every request to an oracle or to the gateway is logged there: when, by whom, which right, for which slot, answered or refused; and
+at an oracle from when on how many keys are revoked. When a run is over the exchange asks each node for its log and writes one act
+a node: how often whom was answered what, and the digest of the log's rows, so a log that is changed afterwards does not fit the
+journal any more.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from walras.metering.refusals import Refusal
 from walras.service.reading_store import UNKNOWN_SLOT
 
 UNKNOWN = "unknown"
+REVOKED = "REVOKED"
+"""In place of a right: whose keys do not count from that moment on; in place of a holder stands how many they are."""
 
 
 class AccessStore(Protocol):
