@@ -23,6 +23,7 @@ import numpy as np
 
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import DAYS_COMMITTED, SLOT_CORRECTED
+from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
@@ -157,6 +158,13 @@ def salted_leaf(entry: Entry, account: int) -> bytes | None:
         return None
     salt, sent, leaf = cbor2.loads(part)[:3]
     return bytes(salt) + bytes(sent[leaf] if isinstance(leaf, int) else leaf)
+
+
+def corrected_leaves(entry: Entry, slot: int, members: int) -> list[bytes]:
+    """The leaves by which `slot` was corrected, if that is what `entry` says."""
+    if entry.kind != SLOT_CORRECTED or entry.public["slot"] != slot:
+        return []
+    return [leaf[SALT_BYTES:] for account in range(members) if (leaf := salted_leaf(entry, account)) is not None]
 
 
 def delay_of(entry: Entry, account: int) -> int | None:
