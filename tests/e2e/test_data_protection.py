@@ -428,8 +428,8 @@ def test_in_a_copy_of_the_folder_sealed_parts_do_not_tell_by_their_length(tmp_pa
 
 
 def test_a_member_is_found_and_taken_out_however_the_file_is_spaced_and_what_is_not_there_is_said_to_be_nothing() -> None:
-    text = '[[ member ]]\nid = "home-1"\nnode = "b1"\nloads = ["x"]\n[[member]]\n"id" = "home-2"\nnode = "b2"\nnote = """\n[a\n"""\n'
-    assert section_of(text, "home-1") == {"id": "home-1", "node": "b1", "loads": ["x"]}
+    text = '[[ member ]]\nid = "home-1"\nnode = "b1"\nloads = []\n[[member]]\n"id" = "home-2"\nnode = "b2"\nnote = """\n[a\n"""\n'
+    assert section_of(text, "home-1") == {"id": "home-1", "node": "b1", "loads": []}
     assert section_of(text, "home-2")["note"] == "[a\n"
     assert section_of(text, "home-3") == {}  # forgotten, and the command was cut off before the journal
     assert section_of(without_member(text, "home-1", 7), "home-1") == {}

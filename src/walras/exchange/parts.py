@@ -23,7 +23,6 @@ import numpy as np
 
 from walras.errors import Fault, InputError, JournalError
 from walras.exchange.fold import DAYS_COMMITTED, SLOT_CORRECTED
-from walras.exchange.fold import SLOT_CORRECTED
 from walras.exchange.journal import Entry, canonical
 from walras.exchange.sealed import Private
 from walras.metering import SHA256_RFC6962, MerkleTree, Registry, SlotReadings
