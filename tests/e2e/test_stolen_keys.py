@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import cbor2
 import pytest
 
 from e2e.test_edits import community_with_corrections
@@ -19,11 +20,13 @@ from walras.ledger.keys import key_of
 from walras.metering import MeterCredential, Refusal, did_of, issue, read_credential, sign_reading
 from walras.metering.gateway import seal_batch
 from walras.metering.identity import Key
+from walras.metering.masked import join_message
 from walras.metering.meter_exchange import MeterExchange, Registers, sign_exchange
 from walras.service.access_log import act_of_log, log_of
-from walras.service.appointment import appointment, make_oracle
+from walras.service.appointment import appointment, make_balance, make_oracle
+from walras.service.balance_node import JOINS
 from walras.service.clocks import FileClock
-from walras.service.frames import EXCHANGE
+from walras.service.frames import EXCHANGE, MASKED, READINGS, TOLD
 from walras.service.key_file import make_key, read_key
 from walras.service.status_bits import bits_in_folder, unused_bit
 from walras.study.meters import TRANSFORMER, meter_credential
@@ -34,8 +37,8 @@ ROW, MEMBER = 0, "farm-1"
 class Street:
     """Keys in files, a status list, and one oracle in this process; slots can be corrected for an hour."""
 
-    def __init__(self, folder: Path, more: str = "", chain: ReadableChain | None = None) -> None:
-        self.folder, self.path = folder, community_with_corrections(folder)
+    def __init__(self, folder: Path, more: str = "", chain: ReadableChain | None = None, fields: str = "") -> None:
+        self.folder, self.path = folder, community_with_corrections(folder, fields)
         self.ring: Keyring = make_keyring(folder, self.path)
         self.community, self.status = load_community(self.path), folder / "status.jwt"
         self.ring.roll.write_text('status = "status.jwt"\n' + self.ring.roll.read_text() + more)
@@ -156,6 +159,27 @@ def test_what_is_revoked_is_on_record_once_by_every_oracle_that_heeds_it(tmp_pat
     act = act_of_log("oracle 0", log_of(street.node._store), street.clock())
     assert act.detail is not None
     assert act.detail["requests"] == [["1 keys", "REVOKED", "answered", 1], ["3 keys", "REVOKED", "answered", 1]]
+
+
+def test_a_revoked_key_takes_no_part_in_masked_sums(tmp_path: Path) -> None:
+    street = Street(tmp_path, fields='aggregation = "masked"\n')
+    own = key_of(read_secret(street.ring.balance_key, "test"))
+    node = make_balance(street.a, own, tmp_path / "balance.sqlite", street.clock)
+    stolen, home, through = (read_key(tmp_path / f"{name}.pem") for name in (MEMBER, "home-1", TRANSFORMER))
+    street.at(4)
+
+    def refused(kind: bytes, *messages: bytes) -> list[int]:
+        return list(node.reply(kind, cbor2.dumps(list(messages))))
+
+    said = join_message(stolen, bytes([1] * 32))
+    assert refused(MASKED, said, said) == [0, 0]
+    assert refused(READINGS, sign_reading(through, 4, 100, 0, 4)) == [0]
+    street.revoke(f"{MEMBER},{TRANSFORMER}")
+    street.at(5)
+    assert refused(MASKED, said, join_message(home, bytes([2] * 32))) == [1, 0]
+    assert refused(READINGS, sign_reading(through, 5, 100, 0, 5)) == [1]
+    assert said in cbor2.loads(node.reply(TOLD, cbor2.dumps([JOINS, 0])))
+    assert [row[1:3] for row in node._store.accesses()] == [("2 keys", "REVOKED")]
 
 
 def test_a_status_bit_says_nothing_of_whose_it_is_and_is_never_given_twice(tmp_path: Path) -> None:
