@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cbor2
+import numpy as np
 import pytest
 
 from e2e.test_edits import community_with_corrections
@@ -93,6 +95,19 @@ def test_a_revoked_key_is_not_heard_by_saying_that_its_readings_are_late(tmp_pat
     street.revoke(MEMBER)
     assert street.send(stolen, 6, 3) == {Refusal.REVOKED: 1}
     assert street.node._store.late(6) == []
+
+
+def test_a_late_reading_counts_while_its_meters_credential_holds_and_not_after(tmp_path: Path) -> None:
+    street = Street(tmp_path)
+    key = read_key(tmp_path / f"{MEMBER}.pem")
+    whole, end = street.node._duty.registry, int(street.community.grid.end(5).timestamp())
+    ends = replace(whole, valid_until_s=np.where(np.arange(len(whole.keys)) == ROW, end + 40 * 60, whole.valid_until_s))
+    street.node._duty = replace(street.node._duty, registry=ends, book=None)
+    street.at(4, minutes=45)
+    assert street.send(key, 4, 1) == {}
+    street.at(5, minutes=45)
+    assert street.send(key, 5, 2) == {Refusal.CREDENTIAL_EXPIRED: 1}
+    assert ([one.slot for one in street.node._store.late(4)], street.node._store.late(5)) == ([4], [])
 
 
 def test_the_meter_hung_in_place_of_a_stolen_one_is_heard_though_the_old_key_stays_revoked(tmp_path: Path) -> None:

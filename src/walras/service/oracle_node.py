@@ -170,7 +170,7 @@ class OracleNode:
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
         words = self._duty.words
         homes, late = (homes, []) if words is None else late_apart(self._rules, words.dispute, homes, now)
-        came_late, refused_late = looked_at(self._registry, late, self._revoked)
+        came_late, refused_late = looked_at(self._registry, late, now, self._revoked)
         last = dict(self._last)
         admitted, refused = self._admit(homes, now, last)
         taken = list(zip(admitted.encoded, admitted.counter.tolist(), admitted.slot.tolist(), strict=True))
