@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -54,9 +55,10 @@ class ClockFile:
         self.path.write_text(moment.isoformat())
 
 
-def oracle(path: Path, clock: ClockFile) -> OracleNode:
+def oracle(path: Path, clock: ClockFile, revoked: Sequence[bytes] = ()) -> OracleNode:
+    """An oracle's node; `revoked` are the ids of keys that do not count."""
     gateways = {key_id(GATEWAY_KEY.public_key()): GATEWAY_KEY.public_key()}
-    duty = Duty(0, registry(), RULES, SubstituteRule(), gateways)
+    duty = Duty(0, registry(), RULES, SubstituteRule(), gateways, revoked=lambda _: revoked)
     return OracleNode(duty, reading_store(path), lambda slot, root: sign(ORACLE_KEY, vote_message(slot, root)), clock)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import cbor2
+import numpy as np
 import pytest
 
 from e2e.test_edits import community_with_corrections
@@ -19,11 +22,13 @@ from walras.ledger.keys import key_of
 from walras.metering import MeterCredential, Refusal, did_of, issue, read_credential, sign_reading
 from walras.metering.gateway import seal_batch
 from walras.metering.identity import Key
+from walras.metering.masked import join_message
 from walras.metering.meter_exchange import MeterExchange, Registers, sign_exchange
 from walras.service.access_log import act_of_log, log_of
-from walras.service.appointment import appointment, make_oracle
+from walras.service.appointment import appointment, make_balance, make_oracle
+from walras.service.balance_node import JOINS
 from walras.service.clocks import FileClock
-from walras.service.frames import EXCHANGE
+from walras.service.frames import EXCHANGE, MASKED, READINGS, TOLD
 from walras.service.key_file import make_key, read_key
 from walras.service.status_bits import bits_in_folder, unused_bit
 from walras.study.meters import TRANSFORMER, meter_credential
@@ -34,8 +39,8 @@ ROW, MEMBER = 0, "farm-1"
 class Street:
     """Keys in files, a status list, and one oracle in this process; slots can be corrected for an hour."""
 
-    def __init__(self, folder: Path, more: str = "", chain: ReadableChain | None = None) -> None:
-        self.folder, self.path = folder, community_with_corrections(folder)
+    def __init__(self, folder: Path, more: str = "", chain: ReadableChain | None = None, fields: str = "") -> None:
+        self.folder, self.path = folder, community_with_corrections(folder, fields)
         self.ring: Keyring = make_keyring(folder, self.path)
         self.community, self.status = load_community(self.path), folder / "status.jwt"
         self.ring.roll.write_text('status = "status.jwt"\n' + self.ring.roll.read_text() + more)
@@ -90,6 +95,19 @@ def test_a_revoked_key_is_not_heard_by_saying_that_its_readings_are_late(tmp_pat
     street.revoke(MEMBER)
     assert street.send(stolen, 6, 3) == {Refusal.REVOKED: 1}
     assert street.node._store.late(6) == []
+
+
+def test_a_late_reading_counts_while_its_meters_credential_holds_and_not_after(tmp_path: Path) -> None:
+    street = Street(tmp_path)
+    key = read_key(tmp_path / f"{MEMBER}.pem")
+    whole, end = street.node._duty.registry, int(street.community.grid.end(5).timestamp())
+    ends = replace(whole, valid_until_s=np.where(np.arange(len(whole.keys)) == ROW, end + 40 * 60, whole.valid_until_s))
+    street.node._duty = replace(street.node._duty, registry=ends, book=None)
+    street.at(4, minutes=45)
+    assert street.send(key, 4, 1) == {}
+    street.at(5, minutes=45)
+    assert street.send(key, 5, 2) == {Refusal.CREDENTIAL_EXPIRED: 1}
+    assert ([one.slot for one in street.node._store.late(4)], street.node._store.late(5)) == ([4], [])
 
 
 def test_the_meter_hung_in_place_of_a_stolen_one_is_heard_though_the_old_key_stays_revoked(tmp_path: Path) -> None:
@@ -156,6 +174,27 @@ def test_what_is_revoked_is_on_record_once_by_every_oracle_that_heeds_it(tmp_pat
     act = act_of_log("oracle 0", log_of(street.node._store), street.clock())
     assert act.detail is not None
     assert act.detail["requests"] == [["1 keys", "REVOKED", "answered", 1], ["3 keys", "REVOKED", "answered", 1]]
+
+
+def test_a_revoked_key_takes_no_part_in_masked_sums(tmp_path: Path) -> None:
+    street = Street(tmp_path, fields='aggregation = "masked"\n')
+    own = key_of(read_secret(street.ring.balance_key, "test"))
+    node = make_balance(street.a, own, tmp_path / "balance.sqlite", street.clock)
+    stolen, home, through = (read_key(tmp_path / f"{name}.pem") for name in (MEMBER, "home-1", TRANSFORMER))
+    street.at(4)
+
+    def refused(kind: bytes, *messages: bytes) -> list[int]:
+        return list(node.reply(kind, cbor2.dumps(list(messages))))
+
+    said = join_message(stolen, bytes([1] * 32))
+    assert refused(MASKED, said, said) == [0, 0]
+    assert refused(READINGS, sign_reading(through, 4, 100, 0, 4)) == [0]
+    street.revoke(f"{MEMBER},{TRANSFORMER}")
+    street.at(5)
+    assert refused(MASKED, said, join_message(home, bytes([2] * 32))) == [1, 0]
+    assert refused(READINGS, sign_reading(through, 5, 100, 0, 5)) == [1]
+    assert said in cbor2.loads(node.reply(TOLD, cbor2.dumps([JOINS, 0])))
+    assert [row[1:3] for row in node._store.accesses()] == [("2 keys", "REVOKED")]
 
 
 def test_a_status_bit_says_nothing_of_whose_it_is_and_is_never_given_twice(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import cbor2
@@ -196,8 +195,7 @@ def test_a_gateway_that_drops_changes_or_invents_readings(tmp_path: Path) -> Non
 
 
 def test_a_revoked_device_is_refused_by_the_oracle(tmp_path: Path) -> None:
-    node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT))
-    node._duty = replace(node._duty, revoked=lambda now: [KIDS[2]])
+    node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT), revoked=[KIDS[2]])
     node.receive(seal_batch(GATEWAY_KEY, 0, slot_batch(SLOT, 1)))
     assert reading_store(tmp_path / "o.db").refused_counts() == {Refusal.REVOKED: 1}
 

@@ -131,6 +131,7 @@ def balance(
     key: Path | None = None,
     roll: Path | None = None,
     manifest: Path | None = None,
+    chain: str | None = None,
     per_second: int = 1_000,
     keep_days: int = 90,
 ) -> None:
@@ -152,6 +153,8 @@ def balance(
         Who is appointed and which devices are vouched for (TOML), where keys do not follow from the seed.
     manifest
         Sign for the contracts of this manifest of `walras deploy`, instead of those that a run makes on the chain in its process.
+    chain
+        URL of a node, asked whose key still speaks, where the roll has identifiers of devices.
     per_second
         Requests of a host that are answered a second on average; ten seconds' worth at once.
     keep_days
@@ -159,7 +162,7 @@ def balance(
     """
     from walras.commands.nodes import OracleKeys, balance_command
 
-    keys = OracleKeys(key, None, roll, manifest, per_second=per_second, keep_days=keep_days)
+    keys = OracleKeys(key, None, roll, manifest, chain, per_second=per_second, keep_days=keep_days)
     balance_command(community, store, listen, clock, keys)
 
 

@@ -183,7 +183,8 @@ def balance_command(community: Path, store: Path, listen: str, clock: Path | Non
     host, port = parse_address(listen, "--listen")
     limits = HostLimits(RateRule(keys.per_second, burst=10 * keys.per_second), _milliseconds)
     now = _clock(clock)
-    node = make_balance(a, own, store, now, limits)
+    chain = None if keys.chain is None else JsonRpcChain(keys.chain)
+    node = make_balance(a, own, store, now, limits, chain)
     keep = _keeping(node, Retention(a.community.grid, keys.keep_days, now))
     _serve(lambda ready: node.run(host, port, ready), f"balance oracle {own.address}", host, keep)
 

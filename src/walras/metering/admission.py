@@ -15,7 +15,7 @@ sorts by counter before it sends. Gaps in the counter are allowed: readings may 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -261,6 +261,18 @@ def standing_at(registry: Registry, state: AdmissionState, now_s: int) -> list[i
     standing[registry.valid_from_s > now_s] = Refusal.CREDENTIAL_NOT_YET_VALID
     standing[state.revoked] = Refusal.REVOKED
     return [int(code) for code in standing]
+
+
+def standing_of(registry: Registry, kid: bytes, now_s: int, revoked: Collection[bytes]) -> Refusal | None:
+    """Why a key does not count at `now_s`, by `standing_at` for one alone; None where it does, or is not registered."""
+    if kid in revoked:
+        return Refusal.REVOKED
+    row = registry.index.get(kid)
+    if row is None:
+        return None
+    if registry.valid_from_s[row] > now_s:
+        return Refusal.CREDENTIAL_NOT_YET_VALID
+    return Refusal.CREDENTIAL_EXPIRED if registry.valid_until_s[row] <= now_s else None
 
 
 _CHUNK = 256

@@ -92,11 +92,24 @@ class BalanceOracle:
         self._duty, self._messages, self._clock = duty, messages, clock
         self.rule = rule_for(len(duty.registry.keys))
         self._ring = ring(len(duty.registry.keys), ring_seed(duty.registry), self.rule)
+        self._revoked: frozenset[bytes] = frozenset()
         self._registries = [(ONCE, duty.registry)]
         for record in messages.hung():
             after = self._after(record)
             if after is not None:
                 self._registries.append(after[1:])
+
+    def heed(self, revoked: frozenset[bytes]) -> None:
+        """The ids of the keys that are revoked: what they sign is refused from now on; what was taken before stands."""
+        self._revoked = revoked
+
+    def registries(self) -> list[Registry]:
+        """As meters were exchanged, the first one first."""
+        return [registry for _, registry in self._registries]
+
+    def credentials(self) -> list[str]:
+        """The operator's credentials for the meters that were hung since."""
+        return [told[0] for record in self._messages.hung() if (told := _hung(record)) is not None]
 
     def take_hung(self, record: bytes) -> bool:
         """A meter was hung in another's place: CBOR of the operator's credential for it and its JOIN. False where that fails."""
@@ -148,9 +161,12 @@ class BalanceOracle:
         return None
 
     def take(self, encoded: bytes) -> bool:
-        """Keep a message: True where it stands, False where it is refused: no meter's, out of its time, or another than before."""
+        """Keep a message: True where it stands, False where it is refused: no meter's, a revoked key's, out of its time, or another
+        than before."""
         message = self._message(encoded)
         if message is None or not self._fits(message):
+            return False
+        if key_id(self._registry(message.slot).keys[message.device]) in self._revoked:
             return False
         kept = self._messages.of(message.slot, message.kind).get(message.device)
         if kept is None and self._is_due(message.slot, message.kind):
@@ -160,7 +176,7 @@ class BalanceOracle:
     def take_transformer(self, encoded: bytes) -> bool:
         """Keep the transformer's signed reading of a slot; False for anything else."""
         fields = split_item(encoded)
-        if fields is None or fields[0] not in self._duty.feeder.registry.index:
+        if fields is None or fields[0] not in self._duty.feeder.registry.index or fields[0] in self._revoked:
             return False
         slot = fields[1]
         if transformer_net_wh(self._duty.feeder, self._duty.rules, slot, [encoded]) is None:

@@ -1,15 +1,15 @@
 """The log of requests that a node keeps, asked for by who may, and its place in the journal.
 
 Every request to an oracle or to the gateway is logged there: when, by whom, which right, for which slot, answered or refused; and
-at an oracle from when on how many keys are revoked. When a run is over the exchange asks each node for its log and writes one act
-a node: how often whom was answered what, and the digest of the log's rows, so a log that is changed afterwards does not fit the
-journal any more.
+at an oracle from when on how many keys are revoked (`Heeded`). When a run is over the exchange asks each node for its log and
+writes one act a node: how often whom was answered what, and the digest of the log's rows, so a log that is changed afterwards does
+not fit the journal any more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,6 +68,25 @@ def note(store: AccessStore, now: datetime, holder: str, right: str, slot: int, 
     """One row of the log, on disk before the answer goes."""
     with store.transaction():
         store.note_access(now.isoformat(timespec="seconds"), holder, right, slot, allowed)
+
+
+class Heeded:
+    """Whose keys are revoked now, as `ask` has it. Where they are more or fewer than this node last knew, its log says so once: to
+    revoke is the operator's act, or that of an identifier's owner, and those who must heed it put it on record."""
+
+    def __init__(self, ask: Callable[[datetime], Collection[bytes]], store: AccessStore) -> None:
+        self._ask, self._store = ask, store
+        heeded = (holder for _, holder, right, *_ in reversed(store.accesses()) if right == REVOKED)
+        self._said = next(heeded, "0 keys")
+
+    def __call__(self, now: datetime) -> frozenset[bytes]:
+        """MeteringError where it cannot be known."""
+        revoked = frozenset(self._ask(now))
+        said = f"{len(revoked)} keys"
+        if said != self._said:
+            note(self._store, now, said, REVOKED, UNKNOWN_SLOT, True)
+            self._said = said
+        return revoked
 
 
 def log_of(store: AccessStore, aside: Sequence[tuple[str, int, int, str]] = ()) -> bytes:

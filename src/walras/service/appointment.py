@@ -22,14 +22,13 @@ from walras.ledger.chain import ReadableChain
 from walras.ledger.deployment import planned_addresses
 from walras.ledger.keys import SigningKey
 from walras.ledger.standing import BATCHES, Standing, read_standing
-from walras.metering import Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
+from walras.metering import Registry, Rules, SubstituteRule, derive_key, did_of, key_id, public_key_of
 from walras.metering.access import Right, issue_access
 from walras.metering.balance_oracle import BalanceDuty, BalanceOracle
 from walras.metering.editing import judge_edit
 from walras.metering.feeder import Feeder
 from walras.metering.flow_control import RateRule
 from walras.metering.identity import Key, PrivateKey, PublicKey
-from walras.metering.meter_exchange import Generations
 from walras.service.access_log import Guard
 from walras.service.balance_node import BalanceNode
 from walras.service.exchange_book import ExchangeBook
@@ -211,11 +210,11 @@ def make_gateway(
 
 
 def revoked_keys(
-    a: Appointment, chain: ReadableChain | None, hung: Callable[[], Generations]
+    a: Appointment, chain: ReadableChain | None, hung: Callable[[], tuple[Sequence[Registry], Sequence[str]]]
 ) -> Callable[[datetime], Collection[bytes]] | None:
     """Who says which keys are revoked: the operator's status list, and the chain for devices that have an identifier there.
 
-    `hung` are the meters as they have been exchanged by then.
+    `hung` are the registries, as meters have been exchanged by then, and the credentials of those that came.
     """
     if a.roll is None:
         return None
@@ -224,7 +223,7 @@ def revoked_keys(
         first = status_bits([*roll.tokens, roll.transformer], a.operator)
 
         def bits() -> dict[bytes, int]:
-            return first | status_bits([one.credential for one in hung().exchanges], a.operator)
+            return first | status_bits(hung()[1], a.operator)
 
         said.append(StatusFile(roll.status, a.operator, bits))
     if a.roll.identifiers:
@@ -232,7 +231,7 @@ def revoked_keys(
             faults = [Fault("command line", "--chain", None, "a node: the roll has identifiers of devices, which the chain knows")]
             raise InputError("walras oracle", faults)
         identifiers = ChainIdentifiers(chain, rows_of(a.community, roll.identifiers))
-        said.append(lambda _: identifiers.silent(hung().registries))
+        said.append(lambda _: identifiers.silent(hung()[0]))
     return (lambda now: {kid for ask in said for kid in ask(now)}) if said else None
 
 
@@ -268,7 +267,7 @@ def make_oracle(
         {key_id(gateway_key): gateway_key},
         Feeder(a.meters.feeder, a.trading.network, a.trading.bus),
         Guard(a.operator, signing.address),
-        revoked_keys(a, chain, lambda: book.generations),
+        revoked_keys(a, chain, lambda: (book.generations.registries, [one.credential for one in book.generations.exchanges])),
         Words(
             timedelta(seconds=a.terms.dispute_window_s),
             lambda slot, revision, root: signing.sign_digest(correction_digest(at.chain_id, at.settlement, slot, revision, root)),
@@ -289,9 +288,17 @@ def make_oracle(
 
 
 def make_balance(
-    a: Appointment, signing: SigningKey, store: Path, clock: Callable[[], datetime], limits: HostLimits | None = None
+    a: Appointment,
+    signing: SigningKey,
+    store: Path,
+    clock: Callable[[], datetime],
+    limits: HostLimits | None = None,
+    chain: ReadableChain | None = None,
 ) -> BalanceNode:
-    """The balance oracle of the community; InputError where it has none, or `signing` is not the appointed one's."""
+    """The balance oracle of the community; InputError where it has none, or `signing` is not the appointed one's.
+
+    `chain` as in `make_oracle`.
+    """
     if a.terms.balance_oracle is None:
         faults = [Fault(a.community.name, "[metering] aggregation", a.community.metering.aggregation, "masked")]
         raise InputError("walras balance", faults)
@@ -302,4 +309,5 @@ def make_balance(
     messages, at = MessageStore(store), a.addresses
     oracle = BalanceOracle(duty, messages, clock)
     guard, bound = Guard(a.operator, signing.address), (at.chain_id, at.settlement)
-    return BalanceNode(oracle, messages, guard, signing.sign_digest, bound, clock, limits)
+    revoked = revoked_keys(a, chain, lambda: (oracle.registries(), oracle.credentials()))
+    return BalanceNode(oracle, messages, guard, signing.sign_digest, bound, clock, limits, revoked)

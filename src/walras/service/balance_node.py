@@ -7,7 +7,7 @@ that a dispute is about are for who may ask (`access`); every such request is lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 import cbor2
@@ -17,7 +17,7 @@ from walras.metering.access import Right
 from walras.metering.balance_oracle import BalanceOracle, handed_on
 from walras.metering.refusals import Refusal
 from walras.metering.strict_cbor import loads_strict
-from walras.service.access_log import Guard, judged, log_of, note
+from walras.service.access_log import Guard, Heeded, judged, log_of, note
 from walras.service.erasure import erased
 from walras.service.frames import HUNG, MASKED, READINGS, REQUEST, TOLD
 from walras.service.message_store import MessageStore
@@ -45,8 +45,11 @@ class BalanceNode:
         bound: tuple[int, str],
         clock: Callable[[], datetime],
         limits: HostLimits | None = None,
+        revoked: Callable[[datetime], Collection[bytes]] | None = None,
     ) -> None:
+        """`revoked` gives the ids of the keys that are revoked at a moment; MeteringError where that cannot be known."""
         self._limits = limits
+        self._heeded = None if revoked is None else Heeded(revoked, store)
         self._oracle, self._store, self._guard, self._sign, self._bound, self._clock = oracle, store, guard, sign, bound, clock
 
     def reply(self, kind: bytes, body: bytes) -> bytes:
@@ -59,6 +62,8 @@ class BalanceNode:
         if isinstance(value, Refusal) or not isinstance(value, list):
             raise MeteringError("a list was expected", thing=kind)
         if kind in (MASKED, READINGS) and all(isinstance(one, bytes) for one in value):
+            if self._heeded is not None:
+                self._oracle.heed(self._heeded(self._clock()))
             with self._store.transaction():
                 return handed_on(self._oracle, value) if kind == MASKED else self._through(value)
         if kind == TOLD:

@@ -46,7 +46,7 @@ from walras.metering.refusals import Refusal
 from walras.metering.slot_readings import SlotReadings, close_slot, missing_devices
 from walras.metering.substitute import NO_FORECAST, SubstituteRule, like_slots, substitutes
 from walras.metering.vault import SALT_BYTES
-from walras.service.access_log import REVOKED, Guard, judged, log_of, note
+from walras.service.access_log import Guard, Heeded, judged, log_of, note
 from walras.service.erasure import erased
 from walras.service.exchange_book import ExchangeBook
 from walras.service.frames import BATCH, EDIT, EXCHANGE, REQUEST, VOTE
@@ -109,7 +109,7 @@ class OracleNode:
         self._limits = limits
         self._rules, self._devices = duty.rules, len(duty.registry.keys)
         self._revoked: frozenset[bytes] = frozenset()
-        self._said_revoked: str | None = None
+        self._heeded = None if duty.revoked is None else Heeded(duty.revoked, store)
         self._seen: SlotReadings | None = None
         self._last = {kid: (counter, slot) for kid, counter, slot in store.last_readings()}
 
@@ -124,17 +124,6 @@ class OracleNode:
             counters[device], slots[device] = last.get(kid, (NEVER, NEVER))
         state = AdmissionState(frozen(counters), frozen(slots), frozen(np.zeros(devices, dtype=np.bool_)))
         return revoke(state, [registry.index[kid] for kid in self._revoked if kid in registry.index])
-
-    def _heed(self, revoked: frozenset[bytes], now: datetime) -> None:
-        """Whose keys are revoked from now on. Where they are more or fewer than this oracle last knew, its log says so once: to
-        revoke is the operator's act, or that of an identifier's owner, and those who must heed it put it on record."""
-        said = f"{len(revoked)} keys"
-        if self._said_revoked is None:
-            heeded = (holder for _, holder, right, *_ in reversed(self._store.accesses()) if right == REVOKED)
-            self._said_revoked = next(heeded, "0 keys")
-        if said != self._said_revoked:
-            note(self._store, now, said, REVOKED, UNKNOWN_SLOT, True)
-        self._revoked, self._said_revoked = revoked, said
 
     @property
     def _generations(self) -> Generations | None:
@@ -176,12 +165,12 @@ class OracleNode:
                 raise RefusedForGood(f"batch {batch.number} was received with another content", thing=batch.number)
             return batch.number
         feeder, now = self._duty.feeder, self._clock()
-        if self._duty.revoked is not None:
-            self._heed(frozenset(self._duty.revoked(now)), now)
+        if self._heeded is not None:
+            self._revoked = self._heeded(now)
         homes, through = (list(batch.readings), []) if feeder is None else split_batch(feeder, batch.readings)
         words = self._duty.words
         homes, late = (homes, []) if words is None else late_apart(self._rules, words.dispute, homes, now)
-        came_late, refused_late = looked_at(self._registry, late, self._revoked)
+        came_late, refused_late = looked_at(self._registry, late, now, self._revoked)
         last = dict(self._last)
         admitted, refused = self._admit(homes, now, last)
         taken = list(zip(admitted.encoded, admitted.counter.tolist(), admitted.slot.tolist(), strict=True))

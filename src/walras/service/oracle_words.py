@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from walras.errors import MeteringError
 from walras.metering.access import AccessRefusal
-from walras.metering.admission import Registry, Rules
+from walras.metering.admission import Registry, Rules, standing_of
 from walras.metering.committed_days import commit_days
 from walras.metering.correction import corrected_by_late_reading
 from walras.metering.editing import EditRefusal, Ordered, edited_slot
@@ -61,21 +61,22 @@ def _first_open(rules: Rules, now: datetime) -> int:
 
 
 def looked_at(
-    registry: Callable[[int], Registry], late: Sequence[bytes], revoked: Collection[bytes] = ()
+    registry: Callable[[int], Registry], late: Sequence[bytes], now: datetime, revoked: Collection[bytes] = ()
 ) -> tuple[list[Taken], dict[int, Counter[int]]]:
     """Late readings that a meter signed which was registered in their slot, and the others counted by slot and reason.
 
-    `revoked`: key ids that are refused now, whatever the slot: a thief says of every reading that it is an old one.
+    Its credential has to hold `now`, and its key not to be among the `revoked`, whatever the slot: a thief says of every reading
+    that it is an old one.
     """
     taken: list[Taken] = []
     refused: dict[int, Counter[int]] = {}
     for encoded in late:
         fields = split_item(encoded)
         slot = -1 if fields is None else fields[1]
-        keys = registry(slot).keys
-        looked = look_at(encoded, {key_id(key): key for key in keys})
-        if isinstance(looked, Taken) and looked.key_id in revoked:
-            looked = Refusal.REVOKED
+        known = registry(slot)
+        looked = look_at(encoded, {kid: known.keys[row] for kid, row in known.index.items()})
+        if isinstance(looked, Taken):
+            looked = standing_of(known, looked.key_id, int(now.timestamp()), revoked) or looked
         if isinstance(looked, Taken):
             taken.append(looked)
         else:

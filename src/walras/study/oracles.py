@@ -38,7 +38,7 @@ from walras.metering import (
     receive,
     substitutes,
 )
-from walras.metering.admission import AdmissionState, Refused, forget_devices, revoke, truly_signed
+from walras.metering.admission import AdmissionState, Refused, forget_devices, revoke, standing_of, truly_signed
 from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.identity import PublicKey
@@ -137,7 +137,7 @@ class InProcess:
         self._oracles: list[OracleState] = [initial_oracle(generations.at(0)) for _ in terms.oracles]
         self._history: dict[int, SlotReadings] = {}
         self._late: dict[int, tuple[tuple[bytes, int], ...]] = {}
-        self._late_revoked: dict[int, int] = {}
+        self._late_refused: dict[int, Counts] = {}
         self._unjudged: set[int] = set()
         self._heard: dict[tuple[int, int], int] = {}
         self._through: dict[int, int] = {}
@@ -265,10 +265,17 @@ class InProcess:
         return []
 
     def late(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
-        """Kept until disputes are over, but what a key says late that speaks no more."""
-        gone = self._silent()
-        kept = [(encoded, delay) for encoded, delay in zip(batch, after_s, strict=True) if encoded[KEY_ID] not in gone]
-        self._late[slot], self._late_revoked[slot] = tuple(kept), len(batch) - len(kept)
+        """Kept until disputes are over, but what a key says late that does not count when it comes."""
+        gone, registry, end_s = self._silent(), self._generations.at(slot), int(self._rules.grid.end(slot).timestamp())
+        kept: list[tuple[bytes, int]] = []
+        refused: Counts = {}
+        for encoded, delay in zip(batch, after_s, strict=True):
+            why = standing_of(registry, encoded[KEY_ID], end_s + delay, gone)
+            if why is None:
+                kept.append((encoded, delay))
+            else:
+                refused = added(refused, {why: 1})
+        self._late[slot], self._late_refused[slot] = tuple(kept), refused
 
     def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """All of it: what counted is in the record of the correction (`corrected_before`), or is judged when that is due."""
@@ -281,7 +288,6 @@ class InProcess:
             self._unjudged.discard(slot)
             self._late[slot] = tuple(one for one in self._late[slot] if leaf_of(one[0]) in leaves)
 
-
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
         """Every oracle verifies each late reading and edit for itself; what replaces a substitute is a source of later ones."""
         if slot in self._unjudged:
@@ -289,10 +295,10 @@ class InProcess:
             self.late(slot, *zip(*self._late[slot], strict=True))
         late, registry = self._late.pop(slot, ()), self._generations.at(slot)
         votes, closed = [], []
-        gone = self._late_revoked.pop(slot, 0)
+        came_to_nothing = self._late_refused.pop(slot, {})
         counts: Counts = {}
         for oracle in range(len(self._terms.oracles)):
-            readings, counts = self._history[slot], {Refusal.REVOKED: gone} if gone else {}
+            readings, counts = self._history[slot], dict(came_to_nothing)
             for encoded, _ in late:
                 after = corrected_by_late_reading(registry, readings, encoded)
                 if isinstance(after, Refusal):
