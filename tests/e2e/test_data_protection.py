@@ -27,7 +27,7 @@ from walras.metering import SHA256_RFC6962, did_of, key_id
 from walras.metering.gateway import Taken, look_at
 from walras.metering.purposes import PURPOSES
 from walras.metering.slot_readings import encode_substitute
-from walras.service.data_protection import names_due, page_place, record, set_consent
+from walras.service.data_protection import names_due, page_place, record, section_of, set_consent, without_member
 from walras.service.message_store import MessageStore
 from walras.service.reading_store import ReadingStore
 from walras.study.meters import make_meters, run_seed
@@ -425,3 +425,12 @@ def test_in_a_copy_of_the_folder_sealed_parts_do_not_tell_by_their_length(tmp_pa
     db.close()
     assert len(found) == 193
     assert all(len({len(sealed) for _, sealed in rows}) == 1 for rows in found)
+
+
+def test_a_member_is_found_and_taken_out_however_the_file_is_spaced_and_what_is_not_there_is_said_to_be_nothing() -> None:
+    text = '[[ member ]]\nid = "home-1"\nnode = "b1"\nloads = []\n[[member]]\n"id" = "home-2"\nnode = "b2"\nnote = """\n[a\n"""\n'
+    assert section_of(text, "home-1") == {"id": "home-1", "node": "b1", "loads": []}
+    assert section_of(text, "home-2")["note"] == "[a\n"
+    assert section_of(text, "home-3") == {}  # forgotten, and the command was cut off before the journal
+    assert section_of(without_member(text, "home-1", 7), "home-1") == {}
+    assert '"home-2"' not in without_member(text, "home-2", 8)

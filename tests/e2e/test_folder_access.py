@@ -227,6 +227,7 @@ def test_a_member_who_is_forgotten_is_admitted_no_more_and_a_neighbour_may_still
     admit_command(run, neighbours, "own", NEIGHBOUR, 30, False, None)
     export_command(run, NEIGHBOUR, tmp_path / "b.json", None, False, other)
     admit_command(run, neighbours, None, None, 30, True, None)
+    admit_command(run, neighbours, None, None, 30, True, None)  # ended already: nothing to do, and nothing to put on record
     assert (last_act(run).kind, last_act(run).account) == (ActKind.DISMISSED, 3)
     assert neighbours.encode() not in every_byte(run)
     with pytest.raises(JournalError, match="not admitted"):

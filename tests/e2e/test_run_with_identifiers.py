@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from e2e.runs import EXAMPLES
+from e2e.test_edits import community_with_corrections
 from ledger_world import anvil, rpc
 from walras import cli
 from walras.commands.deploy import deploy_command
@@ -16,10 +17,12 @@ from walras.commands.run import read_identifiers
 from walras.community import load_community
 from walras.errors import InputError
 from walras.exchange.audit import Audit
-from walras.exchange.journal import read_public_record, write_public_record
+from walras.exchange.fold import SLOT_CORRECTED
+from walras.exchange.journal import Entry, read_public_record, write_public_record
 from walras.exchange.phases import EventKind
 from walras.ledger import JsonRpcChain
 from walras.ledger.keys import key_of
+from walras.metering import Registry, key_id
 from walras.study.meters import run_seed
 from walras.study.runner import PUBLIC, Options, Run, ledger_keys
 
@@ -91,3 +94,37 @@ def test_what_is_no_identifier_of_a_member_is_named(tmp_path: Path) -> None:
     for words in (("--chain", "http://127.0.0.1:1", "--gateway", "h:1", "--oracles", "h:2", "--clock", "c"), ()):
         with pytest.raises(InputError, match="--identifiers"):
             walras("run", str(COMMUNITY), "--out", str(tmp_path / "run"), "--identifiers", str(file), *words)
+
+
+class Silent:
+    """Identifiers on a chain of which `gone` rows' keys speak no more."""
+
+    def __init__(self, gone: range) -> None:
+        self.gone = gone
+
+    def silent(self, registries: Sequence[Registry]) -> list[bytes]:
+        return [key_id(one.keys[row]) for one in registries for row in self.gone]
+
+
+@pytest.mark.parametrize("then", [range(0), range(6), range(13)])
+def test_a_run_goes_on_behind_its_corrections_whoever_speaks_then(then: range, tmp_path: Path) -> None:
+    community = community_with_corrections(tmp_path, "late_percent = 30\n")
+
+    def entries_after(slots: int, gone: range) -> list[Entry]:
+        run = Run(community, tmp_path / "run", Options())
+        run._path._identifiers = Silent(gone)  # type: ignore[attr-defined]
+        going = iter(run)
+        for _ in range(slots):
+            next(going)
+        going.close()  # type: ignore[attr-defined]
+        entries = list(run._journal.entries())
+        run._journal.close()
+        return entries
+
+    before = entries_after(8, range(4, 8))
+    corrected = [entry for entry in before if entry.kind == SLOT_CORRECTED]
+    assert corrected
+    assert any(entry.public["refused"].get("revoked") for entry in corrected)
+    again = entries_after(10, then)
+    assert again[: len(before)] == before
+    assert len(again) > len(before)

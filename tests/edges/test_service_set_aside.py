@@ -189,3 +189,15 @@ def test_readings_on_their_way_are_not_erased_under_their_batches_number(tmp_pat
     with gate._store.transaction():
         gate._store.acknowledge(0, "oracle-0")
     assert gate.erase_before(SLOT + 1) == 5
+
+
+def test_the_number_of_a_batch_that_was_set_aside_and_then_erased_is_not_given_again(tmp_path: Path) -> None:
+    gate = gateway(tmp_path / "g.db", [Peer("a", "", 0)])
+    gate.take_readings(slot_batch(SLOT, 1))
+    gate.seal_waiting()
+    with gate._store.transaction():
+        gate._store.set_aside(0, "a", "no")
+    assert gate.erase_before(SLOT + 1) == 5
+    gate.take_readings(slot_batch(SLOT + 1, 2))
+    gate.seal_waiting()
+    assert gate._store.unacknowledged("a") == [1]  # under number 0 it would never be sent: that was refused for good

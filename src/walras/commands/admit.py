@@ -55,10 +55,12 @@ def admit_command(run: Path, holder: str, right: str | None, member: str | None,
 def _end(opened: OpenRun, run: Path, holder: str, now: datetime) -> None:
     assert opened.master is not None
     known = {one.did: one.account for one in admitted(run, opened.master)}
-    _record(opened, run, Act(ActKind.DISMISSED, now, opened.by, known.get(holder), {}), holder)
-    gone = dismiss(run, opened.master, holder)
-    what = "may open it no more; a copy that they made before opens as it did" if gone else "was not admitted"
-    say(screen(), f"{holder} {what}; recorded")
+    if holder not in known:  # not on record: a member's own key that was ended before would stand there in clear
+        say(screen(), f"{holder} was not admitted")
+        return
+    _record(opened, run, Act(ActKind.DISMISSED, now, opened.by, known[holder], {}), holder)
+    dismiss(run, opened.master, holder)
+    say(screen(), f"{holder} may open it no more; a copy that they made before opens as it did; recorded")
 
 
 def _record(opened: OpenRun, run: Path, act: Act, holder: str) -> None:

@@ -29,7 +29,7 @@ from walras.metering.meter_exchange import Generations, MeterExchange, Registers
 from walras.service.appointment import Appointment, appointment
 from walras.service.data_protection import account_of, record
 from walras.service.keys import open_keys
-from walras.service.status_bits import status_bits, unused_bit
+from walras.service.status_bits import bits_in_folder, status_bits, unused_bit
 from walras.study.hanging import exchanged_keys
 from walras.study.meters import meter_credential, meter_operator
 
@@ -92,9 +92,9 @@ def exchange_meter_command(run: Path, member: str, slot: str, read: ReadOff, key
             raise JournalError(f"the exchange is refused: {why}; the refusal is recorded", thing=exchange)
         detail = {"slot": index, "statement": sha256(statement.encode()).hexdigest()}
         act = Act(ActKind.METER_EXCHANGED, at, did_of(operator.public_key()), account, detail)
+        if folder is not None:  # first: what is on record without it could not be revoked by name
+            (folder / f"{member}@{index}.jwt").write_text(exchange.credential + "\n", encoding="ascii")
         record(journal, run, act, exchange_private(account, statement))
-    if folder is not None:
-        (folder / f"{member}@{index}.jwt").write_text(exchange.credential + "\n", encoding="ascii")
     say(
         screen(),
         f"{member}, from slot {index} ({terms.grid.shown(index)}): {credential.device} in place of {old}, "
@@ -116,7 +116,8 @@ def _bit(a: Appointment, hung: Generations) -> tuple[int | None, Path | None]:
     if a.roll is None:
         return None, None
     tokens = [*a.roll.tokens, a.roll.transformer, *(one.credential for one in hung.exchanges)]
-    return unused_bit(status_bits(tokens, a.operator).values()), a.roll.folder
+    used = {*status_bits(tokens, a.operator).values(), *bits_in_folder(a.roll.folder, a.operator).values()}
+    return unused_bit(used), a.roll.folder
 
 
 def _keys(a: Appointment, keys: ExchangeKeys, account: int, slot: int) -> tuple[Key, Key]:

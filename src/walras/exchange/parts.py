@@ -159,6 +159,13 @@ def salted_leaf(entry: Entry, account: int) -> bytes | None:
     return bytes(salt) + bytes(sent[leaf] if isinstance(leaf, int) else leaf)
 
 
+def corrected_leaves(entry: Entry, slot: int, members: int) -> list[bytes]:
+    """The leaves by which `slot` was corrected, if that is what `entry` says."""
+    if entry.kind != SLOT_CORRECTED or entry.public["slot"] != slot:
+        return []
+    return [leaf[SALT_BYTES:] for account in range(members) if (leaf := salted_leaf(entry, account)) is not None]
+
+
 def delay_of(entry: Entry, account: int) -> int | None:
     """Seconds from the end of the slot until the member's meter was heard; None where it was not, or where that was erased."""
     part = _private(entry).part(account)

@@ -52,6 +52,11 @@ class Recorder:
         """Kind of the next event that is still in the journal; None where the next is decided now."""
         return None if self._ahead is None else self._ahead.kind
 
+    @property
+    def next_recorded(self) -> Entry | None:
+        """The next event that is still in the journal; None where the next is decided now."""
+        return self._ahead
+
     def step(self, kind: str, slot: int | None, decide: Callable[[], Decision]) -> Entry:
         """The event `kind` of `slot`: from the journal, or decided now. JournalError if the journal holds another event here."""
         entry = self._ahead

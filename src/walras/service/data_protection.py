@@ -226,6 +226,11 @@ def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple
     assert master is not None
     before, origin = sealed_text(run, master)
     after = without_member(before, member, account)
+    if section_of(after, member):
+        raise JournalError(
+            f"{run / COMMUNITY}: {member} is written in a way in which they cannot be taken out of it", thing=member,
+            way_out="`[[member]]` and `id = ...` each on a line of their own, without escapes; nothing else was erased yet",
+        )  # fmt: skip
     if after != before:
         seal_text(run, master, after, origin)
         changed.append(COMMUNITY)
@@ -234,17 +239,15 @@ def _redact(run: Path, master: bytes | None, member: str, account: int) -> tuple
     return tuple(changed)
 
 
-_SECTION = re.compile(r"(?m)^(?=\[(?!\[?member\.))")
-_ID = re.compile(r"(?m)^\s*id\s*=\s*([\"'])(.*?)\1")
+_SECTION = re.compile(r"(?m)^(?=\[(?!\[?[ \t]*member[ \t]*\.))")
+_HEAD = re.compile(r"\[\[[ \t]*member[ \t]*\]\]")
+_ID = re.compile(r"(?m)^\s*[\"']?id[\"']?\s*=\s*([\"'])(.*?)\1")
 _KEPT = re.compile(r"(?m)^\s*(?:node|contract)\s*=.*$")
 
 
 def section_of(text: str, member: str) -> dict[str, Any]:
-    """What a community file says of the `[[member]]` of that id."""
-    sections = (one for one in _SECTION.split(text) if one.startswith("[[member]]"))
-    found = next(one for one in sections if (named := _ID.search(one)) and named.group(2) == member)
-    (said,) = tomllib.loads(found)["member"]
-    return dict(said)
+    """What a community file says of the member of that id, however it is spaced; nothing where it names no such member any more."""
+    return next((dict(said) for said in tomllib.loads(text).get("member", ()) if said.get("id") == member), {})
 
 
 def without_member(text: str, member: str, account: int) -> str:
@@ -260,7 +263,7 @@ def without_member(text: str, member: str, account: int) -> str:
     sections = _SECTION.split(text)
     for at, section in enumerate(sections):
         found = _ID.search(section)
-        if section.startswith("[[member]]") and found and found.group(2) == member:
+        if _HEAD.match(section) and found and found.group(2) == member:
             kept = [line.strip() for line in _KEPT.findall(section)]
             sections[at] = "\n".join(["[[member]]", f'id = "account-{account}"', *kept, "loads = []", "", ""])
     return "".join(sections)

@@ -255,7 +255,7 @@ class ReadingStore:
 
     def next_batch_number(self) -> int:
         """One above the highest number ever sealed here."""
-        columns = ("batch", "reading"), ("batch", "acknowledged_until"), ("again", "set_aside")
+        columns = ("batch", "reading"), ("batch", "acknowledged_until"), ("batch", "set_aside"), ("again", "set_aside")
         highest = ", ".join(f"(select coalesce(max({column}), -1) from {table})" for column, table in columns)
         query = f"select max({highest})"
         return int(self._db.execute(query).fetchone()[0]) + 1

@@ -120,6 +120,9 @@ class RemoteMetering:
     def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """The nodes keep their own memory."""
 
+    def corrected_before(self, slot: int, leaves: Sequence[bytes]) -> None:
+        """The nodes keep their own memory."""
+
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
         """The slot that a quorum holds after what came late, and the words of those oracles that answer on this revision.
 

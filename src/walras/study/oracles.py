@@ -43,7 +43,7 @@ from walras.metering.editing import Ordered, edited_slot, judge_edit
 from walras.metering.feeder import Feeder, FeederCheck, check_feeder, split_batch, transformer_net_wh
 from walras.metering.identity import PublicKey
 from walras.metering.meter_exchange import Generations, changed_rows, with_old_energy
-from walras.metering.parcel_reading import split_item
+from walras.metering.parcel_reading import leaf_of, split_item
 from walras.metering.reading import KEY_ID, MAX_DEVICE_QUALITY, Quality
 from walras.study.chain_identifiers import ChainIdentifiers
 
@@ -101,6 +101,9 @@ class MeteringPath(Protocol):
     def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
         """Instead of `late` where the journal goes on behind it: nothing is handed on, only remembered."""
 
+    def corrected_before(self, slot: int, leaves: Sequence[bytes]) -> None:
+        """Where the journal goes on behind a slot's correction: the leaves that it recorded; none where it was not corrected."""
+
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
         """When disputes are over: the slot after what came late, then after its edits; and the oracles' votes on that revision."""
 
@@ -135,6 +138,7 @@ class InProcess:
         self._history: dict[int, SlotReadings] = {}
         self._late: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self._late_refused: dict[int, Counts] = {}
+        self._unjudged: set[int] = set()
         self._heard: dict[tuple[int, int], int] = {}
         self._through: dict[int, int] = {}
 
@@ -273,10 +277,22 @@ class InProcess:
                 refused = added(refused, {why: 1})
         self._late[slot], self._late_refused[slot] = tuple(kept), refused
 
-    late_before = late
+    def late_before(self, slot: int, batch: Sequence[bytes], after_s: Sequence[int]) -> None:
+        """All of it: what counted is in the record of the correction (`corrected_before`), or is judged when that is due."""
+        self._late[slot] = tuple(zip(batch, after_s, strict=True))
+        self._unjudged.add(slot)
+
+    def corrected_before(self, slot: int, leaves: Sequence[bytes]) -> None:
+        """Of what came late, what is recorded to have counted; whose key spoke then does not change by what it does now."""
+        if self._identifiers is not None and slot in self._unjudged:
+            self._unjudged.discard(slot)
+            self._late[slot] = tuple(one for one in self._late[slot] if leaf_of(one[0]) in leaves)
 
     def correct(self, slot: int, revision: int, addresses: LedgerAddresses, edits: Sequence[bytes]) -> Corrected:
         """Every oracle verifies each late reading and edit for itself; what replaces a substitute is a source of later ones."""
+        if slot in self._unjudged:
+            self._unjudged.discard(slot)
+            self.late(slot, *zip(*self._late[slot], strict=True))
         late, registry = self._late.pop(slot, ()), self._generations.at(slot)
         votes, closed = [], []
         came_to_nothing = self._late_refused.pop(slot, {})

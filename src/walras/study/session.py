@@ -30,6 +30,7 @@ from walras.exchange.ordered import bounds_of, in_force, ordered_from_public, or
 from walras.exchange.parts import (
     admitted_private,
     closed_readings,
+    corrected_leaves,
     delays_of,
     delivered_from,
     delivered_private,
@@ -223,6 +224,9 @@ class Session:
             return
         revision = self._recorder.state.revisions.get(slot, 0) + 1
         orders = [order_of(act) for act in edits.values()]
+        recorded = self._recorder.next_recorded
+        if recorded is not None:
+            p.path.corrected_before(slot, corrected_leaves(recorded, slot, p.terms.members))
         readings, refused, votes, delays, check = p.path.correct(slot, revision, addresses, orders)
         if readings.leaves == w.readings.leaves:
             return  # nothing that may correct came: the slot stands on its substitutes
