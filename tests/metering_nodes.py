@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -55,10 +55,10 @@ class ClockFile:
         self.path.write_text(moment.isoformat())
 
 
-def oracle(path: Path, clock: ClockFile, revoked: Sequence[bytes] = ()) -> OracleNode:
-    """An oracle's node; `revoked` are the ids of keys that do not count."""
+def oracle(path: Path, clock: ClockFile, revoked: Callable[[datetime], Collection[bytes]] | None = None) -> OracleNode:
+    """An oracle's node; `revoked` gives the ids of keys that do not count."""
     gateways = {key_id(GATEWAY_KEY.public_key()): GATEWAY_KEY.public_key()}
-    duty = Duty(0, registry(), RULES, SubstituteRule(), gateways, revoked=lambda _: revoked)
+    duty = Duty(0, registry(), RULES, SubstituteRule(), gateways, revoked=revoked)
     return OracleNode(duty, reading_store(path), lambda slot, root: sign(ORACLE_KEY, vote_message(slot, root)), clock)
 
 

@@ -205,7 +205,7 @@ def test_hourly_parcels_reach_the_vote_through_restarts_and_the_oracle_judges_fo
 def test_an_oracle_refuses_what_a_gateway_lets_through(tmp_path: Path) -> None:
     clock = ClockFile(tmp_path / "clock")
     clock.set(after(HOUR[-1]))
-    node = oracle(tmp_path / "o.db", clock, revoked=[KIDS[1]])
+    node = oracle(tmp_path / "o.db", clock, revoked=lambda _: [KIDS[1]])
     mine, other = hour(KEYS[0]), hour(KEYS[0], import_wh=400)
     sent = [forged(other[0], mine[0]), forged(mine[1], mine[2]), hour(STRANGER)[0], *hour(KEYS[1]), *mine[2:], mine[3]]
     node.receive(seal_batch(GATEWAY_KEY, 0, sent))

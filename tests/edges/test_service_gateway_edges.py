@@ -195,7 +195,7 @@ def test_a_gateway_that_drops_changes_or_invents_readings(tmp_path: Path) -> Non
 
 
 def test_a_revoked_device_is_refused_by_the_oracle(tmp_path: Path) -> None:
-    node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT), revoked=[KIDS[2]])
+    node = oracle(tmp_path / "o.db", clock_at(tmp_path, SLOT), revoked=lambda _: [KIDS[2]])
     node.receive(seal_batch(GATEWAY_KEY, 0, slot_batch(SLOT, 1)))
     assert reading_store(tmp_path / "o.db").refused_counts() == {Refusal.REVOKED: 1}
 

@@ -151,15 +151,13 @@ def test_only_a_refusal_for_good_is_final_and_its_words_are_cut_and_cleaned(kind
 
 
 def test_a_list_of_revocations_that_is_missing_is_an_outage_and_a_strange_batch_is_not(tmp_path: Path) -> None:
-    clock = clock_in(tmp_path, SLOT)
-    node = oracle(tmp_path / "o.db", clock)
-
-    def missing(_: datetime) -> list[int]:
+    def missing(_: datetime) -> list[bytes]:
         raise MeteringError("no status list that holds", thing="status")
+
+    node = oracle(tmp_path / "o.db", clock_in(tmp_path, SLOT), missing)
 
     async def scenario(peers: list[Peer]) -> None:
         good = seal_batch(GATEWAY_KEY, 0, slot_batch(SLOT, 1))
-        object.__setattr__(node._duty, "revoked", missing)
         with pytest.raises(MeteringError) as outage:
             await ask(peers[0].host, peers[0].port, b"B", good, 1_000, 5)
         assert not isinstance(outage.value, RefusedForGood)
